@@ -1,0 +1,23 @@
+"""The ``gatepost`` command: a list of the commands, each of which is a module of its own.
+
+A command module has one function per command, with a docstring that is its ``--help``, and adds
+itself here. docs/cli.md is generated from this list.
+"""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="gatepost",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn an existing Postfix into a multi-tenant sending platform.",
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

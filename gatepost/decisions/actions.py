@@ -1,0 +1,89 @@
+"""What a decision wants done to a message: edits that a milter can make at end of message.
+
+Purpose: the plan is data, so it can be tested, shown by ``gatepost explain`` and recorded in
+observe mode; `milters` turns each action into one libmilter call and asks at negotiation for just
+the rights that these types need.
+Source: Postfix MILTER_README, "Milter actions"; libmilter smfi_addheader, smfi_chgheader, smfi_chgfrom.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.modes import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class AddHeader:
+    """Append one header field.
+
+    Attributes:
+        name: Field name.
+        value: Printable ASCII, at most 900 characters, so that no folding is needed.
+    """
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveHeader:
+    """Delete one occurrence of a header field.
+
+    Attributes:
+        name: Field name.
+        index: 1-based occurrence among fields of that name, in any case; plans list the highest
+            index first, since a deletion renumbers those behind it.
+    """
+
+    name: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSender:
+    """Replace the envelope sender.
+
+    Attributes:
+        address: The new sender, without angle brackets.
+    """
+
+    address: str
+
+
+Action = AddHeader | RemoveHeader | ChangeSender
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse for good.
+
+    Attributes:
+        code: Three-digit SMTP reply code, such as ``553``.
+        status: Enhanced status code, such as ``5.7.1``.
+        text: Reason in printable ASCII, at most 200 characters.
+    """
+
+    code: str
+    status: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of one message.
+
+    Attributes:
+        tenant: Tenant id, empty for unidentified mail.
+        actions: Edits in the order in which they are to be made; empty with `reject`.
+        reject: Set when the message is refused.
+        observations: What features in observe mode would have done.
+        reasons: One sentence for each step of the decision, for `explain`.
+    """
+
+    tenant: str
+    actions: tuple[Action, ...] = ()
+    reject: Reject | None = None
+    observations: tuple[Observation, ...] = ()
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,85 @@
+"""What Postfix told us about a client, a recipient or a message: the input of every decision.
+
+Purpose: adapters (the policy server, the milter, ``gatepost explain``) fill these in and decide
+nothing; decisions read them and do no I/O.
+Source: Postfix SMTPD_POLICY_README (attributes), MILTER_README (macros).
+Errors: none.
+Security: every text in here comes from outside. Header values may hold surrogate escapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is connected to smtpd(8).
+
+    Attributes:
+        login: SASL login, empty if none (``sasl_username``, ``{auth_authen}``).
+        certificate: Fingerprint of a verified client certificate, empty if none
+            (``ccert_fingerprint``); a milter never sees it.
+        address: IP address as text, empty for mail of sendmail(1).
+        port: Client TCP port as text, empty if unknown.
+        listener: ``milter_macro_daemon_name`` of the listener (``policy_context``,
+            ``{daemon_name}``).
+    """
+
+    login: str = ""
+    certificate: str = ""
+    address: str = ""
+    port: str = ""
+    listener: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """One RCPT TO, as the policy service sees it.
+
+    Attributes:
+        client: Who is connected.
+        sender: Envelope sender, empty for the null sender.
+        recipient: Envelope recipient.
+        queue_id: Queue id; empty before the first accepted recipient.
+    """
+
+    client: Client
+    sender: str
+    recipient: str
+    queue_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One header field as the milter got it.
+
+    Attributes:
+        name: Field name as written.
+        value: Unfolded or folded value; libmilter removes one leading space.
+    """
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """One message at its end, as the milter sees it.
+
+    Attributes:
+        client: Who sent it; `Client.certificate` is empty.
+        host: ``myhostname`` of the Postfix instance (macro ``j``).
+        queue_id: Queue id (macro ``i``).
+        sender: Envelope sender, empty for the null sender.
+        recipients: Accepted envelope recipients, in order; at most the first 1,000.
+        headers: Those header fields that decisions ask for, see `message.wanted_headers`, in
+            the order of the message, duplicates included.
+    """
+
+    client: Client
+    host: str
+    queue_id: str
+    sender: str
+    recipients: tuple[str, ...]
+    headers: tuple[Header, ...]

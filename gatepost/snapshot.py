@@ -1,0 +1,72 @@
+"""The immutable, indexed form of all configuration that decisions read.
+
+Purpose: one object holds everything that a decision may depend on, so a reload is one assignment
+and a decision never sees half of an old and half of a new configuration. `Settings`, in
+`gatepost.settings`, is the other half: what only a restart can change.
+Errors: none; building a snapshot, in `gatepost.settings`, reports all errors at once.
+Security: keys are in here; a snapshot is never logged or shown whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gatepost.feedback.token import Keyring
+from gatepost.modes import Modes
+from gatepost.tenants.model import TenantIndex
+from gatepost.tls.rules import TlsRules
+from gatepost.traffic.lanes import Lane
+
+
+class Unknown(StrEnum):
+    """What becomes of mail that no tenant can be found for."""
+
+    PASS = "pass"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What belongs to the platform and not to one tenant.
+
+    Attributes:
+        sender_id: The SenderId of Feedback-ID, 5 to 15 characters.
+        tenant_header: Name of the tag header, as written out.
+        token_header: Name of the header that carries the token, as written out.
+        bounce_domain: Domain of token return paths, or None where no tenant uses them.
+        unknown: Whether mail of no tenant is let through.
+        inbound: Recipient domains that receive mail here; mail to them is never refused as
+            unidentified. The bounce domain belongs to it by itself.
+        null_sender_profile: Profile for mail with a null sender, which no tenant can be found
+            for at delivery; None leaves it to Postfix's own default transport.
+    """
+
+    sender_id: str = ""
+    tenant_header: str = "X-Tenant-ID"
+    token_header: str = "X-Gatepost-Token"
+    bounce_domain: str | None = None
+    unknown: Unknown = Unknown.PASS
+    inbound: frozenset[str] = frozenset()
+    null_sender_profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that decisions read.
+
+    Attributes:
+        digest: First 12 hex digits of the SHA-256 over all configuration files, for `status`.
+        modes: The default mode of each feature; also the modes of unidentified mail.
+        services: Every (lane, profile) pair that the tenants can need, as service name to pair.
+    """
+
+    digest: str
+    platform: Platform
+    modes: Modes
+    tenants: TenantIndex
+    tls: TlsRules
+    lanes: Mapping[str, Lane]
+    keyring: Keyring
+    services: Mapping[str, tuple[str, str]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Who sent it: tenants, identity, ownership of senders, and the tag."""

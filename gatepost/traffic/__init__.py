@@ -1,0 +1,1 @@
+"""How much, how fast: lanes, the named ways out of Postfix."""
