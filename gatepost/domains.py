@@ -37,7 +37,9 @@ def normalise_domain(name: str) -> str:
         try:
             plain = idna.encode(plain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as error:
-            raise MalformedMessage(f"{name!a} is not a domain name", rule="RFC 5890 §2.3.2") from error
+            raise MalformedMessage(
+                f"{name!a} is not a domain name", rule="RFC 5890 §2.3.2"
+            ) from error
     if not plain or len(plain) > MAX_DOMAIN_OCTETS:
         raise MalformedMessage(f"{name!a} is not a domain name", rule="RFC 1035 §2.3.4")
     if not all(_LABEL.fullmatch(label) for label in plain.split(".")):

@@ -32,7 +32,9 @@ ConfigOption = Annotated[
         help="The configuration to read.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.")
+]
 
 
 def print_json(document: Any) -> None:

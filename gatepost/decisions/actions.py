@@ -79,11 +79,14 @@ class Plan:
         actions: Edits in the order in which they are to be made; empty with `reject`.
         reject: Set when the message is refused.
         observations: What features in observe mode would have done.
+        ask_admission: Whether the policy server must admit the message before anything else,
+            because only its headers told the tenant.
         reasons: One sentence for each step of the decision, for `explain`.
     """
 
     tenant: str
     actions: tuple[Action, ...] = ()
     reject: Reject | None = None
+    ask_admission: bool = False
     observations: tuple[Observation, ...] = ()
     reasons: tuple[str, ...] = ()

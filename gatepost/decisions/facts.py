@@ -11,26 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who is connected to smtpd(8).
-
-    Attributes:
-        login: SASL login, empty if none (``sasl_username``, ``{auth_authen}``).
-        certificate: Fingerprint of a verified client certificate, empty if none
-            (``ccert_fingerprint``); a milter never sees it.
-        address: IP address as text, empty for mail of sendmail(1).
-        port: Client TCP port as text, empty if unknown.
-        listener: ``milter_macro_daemon_name`` of the listener (``policy_context``,
-            ``{daemon_name}``).
-    """
-
-    login: str = ""
-    certificate: str = ""
-    address: str = ""
-    port: str = ""
-    listener: str = ""
+from gatepost.tenants.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ def open_token(text: str, purpose: Purpose, keyring: Keyring, now: float) -> Tok
     if head >> 5 != _VERSION or key is None:
         raise MalformedMessage("token of an unknown version or key", rule="token key")
     if not hmac.compare_digest(mac, _mac(key, purpose, payload)):
-        raise MalformedMessage("token was not signed by us for this purpose", rule="token signature")
+        raise MalformedMessage(
+            "token was not signed by us for this purpose", rule="token signature"
+        )
     if not -_FUTURE_DAYS <= day_of(now) - day <= MAX_AGE_DAYS:
         raise MalformedMessage("token has expired", rule="token age")
     return Token(int.from_bytes(tenant, "big"), message, recipient, day)

@@ -1,0 +1,212 @@
+"""The milter's decision at end of message: tag, feedback headers, return path.
+
+Purpose: facts and snapshot in, plan out. Each feature says which edits it wants; its mode decides
+whether they go into the plan or into an observation.
+Source: DESIGN "How a message passes"; libmilter edits are made at end of message only.
+Errors: none; a message that must not pass gets a plan with `Plan.reject`.
+Security: header values are hostile text; they are compared and encoded, never interpreted.
+Not handled: recipients are never changed, and the body is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gatepost.decisions.actions import Action, AddHeader, ChangeSender, Plan, Reject, RemoveHeader
+from gatepost.decisions.facts import MessageFacts
+from gatepost.decisions.feedback import FEEDBACK_ID, feedback_edits, stray_feedback_edits
+from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
+from gatepost.decisions.rerun import processed_tenant
+from gatepost.feedback.session import SESSION_HEADER, tenant_of_session
+from gatepost.modes import Feature, Mode, Observation
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.identity import Identity, identify
+from gatepost.tenants.model import Tenant
+from gatepost.tenants.ownership import from_allowed, refusal
+from gatepost.tenants.tags import named_tenant
+
+_MAX_DETAIL = 200
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan in the making."""
+
+    facts: MessageFacts
+    now: float
+    tenant: str = ""
+    actions: list[Action] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def apply(self, feature: Feature, mode: Mode, edits: Sequence[Action]) -> None:
+        """Put edits into the plan, or into observations, as the mode says."""
+        if not edits or mode is Mode.OFF:
+            return
+        if mode is Mode.ENFORCE:
+            self.actions += edits
+            self.reasons += (f"{feature}: {describe(edit)}" for edit in edits)
+            return
+        for action, detail in _summaries(edits):
+            self.observe(feature, action, detail)
+
+    def observe(self, feature: Feature, action: str, detail: str) -> None:
+        """Record what a feature in observe mode would have done."""
+        self.reasons.append(f"{feature}: observe, would {action} {detail}")
+        self.observations.append(
+            Observation(
+                self.now,
+                self.tenant,
+                feature,
+                action,
+                detail[:_MAX_DETAIL],
+                self.facts.queue_id,
+                self.facts.sender,
+            )
+        )
+
+    def plan(self, reject: Reject | None = None, *, ask_admission: bool = False) -> Plan:
+        """Return the finished plan."""
+        return Plan(
+            self.tenant,
+            () if reject else tuple(self.actions),
+            reject,
+            ask_admission,
+            tuple(self.observations),
+            tuple(self.reasons),
+        )
+
+
+def wanted_headers(snapshot: Snapshot) -> frozenset[str]:
+    """Return the lower-case names of the header fields that `decide_message` reads.
+
+    The adapter keeps these and forgets all others, so a header block of any size costs nothing.
+    """
+    platform = snapshot.platform
+    names = {platform.tenant_header, platform.token_header, SESSION_HEADER, FEEDBACK_ID}
+    for tenant in snapshot.tenants.by_id.values():
+        if tenant.check_from:
+            names.add("from")
+        names.update(filter(None, (tenant.campaign_header, tenant.mail_type_header)))
+    return frozenset(name.lower() for name in names)
+
+
+def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
+    """Return what becomes of a message.
+
+    Args:
+        facts: The message.
+        snapshot: The configuration.
+        now: Unix time in seconds.
+    """
+    draft = _Draft(facts, now)
+    identity, session_edits = _identify(facts, snapshot, now)
+    # Our own header between policy server and milter goes whatever the modes are: it was not in
+    # the message when the client sent it.
+    draft.actions += session_edits
+    platform_login = identity.platform
+    tenant = identity.tenant
+    if platform_login is not None:
+        tag = snapshot.platform.tenant_header
+        named = named_tenant(values_of(facts.headers, tag), platform_login, snapshot.tenants, tag)
+        if named.problem is not None:
+            return _forbidden(draft, named.problem, snapshot)
+        tenant = named.tenant
+    if tenant is None:
+        return _unidentified(draft, identity, snapshot)
+    draft.tenant = tenant.id
+    draft.reasons.append(f"tenant {tenant.id} by {identity.how}")
+    if (reject := _check_from(draft, tenant)) is not None:
+        return draft.plan(reject)
+    tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
+    draft.apply(Feature.TAG, tenant.modes.tag, tag_edits)
+    if tenant.modes.feedback is not Mode.OFF:
+        edits = feedback_edits(facts, tenant, snapshot, now)
+        draft.apply(Feature.FEEDBACK, tenant.modes.feedback, edits)
+    return draft.plan(ask_admission=platform_login is not None)
+
+
+def describe(action: Action) -> str:
+    """Return an action in words."""
+    match action:
+        case AddHeader(name, value):
+            return f"add {name}: {value}"
+        case RemoveHeader(name, index):
+            return f"remove {name} number {index}"
+        case ChangeSender(address):
+            return f"change the envelope sender to {address}"
+
+
+def _identify(facts: MessageFacts, snapshot: Snapshot, now: float) -> tuple[Identity, list[Action]]:
+    """Return who sent it, and the edits that take our session header out."""
+    identity = identify(facts.client, snapshot.tenants)
+    sessions = values_of(facts.headers, SESSION_HEADER)
+    if not sessions:
+        return identity, []
+    numbers = [tenant_of_session(value, facts.client, snapshot.keyring, now) for value in sessions]
+    # A forged copy says nothing, but in enforce it has no business in the message either.
+    strip_all = snapshot.modes.tag is Mode.ENFORCE
+    gone = [index for index, number in enumerate(numbers, 1) if strip_all or number is not None]
+    by_login = bool(facts.client.login) and (identity.tenant or identity.platform) is not None
+    number = next((number for number in numbers if number is not None), None)
+    if number is not None and not by_login:
+        tenant = snapshot.tenants.by_number.get(number)
+        identity = Identity(tenant, None, "client certificate") if tenant else identity
+    return identity, drop_occurrences(SESSION_HEADER, gone)
+
+
+def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan:
+    """Take from mail of no tenant what only a tenant's mail may carry."""
+    facts, modes = draft.facts, snapshot.modes
+    draft.reasons.append(f"no tenant: {identity.how}")
+    if (done := processed_tenant(facts, snapshot, draft.now)) is not None:
+        draft.tenant = done
+        draft.reasons.append(f"already processed as mail of tenant {done}")
+        return draft.plan()
+    draft.apply(Feature.TAG, modes.tag, drop_header(facts.headers, snapshot.platform.tenant_header))
+    if modes.feedback is not Mode.OFF:
+        draft.apply(
+            Feature.FEEDBACK, modes.feedback, stray_feedback_edits(facts, snapshot, draft.now)
+        )
+    return draft.plan()
+
+
+def _forbidden(draft: _Draft, problem: str, snapshot: Snapshot) -> Plan:
+    """Refuse a tag that its login may not set, or record that it would be refused."""
+    if snapshot.modes.tag is Mode.ENFORCE:
+        draft.reasons.append(f"tag: refused, {problem}")
+        return draft.plan(Reject("550", "5.7.1", problem))
+    if snapshot.modes.tag is Mode.OBSERVE:
+        draft.observe(Feature.TAG, "reject", problem)
+    return draft.plan()
+
+
+def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
+    """Return the refusal for a From: header that is not the tenant's, or None."""
+    if not tenant.check_from or tenant.modes.sender is Mode.OFF or not draft.facts.sender:
+        return None
+    allowed, domain = from_allowed(values_of(draft.facts.headers, "from"), tenant)
+    if allowed:
+        return None
+    reject = Reject("550", "5.7.1", "From: " + refusal(domain, tenant))
+    if tenant.modes.sender is Mode.ENFORCE:
+        draft.reasons.append(f"sender: refused, {reject.text}")
+        return reject
+    draft.observe(Feature.SENDER, "reject", reject.text)
+    return None
+
+
+def _summaries(edits: Iterable[Action]) -> list[tuple[str, str]]:
+    """Return one (action, detail) per kind of edit and header name."""
+    removed: dict[str, int] = {}
+    found = []
+    for edit in edits:
+        match edit:
+            case AddHeader(name, value):
+                found.append(("add-header", f"{name}: {value}"))
+            case ChangeSender(address):
+                found.append(("change-sender", address))
+            case RemoveHeader(name, _):
+                removed[name] = removed.get(name, 0) + 1
+    return [*(("remove-header", f"{name} x{n}") for name, n in removed.items()), *found]

@@ -1,0 +1,183 @@
+"""The RCPT TO check: may this client send from this sender, and what would become of it.
+
+Purpose: refuse while the client still holds the message, and observe there, since RCPT TO is the
+only place where Postfix shows tenant, sender and recipient together.
+Source: Postfix SMTPD_POLICY_README; RFC 5321 §4.2.3; RFC 3463 §3.8.
+Errors: none; trouble is the adapter's.
+Security: the answer is never OK, which would skip the operator's own restrictions. The null sender
+always passes: a refused bounce is a lost one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gatepost.decisions.actions import Reject
+from gatepost.decisions.facts import RecipientFacts
+from gatepost.domains import domain_of
+from gatepost.errors import MalformedMessage
+from gatepost.feedback.session import seal_session
+from gatepost.feedback.token import Purpose, open_token
+from gatepost.modes import Feature, Mode, Observation
+from gatepost.snapshot import Snapshot, Unknown
+from gatepost.tenants.identity import Identity, identify
+from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
+from gatepost.tenants.ownership import refusal, sender_domain_allowed
+from gatepost.tls.answer import decide_tls
+from gatepost.traffic.lanes import DEFAULT_LANE, service_name
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policy server answers.
+
+    Attributes:
+        tenant: Tenant id, empty for unidentified mail and for platform logins.
+        reject: Set when the recipient is refused; otherwise Postfix goes on as if not asked.
+        prepend: Value of the session header that tells the milter about a client certificate.
+        observations: What features in observe mode would have done.
+        reasons: One sentence per step, for `explain`.
+    """
+
+    tenant: str = ""
+    reject: Reject | None = None
+    prepend: str | None = None
+    observations: tuple[Observation, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def decide_recipient(facts: RecipientFacts, snapshot: Snapshot, now: float) -> Verdict:
+    """Return the answer for one recipient.
+
+    Args:
+        facts: The RCPT TO.
+        snapshot: The configuration.
+        now: Unix time in seconds.
+    """
+    identity = identify(facts.client, snapshot.tenants)
+    if identity.tenant is None:
+        return _unidentified(facts, identity, snapshot, now)
+    prepend = _session_header(facts, identity, snapshot, now)
+    verdict = admit(identity.tenant, facts.sender, [facts.recipient], facts.queue_id, snapshot, now)
+    return Verdict(
+        verdict.tenant,
+        verdict.reject,
+        prepend if verdict.reject is None else None,
+        verdict.observations,
+        (f"tenant {identity.tenant.id} by {identity.how}", *verdict.reasons),
+    )
+
+
+def admit(
+    tenant: Tenant,
+    sender: str,
+    recipients: Iterable[str],
+    queue_id: str,
+    snapshot: Snapshot,
+    now: float,
+) -> Verdict:
+    """Return the answer for mail of a known tenant.
+
+    The RCPT TO check asks for one recipient; the milter asks at end of message for all of them,
+    when a platform login has named the tenant.
+    """
+    observations: list[Observation] = []
+    reasons = []
+    mode = tenant.modes.sender
+    if mode is not Mode.OFF:
+        if sender_allowed(sender, tenant, snapshot, now):
+            reasons.append(f"sender {sender or '<>'} may be used")
+        else:
+            reject = Reject("553", "5.7.1", refusal(domain_of(sender), tenant))
+            reasons.append(f"sender {sender}: {reject.text} (mode {mode})")
+            if mode is Mode.ENFORCE:
+                return Verdict(tenant.id, reject, reasons=tuple(reasons))
+            observations.append(
+                Observation(now, tenant.id, Feature.SENDER, "reject", reject.text, queue_id, sender)
+            )
+    if sender and Mode.OBSERVE in (tenant.modes.tls, tenant.modes.lane):
+        for recipient in recipients:
+            observations += _would_route(tenant, sender, recipient, queue_id, snapshot, now)
+    return Verdict(tenant.id, None, None, tuple(observations), tuple(reasons))
+
+
+def sender_allowed(sender: str, tenant: Tenant, snapshot: Snapshot, now: float) -> bool:
+    """Tell whether a sender belongs to a tenant, by its domains or by its own token."""
+    if sender_domain_allowed(sender, tenant):
+        return True
+    local, _, _ = sender.rpartition("@")
+    # Mail that comes back through a content filter already carries its token return path.
+    if snapshot.platform.bounce_domain and domain_of(sender) == snapshot.platform.bounce_domain:
+        try:
+            token = open_token(local, Purpose.BOUNCE, snapshot.keyring, now)
+        except MalformedMessage:
+            return False
+        return token.tenant == tenant.number
+    return False
+
+
+def _unidentified(
+    facts: RecipientFacts, identity: Identity, snapshot: Snapshot, now: float
+) -> Verdict:
+    if identity.platform is not None:
+        return Verdict(reasons=(f"{identity.how}: the tag header names the tenant",))
+    platform = snapshot.platform
+    reason = f"no tenant: {identity.how}"
+    if not facts.sender or platform.unknown is Unknown.PASS or snapshot.modes.sender is Mode.OFF:
+        return Verdict(reasons=(reason, "unidentified mail passes"))
+    if domain_of(facts.recipient) in platform.inbound:
+        return Verdict(reasons=(reason, "the recipient's domain receives mail here"))
+    reject = Reject("550", "5.7.1", "mail of an unknown account is not accepted here")
+    reasons = (reason, f"platform.unknown is reject (mode {snapshot.modes.sender})")
+    if snapshot.modes.sender is Mode.ENFORCE:
+        return Verdict("", reject, reasons=reasons)
+    observation = Observation(
+        now,
+        "",
+        Feature.SENDER,
+        "reject",
+        reject.text,
+        facts.queue_id,
+        facts.sender,
+        facts.recipient,
+    )
+    return Verdict("", None, None, (observation,), reasons)
+
+
+def _session_header(
+    facts: RecipientFacts, identity: Identity, snapshot: Snapshot, now: float
+) -> str | None:
+    """Return the header value that carries a client certificate's tenant to the milter.
+
+    libmilter has no macro for the certificate's fingerprint, so this server, which sees it,
+    vouches for the tenant in a header that the milter takes out again.
+    """
+    tenant = identity.tenant
+    if tenant is None or not identity.by_certificate:
+        return None
+    if tenant.modes.tag is Mode.OFF and tenant.modes.feedback is Mode.OFF:
+        return None
+    return seal_session(tenant, facts.client, snapshot.keyring, now)
+
+
+def _would_route(
+    tenant: Tenant, sender: str, recipient: str, queue_id: str, snapshot: Snapshot, now: float
+) -> list[Observation]:
+    """Return what TLS rules and lane would do to one recipient's delivery."""
+    found = []
+    domain = domain_of(recipient) or ""
+    if tenant.modes.tls is Mode.OBSERVE:
+        profile = snapshot.tls.profiles[tenant.profile]
+        answer = decide_tls(profile, domain, snapshot.tls)
+        if answer.requirement is not None or profile.name != DEFAULT_PROFILE:
+            level = answer.requirement.level.keyword if answer.requirement else "may"
+            detail = f"profile {profile.name}: {level} for {domain}"
+            found.append(("route", Feature.TLS, detail))
+    if tenant.modes.lane is Mode.OBSERVE and tenant.lane != DEFAULT_LANE:
+        service = service_name(tenant.lane, DEFAULT_PROFILE)
+        found.append(("route", Feature.LANE, f"lane {tenant.lane}, service {service}"))
+    return [
+        Observation(now, tenant.id, feature, action, detail, queue_id, sender, recipient)
+        for action, feature, detail in found
+    ]

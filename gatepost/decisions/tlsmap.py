@@ -1,0 +1,68 @@
+"""The maps ``tls`` and ``tls-<profile>``: from a next-hop to a TLS policy.
+
+Purpose: each delivery service asks with the name of its profile in the map name; Postfix's default
+transport asks the map ``tls``, which knows only the rules for everyone.
+Source: postconf(5) smtp_tls_policy_maps; socketmap_table(5): the map name travels with each request.
+Errors: `Unavailable` where mail must wait: an unknown profile, or rules that exclude each other.
+Security: no opinion is None, which leaves Postfix at the level of the service; it is never a
+weaker level. While a feature is in observe, the map ``tls`` has no opinion at all.
+"""
+
+from __future__ import annotations
+
+from gatepost.errors import Unavailable
+from gatepost.modes import Mode
+from gatepost.postfix_version import PostfixVersion
+from gatepost.snapshot import Snapshot
+from gatepost.tls.answer import TlsAnswer, decide_tls
+from gatepost.tls.policy import format_policy
+from gatepost.tls.rules import Profile
+
+TLS_MAP = "tls"
+PROFILE_PREFIX = "tls-"
+
+
+def profile_of(map_name: str, snapshot: Snapshot) -> Profile | None:
+    """Return the profile that a map name carries, or None for the map ``tls``.
+
+    Raises:
+        Unavailable: If the profile is not configured: master.cf has a service that the
+            configuration no longer knows, and its mail must wait and not go out anyhow.
+    """
+    if map_name == TLS_MAP:
+        return None
+    profile = snapshot.tls.profiles.get(map_name.removeprefix(PROFILE_PREFIX))
+    if profile is None:
+        raise Unavailable(f"map {map_name} names no configured profile")
+    return profile
+
+
+def answer_tls(map_name: str, nexthop: str, snapshot: Snapshot) -> TlsAnswer:
+    """Return the joined answer for a next-hop on one of the TLS maps.
+
+    Raises:
+        Unavailable: If the map's profile is not configured.
+    """
+    profile = profile_of(map_name, snapshot)
+    if profile is None and snapshot.modes.tls is not Mode.ENFORCE:
+        # Rules for everyone change the mail of people who are no tenants: they follow the
+        # default mode. A service of a profile exists only for tenants that enforce.
+        return TlsAnswer(None)
+    return decide_tls(profile, nexthop, snapshot.tls)
+
+
+def decide_policy(
+    map_name: str, nexthop: str, snapshot: Snapshot, version: PostfixVersion
+) -> str | None:
+    """Return the policy for a next-hop, or None for no opinion.
+
+    Raises:
+        Unavailable: If the profile is unknown or the rules exclude each other.
+    """
+    answer = answer_tls(map_name, nexthop, snapshot)
+    if answer.requirement is None:
+        return None
+    if answer.conflict:
+        sources = " and ".join(opinion.source for opinion in answer.opinions)
+        raise Unavailable(f"{sources} accept no certificate name in common for {nexthop}")
+    return format_policy(answer.requirement, version)

@@ -1,0 +1,102 @@
+"""The map ``transport``: from an envelope sender to the service that delivers its mail.
+
+Purpose: Postfix asks with nothing but the envelope sender, at RCPT TO and again at each delivery
+attempt, so the sender must identify the tenant: by a token return path or by a sender domain.
+Source: postconf(5) sender_dependent_default_transport_maps. The null sender is asked as ``<>``,
+on some paths with quotes around it.
+Format: the answer is ``service:`` without a next-hop, which keeps relayhost and MX look-up.
+Errors: `Unavailable` where mail must wait: the sender is an address of the bounce domain, so some
+tenant's rules apply, but its token cannot be verified (its key was removed too early).
+Security: a sender without tenant gets Postfix's own default transport, as before Gatepost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.domains import domain_of
+from gatepost.errors import MalformedMessage, Unavailable
+from gatepost.feedback.token import Purpose, open_token
+from gatepost.modes import Mode
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
+from gatepost.traffic.lanes import DEFAULT_LANE, service_name
+
+_NULL_SENDERS = frozenset({"", "<>", '"<>"'})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which service delivers.
+
+    Attributes:
+        service: master.cf service, or None for Postfix's own default transport.
+        tenant: The tenant that the sender identifies, or None.
+        why: The reason in words.
+    """
+
+    service: str | None
+    tenant: Tenant | None
+    why: str
+
+
+def tenant_at_delivery(sender: str, snapshot: Snapshot, now: float) -> tuple[Tenant | None, str]:
+    """Return the tenant that an envelope sender identifies, and the evidence in words.
+
+    Raises:
+        Unavailable: If the sender is a token address whose token does not verify.
+    """
+    domain = domain_of(sender)
+    if domain is None:
+        return None, "the sender has no domain"
+    if domain == snapshot.platform.bounce_domain:
+        local = sender.rpartition("@")[0]
+        try:
+            token = open_token(local, Purpose.BOUNCE, snapshot.keyring, now)
+        except MalformedMessage as error:
+            raise Unavailable(f"sender in the bounce domain: {error}") from error
+        tenant = snapshot.tenants.by_number.get(token.tenant)
+        if tenant is None:
+            raise Unavailable("sender is a token address of a tenant that is not configured")
+        return tenant, "token return path"
+    tenant = snapshot.tenants.owner(domain)
+    return tenant, f"sender domain {domain}" if tenant else f"no tenant owns {domain}"
+
+
+def effective_pair(tenant: Tenant) -> tuple[str, str]:
+    """Return the (lane, profile) that a tenant's modes put into force."""
+    lane = tenant.lane if tenant.modes.lane is Mode.ENFORCE else DEFAULT_LANE
+    profile = tenant.profile if tenant.modes.tls is Mode.ENFORCE else DEFAULT_PROFILE
+    return lane, profile
+
+
+def decide_transport(sender: str, snapshot: Snapshot, now: float) -> Route:
+    """Return the service for an envelope sender.
+
+    Args:
+        sender: The map key as Postfix sent it.
+        snapshot: The configuration.
+        now: Unix time in seconds.
+
+    Raises:
+        Unavailable: If the sender is a token address whose token does not verify.
+    """
+    if sender in _NULL_SENDERS:
+        profile = snapshot.platform.null_sender_profile
+        if profile is None:
+            return Route(None, None, "null sender")
+        return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile")
+    tenant, evidence = tenant_at_delivery(sender, snapshot, now)
+    if tenant is None:
+        return Route(None, None, evidence)
+    lane, profile = effective_pair(tenant)
+    return _route(lane, profile, snapshot, tenant, evidence)
+
+
+def _route(
+    lane: str, profile: str, snapshot: Snapshot, tenant: Tenant | None, evidence: str
+) -> Route:
+    name = service_name(lane, profile)
+    if name not in snapshot.services:
+        return Route(None, tenant, f"{evidence}; lane {lane} and profile {profile} are ordinary")
+    return Route(name, tenant, f"{evidence}; lane {lane}, profile {profile}")

@@ -1,0 +1,1 @@
+"""The milter adapter: libmilter callbacks to facts, plans to edits."""
