@@ -1,1 +1,4 @@
-"""The milter adapter: libmilter callbacks to facts, plans to edits."""
+"""The milter: libmilter's callbacks become facts, a plan becomes edits.
+
+This package is the only code that imports Milter. It decides nothing: see `gatepost.decisions.message`.
+"""

@@ -1,0 +1,152 @@
+"""``gatepost explain``: print what would become of one message, and why."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from gatepost.cli.common import (
+    DEFAULT_CONFIG,
+    NO,
+    ConfigOption,
+    JsonOption,
+    errors_to_exit,
+    fail,
+    print_json,
+)
+from gatepost.decisions.explain import Case, Explanation, explain
+from gatepost.decisions.facts import Header
+from gatepost.decisions.message import describe
+from gatepost.errors import PostfixUnavailable
+from gatepost.modes import Feature
+from gatepost.postfix.detect import detect
+from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
+from gatepost.settings.load import load
+from gatepost.tenants.client import Client
+
+
+def command(
+    sender: Annotated[
+        str, typer.Option(metavar="ADDRESS", help='Envelope sender; "" or "<>" for a bounce.')
+    ],
+    recipient: Annotated[str, typer.Option(metavar="ADDRESS", help="Envelope recipient.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    login: Annotated[str, typer.Option(metavar="LOGIN", help="SASL login of the client.")] = "",
+    client_address: Annotated[str, typer.Option(metavar="IP", help="Address of the client.")] = "",
+    certificate: Annotated[
+        str, typer.Option(metavar="FINGERPRINT", help="Fingerprint of the client certificate.")
+    ] = "",
+    listener: Annotated[
+        str, typer.Option(metavar="NAME", help="milter_macro_daemon_name of the listener.")
+    ] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:VALUE", help="A header field of the message; repeat for more."),
+    ] = None,
+    next_hop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NEXTHOP",
+            help="Next-hop to ask the TLS map for, such as [relay.example]:587; "
+            "without it, the recipient's domain.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain what becomes of one message to one recipient, and why.
+
+    Runs the decisions of the live system, on the configuration file as it is now, without sending
+    anything: who the client is, whether the sender may be used, which headers and which envelope
+    sender the message gets, which service delivers it and which TLS policy that service is told.
+    A feature in mode observe is shown with what it would do.
+
+    Exit status: 0 the message is accepted; 1 it is refused or would wait in the queue; 2 usage or
+    configuration error.
+
+    Example: gatepost explain --login acme --sender news@acme.example --recipient x@example.org
+    """
+    with errors_to_exit(as_json=as_json):
+        snapshot = load(config).snapshot
+        settings = load(config).settings
+        try:
+            version = detect(settings.postfix_config_dir).version
+        except PostfixUnavailable:
+            version = OLDEST_SUPPORTED
+        case = Case(
+            Client(login, certificate, client_address, "", listener),
+            "" if sender == "<>" else sender,
+            recipient,
+            tuple(_header(text) for text in header or ()),
+            next_hop,
+        )
+        result = explain(case, snapshot, version, time.time())
+    if as_json:
+        print_json(_document(result, version))
+    else:
+        _print(result)
+    if result.refused or result.waits is not None:
+        raise typer.Exit(NO)
+
+
+def _header(text: str) -> Header:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        fail(f'--header takes NAME:VALUE, and "{text}" has no colon')
+    return Header(name.strip(), value.strip())
+
+
+def _document(result: Explanation, version: PostfixVersion) -> dict[str, Any]:
+    document = asdict(result)
+    if result.route is not None and result.route.tenant is not None:
+        document["route"]["tenant"] = result.route.tenant.id
+    requirement = result.tls.requirement
+    if requirement is not None and requirement.match is not None:
+        document["tls"]["requirement"]["match"] = sorted(requirement.match)
+    for opinion, kept in zip(document["tls"]["opinions"], result.tls.opinions, strict=True):
+        if kept.requirement.match is not None:
+            opinion["requirement"]["match"] = sorted(kept.requirement.match)
+    if result.plan is not None:
+        document["plan"]["actions"] = [describe(action) for action in result.plan.actions]
+    return {**document, "refused": result.refused, "postfix_version": str(version)}
+
+
+def _print(result: Explanation) -> None:
+    modes = " ".join(f"{feature}={result.modes.of(feature)}" for feature in Feature)
+    _row("tenant", result.tenant or "none (unidentified)")
+    _row("modes", modes)
+    _rows("RCPT TO", [*result.rcpt.reasons, _verdict(result.rcpt)])
+    if result.plan is not None:
+        _rows("message", [*result.plan.reasons, _verdict(result.plan)])
+    if result.admission is not None:
+        _rows("admission", [*result.admission.reasons, _verdict(result.admission)])
+    if result.refused:
+        return
+    if result.waits is not None:
+        _row("waits", result.waits)
+        return
+    if result.route is not None:
+        service = f"{result.route.service}:" if result.route.service else "Postfix's own default"
+        _rows("transport", [f"{service} for sender {result.delivery_sender or '<>'}"])
+        _row("", result.route.why)
+    policy = result.policy or "no opinion: Postfix's own level for this service"
+    _row("TLS", f"{policy} (map {result.map_name}, key {result.nexthop})")
+    for opinion in result.tls.opinions:
+        _row("", f"{opinion.source}: {opinion.requirement.level.keyword}")
+
+
+def _verdict(check: Any) -> str:
+    if check.reject is not None:
+        return f"refused: {check.reject.code} {check.reject.status} {check.reject.text}"
+    return "accepted"
+
+
+def _rows(title: str, lines: list[str]) -> None:
+    for index, line in enumerate(lines):
+        _row(title if not index else "", line)
+
+
+def _row(title: str, text: str) -> None:
+    print(f"{title:<10} {text}")

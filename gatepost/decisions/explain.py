@@ -1,0 +1,134 @@
+"""One sender to recipient pair, every decision and why: the live decisions, asked one after another.
+
+Purpose: ``gatepost explain`` must never tell a story of its own, so this calls the very functions
+that the policy server, the milter and the maps call, and keeps what they say.
+Errors: none; trouble that would make mail wait is part of the explanation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.decisions.actions import ChangeSender, Plan
+from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
+from gatepost.decisions.recipient import Verdict, admit, decide_recipient
+from gatepost.decisions.message import decide_message
+from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
+from gatepost.decisions.transport import Route, decide_transport
+from gatepost.domains import domain_of
+from gatepost.errors import Unavailable
+from gatepost.feedback.session import SESSION_HEADER
+from gatepost.modes import Modes
+from gatepost.postfix_version import PostfixVersion
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.client import Client
+from gatepost.tls.answer import NO_OPINION, TlsAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The pair to explain.
+
+    Attributes:
+        client: Who is connected.
+        sender: Envelope sender, empty for the null sender.
+        recipient: Envelope recipient.
+        headers: Header fields of the message.
+        nexthop: Next-hop to ask the TLS map for; None for the recipient's domain.
+    """
+
+    client: Client
+    sender: str
+    recipient: str
+    headers: tuple[Header, ...] = ()
+    nexthop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that was decided.
+
+    Attributes:
+        tenant: Tenant id, empty for unidentified mail.
+        modes: The modes in force: the tenant's, or the defaults for unidentified mail.
+        rcpt: The RCPT TO check.
+        plan: The milter's plan, or None if RCPT TO already refused.
+        admission: The end-of-message check of a platform login's message, or None.
+        delivery_sender: The envelope sender with which Postfix asks the maps.
+        route: The transport map's answer, or None if mail waits or was refused.
+        map_name: The TLS map that the delivery asks.
+        nexthop: The key that it asks for.
+        tls: The TLS answer.
+        policy: The answer in Postfix's words, or None for no opinion.
+        waits: Why mail would wait in the queue, or None.
+    """
+
+    tenant: str
+    modes: Modes
+    rcpt: Verdict
+    plan: Plan | None = None
+    admission: Verdict | None = None
+    delivery_sender: str = ""
+    route: Route | None = None
+    map_name: str = ""
+    nexthop: str = ""
+    tls: TlsAnswer = NO_OPINION
+    policy: str | None = None
+    waits: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether some check refuses the message."""
+        checks = (self.rcpt, self.plan, self.admission)
+        return any(check is not None and check.reject is not None for check in checks)
+
+
+def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float) -> Explanation:
+    """Return every decision about one message to one recipient."""
+    rcpt = decide_recipient(RecipientFacts(case.client, case.sender, case.recipient), snapshot, now)
+    if rcpt.reject is not None:
+        return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
+    facts = MessageFacts(
+        case.client, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
+    )
+    plan = decide_message(facts, snapshot, now)
+    modes = _modes(plan.tenant, snapshot)
+    admission = None
+    if plan.reject is None and plan.ask_admission:
+        tenant = snapshot.tenants.by_id[plan.tenant]
+        admission = admit(tenant, case.sender, facts.recipients, "", snapshot, now)
+    if plan.reject is not None or (admission is not None and admission.reject is not None):
+        return Explanation(plan.tenant, modes, rcpt, plan, admission)
+    sender = next(
+        (action.address for action in plan.actions if isinstance(action, ChangeSender)),
+        case.sender,
+    )
+    nexthop = case.nexthop or domain_of(case.recipient) or ""
+    try:
+        route = decide_transport(sender, snapshot, now)
+        map_name = _map_name(route, snapshot)
+        answer = answer_tls(map_name, nexthop, snapshot)
+        policy = decide_policy(map_name, nexthop, snapshot, version)
+    except Unavailable as error:
+        return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
+    return Explanation(
+        plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
+    )
+
+
+def _modes(tenant_id: str, snapshot: Snapshot) -> Modes:
+    tenant = snapshot.tenants.by_id.get(tenant_id)
+    return tenant.modes if tenant is not None else snapshot.modes
+
+
+def _with_session(case: Case, rcpt: Verdict) -> tuple[Header, ...]:
+    """Return the headers as the milter would see them after the policy server's PREPEND."""
+    if rcpt.prepend is None:
+        return case.headers
+    return (Header(SESSION_HEADER, rcpt.prepend), *case.headers)
+
+
+def _map_name(route: Route, snapshot: Snapshot) -> str:
+    if route.service is None:
+        return TLS_MAP
+    return PROFILE_PREFIX + snapshot.services[route.service][1]

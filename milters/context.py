@@ -1,0 +1,100 @@
+"""What the callbacks of all connections share.
+
+Purpose: callbacks run on libmilter's threads, which give them nothing but a connection. This object
+holds what does not belong to one: the configuration, the recorder, the metrics, the admission client.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gatepost.decisions.actions import Reject
+from gatepost.decisions.message import wanted_headers
+from gatepost.modes import Recorder
+from gatepost.snapshot import Snapshot
+from milters.session import MessageInProgress
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One configuration as the callbacks need it; a message keeps the one that it started with."""
+
+    snapshot: Snapshot
+    wanted: frozenset[str]
+
+
+class Views:
+    """Makes the `View` for the current snapshot, once per reload.
+
+    Args:
+        current: Returns the snapshot in force; called for every message, so it must be cheap.
+    """
+
+    def __init__(self, current: Callable[[], Snapshot]) -> None:
+        self._current = current
+        snapshot = current()
+        self._view = View(snapshot, wanted_headers(snapshot))
+
+    def now(self) -> View:
+        """Return the view of the snapshot in force."""
+        snapshot = self._current()
+        view = self._view
+        if view.snapshot is not snapshot:
+            # Two threads may both build it; either result is right, and assignment is atomic.
+            view = self._view = View(snapshot, wanted_headers(snapshot))
+        return view
+
+
+class InFlight:
+    """Counts messages between MAIL FROM and their end, so that a stop can wait for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    @property
+    def count(self) -> int:
+        """Return how many messages are in hand."""
+        return self._count
+
+    def enter(self) -> None:
+        """Note that a message has begun."""
+        with self._changed:
+            self._count += 1
+
+    def leave(self) -> None:
+        """Note that a message has ended, in whatever way."""
+        with self._changed:
+            self._count -= 1
+            if not self._count:
+                self._changed.notify_all()
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until no message is in hand; tell whether that came true in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._count, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What callbacks use beside their own connection.
+
+    Attributes:
+        views: The configuration.
+        recorder: Takes observations.
+        admit: Asks the policy server about a message of a platform login (tenant id, message,
+            queue id); returns its refusal or None; raises `PolicyUnavailable`.
+        count: Counts one message by verdict: ``accept``, ``reject``, ``tempfail``, ``error``.
+        clock: Unix time in seconds.
+        in_flight: Messages in hand.
+    """
+
+    views: Views
+    recorder: Recorder
+    admit: Callable[[str, MessageInProgress, str], Reject | None]
+    count: Callable[[str], None]
+    clock: Callable[[], float]
+    in_flight: InFlight = field(default_factory=InFlight)
