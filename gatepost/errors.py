@@ -13,6 +13,7 @@
     │   ├── StoreUnavailable       the database
     │   ├── PolicyUnavailable      the policy server, asked by the milter
     │   └── PostfixUnavailable     postconf or postfix failed, or is not installed
+    ├── StartError             a role cannot start, or cannot be reached to be told something
     └── AttachError            a change of main.cf or master.cf that we refuse to make
 
 What Postfix sees: ``Unavailable`` becomes TEMP on a map, a closed connection on a policy
@@ -107,6 +108,10 @@ class PolicyUnavailable(Unavailable):
 
 class PostfixUnavailable(Unavailable):
     """A Postfix command is missing or failed; the message holds what it printed."""
+
+
+class StartError(GatepostError):
+    """A role cannot start or be reached: account, directory, socket; says what to do."""
 
 
 class AttachError(GatepostError):
