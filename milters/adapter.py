@@ -23,7 +23,7 @@ from gatepost.decisions.actions import Plan, Reject
 from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
 from gatepost.errors import Unavailable
-from gatepost.runtime.log import clean
+from gatepost.runtime.log import format_event, log_event
 from gatepost.tenants.client import Client
 from milters.context import Shared, View
 from milters.edits import RIGHTS, apply, set_reply
@@ -163,13 +163,14 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         if reject is not None:
             set_reply(reject, self)
             verdict = "reject" if reject.code.startswith("5") else "tempfail"
-            log.info(
-                "%s: %s tenant=%s sender=<%s> reason=%s",
-                clean(queue_id),
+            log_event(
+                log,
+                logging.INFO,
                 verdict,
-                plan.tenant or "-",
-                clean(message.sender),
-                clean(reject.text),
+                queue_id=queue_id,
+                tenant=plan.tenant or "-",
+                sender=f"<{message.sender}>",
+                reason=reject.text,
             )
             shared.count(verdict)
             return int(Milter.REJECT if verdict == "reject" else Milter.TEMPFAIL)
@@ -178,22 +179,21 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         return int(Milter.CONTINUE)
 
     def _fail(self, error: Exception, queue_id: str, tenant: str) -> int:
-        cause = f"{type(error).__name__}: {error}"
         # The stack tells where a bug is; trouble that we foresaw needs none.
-        stack = None if isinstance(error, Unavailable) else error
-        log.error(
-            "%s: tempfail tenant=%s cause=%s",
-            clean(queue_id) or "NOQUEUE",
-            tenant or "-",
-            clean(cause),
-            exc_info=stack,
+        foreseen = isinstance(error, Unavailable)
+        line = format_event(
+            "tempfail",
+            queue_id=queue_id or "NOQUEUE",
+            tenant=tenant or "-",
+            cause=str(error) if foreseen else None,
         )
+        log.error("%s", line, exc_info=None if foreseen else error)
         self.shared.count("error")
         try:
             set_reply(_LATER, self)
         except Exception as again:
             # Postfix is gone; it will not see any reply, and has not taken the message.
-            log.warning("%s: no reply possible: %s", clean(queue_id), clean(str(again)))
+            log_event(log, logging.WARNING, "no-reply", queue_id=queue_id, cause=str(again))
         return int(Milter.TEMPFAIL)
 
     def _end(self) -> None:

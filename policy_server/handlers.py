@@ -1,0 +1,160 @@
+"""From wire requests to decisions and back: what the two sockets of the policy server answer.
+
+Purpose: fill in facts, call the decision, put its answer into the protocol's words, and count.
+Source: Postfix SMTPD_POLICY_README, access(5), socketmap_table(5).
+Errors: `Unavailable` passes through to the pump, which turns it into TEMP on a map and a closed
+connection on the policy socket; Postfix then uses its default_action.
+Security: the answer to Postfix is DUNNO, PREPEND or a refusal, and never OK or PERMIT.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from gatepost.decisions.actions import Reject
+from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.recipient import Verdict, admit, decide_recipient
+from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, decide_policy
+from gatepost.decisions.transport import decide_transport
+from gatepost.errors import Unavailable
+from gatepost.feedback.session import SESSION_HEADER
+from gatepost.modes import Recorder
+from gatepost.postfix_version import PostfixVersion
+from gatepost.runtime.log import clean, log_event
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.client import Client
+from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
+from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
+
+TRANSPORT_MAP = "transport"
+
+log = logging.getLogger("gatepost.policy")
+
+_DUNNO = Action("DUNNO")
+
+
+class Counts(Protocol):
+    """Where answers are counted."""
+
+    def policy(self, verdict: str) -> None:
+        """Count one policy answer: ``dunno``, ``prepend`` or ``reject``."""
+
+    def lookup(self, map_name: str, result: str) -> None:
+        """Count one map answer: ``ok``, ``notfound``, ``temp`` or ``perm``."""
+
+
+class Handlers:
+    """The handlers of both sockets.
+
+    Args:
+        current: Returns the snapshot in force.
+        recorder: Takes observations.
+        counts: Where answers are counted.
+        clock: Unix time in seconds.
+        version: The Postfix that asks.
+    """
+
+    def __init__(
+        self,
+        current: Callable[[], Snapshot],
+        recorder: Recorder,
+        counts: Counts,
+        clock: Callable[[], float],
+        version: PostfixVersion,
+    ) -> None:
+        self._current = current
+        self._recorder = recorder
+        self._counts = counts
+        self._clock = clock
+        self._version = version
+
+    def policy(self, request: PolicyRequest) -> PolicyReply:
+        """Answer one request on the policy socket."""
+        if isinstance(request, AdmitRequest):
+            return self._finish(self._admit(request), request.queue_id, request.sender)
+        if request.protocol_state != "RCPT":
+            # A check that the operator put into another restriction list has nothing to say.
+            self._counts.policy("dunno")
+            return _DUNNO
+        facts = RecipientFacts(
+            _client(request), request.sender, request.recipient, request.queue_id
+        )
+        verdict = decide_recipient(facts, self._current(), self._clock())
+        return self._finish(verdict, request.queue_id, request.sender, request.recipient)
+
+    def lookup(self, request: Request) -> Reply:
+        """Answer one request on the map socket."""
+        name = request.map_name
+        snapshot = self._current()
+        try:
+            if name == TRANSPORT_MAP:
+                service = decide_transport(request.key, snapshot, self._clock()).service
+                result = f"{service}:" if service is not None else None
+            elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
+                result = decide_policy(name, request.key, snapshot, self._version)
+            else:
+                self._counts.lookup("other", "perm")
+                return Perm(f"no such map: {clean(name, 60)}")
+        except Unavailable:
+            self._counts.lookup(name, "temp")
+            raise
+        if result is None:
+            self._counts.lookup(name, "notfound")
+            return NotFound()
+        self._counts.lookup(name, "ok")
+        return Ok(result)
+
+    def _admit(self, request: AdmitRequest) -> Verdict:
+        snapshot = self._current()
+        tenant = snapshot.tenants.by_id.get(request.tenant)
+        login = snapshot.tenants.platform.get(request.sasl_username)
+        if tenant is None or login is None or not login.may(request.tenant):
+            # The milter decided by another configuration than we have; one of the two is about
+            # to be reloaded.
+            raise Unavailable(
+                f"login {clean(request.sasl_username, 60)} may not act for {request.tenant}"
+            )
+        return admit(
+            tenant, request.sender, request.recipients, request.queue_id, snapshot, self._clock()
+        )
+
+    def _finish(
+        self, verdict: Verdict, queue_id: str, sender: str, recipient: str = ""
+    ) -> PolicyReply:
+        for observation in verdict.observations:
+            self._recorder.record(observation)
+        if verdict.reject is not None:
+            log_event(
+                log,
+                logging.INFO,
+                "reject",
+                queue_id=queue_id or "NOQUEUE",
+                tenant=verdict.tenant or "-",
+                sender=f"<{sender}>",
+                to=f"<{recipient}>" if recipient else None,
+                reason=verdict.reject.text,
+            )
+            self._counts.policy("reject")
+            return Action(format_reject(verdict.reject))
+        if verdict.prepend is not None:
+            self._counts.policy("prepend")
+            return Action(f"PREPEND {SESSION_HEADER}: {verdict.prepend}")
+        self._counts.policy("dunno")
+        return _DUNNO
+
+
+def format_reject(reject: Reject) -> str:
+    """Return a refusal in the words of access(5): code, enhanced status, text."""
+    return f"{reject.code} {reject.status} {reject.text}"
+
+
+def _client(request: AccessRequest) -> Client:
+    return Client(
+        login=request.sasl_username,
+        certificate=request.ccert_fingerprint,
+        address=request.client_address,
+        port=request.client_port,
+        listener=request.policy_context,
+    )
