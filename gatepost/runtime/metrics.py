@@ -1,0 +1,245 @@
+"""Every metric that Gatepost exports, declared once.
+
+Purpose: each role counts in a registry of its own; the ``back`` role asks the others for theirs and
+serves all of them on one address.
+Source: Prometheus, "Metric and label naming", "Instrumentation" (timestamps instead of ages).
+Format: names begin with ``gatepost_``; a metric that more than one role has carries the label
+``role``.
+Limits: 1,000 tenants as label values in a role; further ones are counted under ``_other``, which
+can be no tenant id. Unidentified mail is counted under ``-``. Verdicts, results and kinds are cut
+off at 64 values each, map and result together at 512.
+Errors: counting never raises.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import generate_latest as _generate
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gatepost import __version__
+from gatepost.modes import Observation
+
+MAX_TENANTS = 1000
+MAX_VALUES = 64
+MAX_MAPS = 128
+PREFIX = "gatepost_"
+OTHER = "_other"
+UNIDENTIFIED = "-"
+
+# A "_created" series beside every counter would double what is scraped and tell nothing.
+disable_created_metrics()
+
+Increment = Callable[[], None]
+
+
+class Tally(dict[Hashable, Increment]):
+    """Label values to the bound ``inc`` of their counter: one look-up on the path of mail.
+
+    ``tally["dunno"]()`` counts one; a key that is new makes its counter. A key is one label value,
+    or a tuple of them in the order of the labels.
+    """
+
+    def __init__(
+        self, counter: Counter, *, fixed: tuple[str, ...] = (), width: int = 1, limit: int
+    ) -> None:
+        """Wrap a counter.
+
+        Args:
+            counter: The labelled counter.
+            fixed: Values of its first labels.
+            width: Number of labels that keys give.
+            limit: Number of keys; further ones are counted together as `OTHER`.
+        """
+        super().__init__()
+        self._counter = counter
+        self._fixed = fixed
+        self._width = width
+        self._limit = limit
+        self._lock = threading.Lock()
+
+    def __missing__(self, key: Hashable) -> Increment:
+        """Make the counter for a new key."""
+        values = key if isinstance(key, tuple) else (key,)
+        with self._lock:
+            # Keys over the limit are not kept: no table may grow with what a client makes up.
+            keep = len(self) < self._limit
+            labels = map(str, values) if keep else (OTHER,) * self._width
+            increment: Increment = self._counter.labels(*self._fixed, *labels).inc
+            if keep:
+                self[key] = increment
+            return increment
+
+
+class Metrics:
+    """The metrics of one role.
+
+    Attributes:
+        registry: Where they are registered.
+        policy_requests: By verdict; keys such as ``"dunno"``.
+        map_lookups: By map and result; keys such as ``("transport", "found")``.
+        milter_messages: By verdict; keys such as ``"accept"``.
+        errors: By kind; keys such as ``"store"``.
+        reloads: By result; ``"ok"`` and ``"refused"``.
+        dropped: Observations not stored, by reason: ``"queue"`` and ``"store"``.
+        stored: Observations stored; count with ``stored.inc(n)``.
+        queued: Observations that wait to be stored; set with ``queued.set_function``.
+        in_flight: Requests or messages being worked on; a role that knows the number anyway sets
+            it with ``in_flight.set_function``, which costs nothing per request.
+    """
+
+    def __init__(self, role: str, *, max_tenants: int = MAX_TENANTS) -> None:
+        """Declare the metrics of a role; only those that it counts get any samples."""
+        self.role = role
+        self.registry = CollectorRegistry()
+        self._max_tenants = max_tenants
+        self._tenants: set[str] = set()
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str, str], Increment] = {}
+        self._declare_traffic()
+        self._declare_trouble()
+        self._declare_recorder()
+        self._declare_configuration()
+        self.registry.register(_Process(role))
+
+    def _declare_traffic(self) -> None:
+        self.policy_requests = Tally(
+            self._counter("policy_requests", "Policy requests answered, by verdict.", "verdict"),
+            limit=MAX_VALUES,
+        )
+        self.map_lookups = Tally(
+            self._counter("map_lookups", "Map look-ups, by map and result.", "map", "result"),
+            width=2,
+            limit=MAX_MAPS * 4,
+        )
+        self.milter_messages = Tally(
+            self._counter("milter_messages", "Messages at their end, by verdict.", "verdict"),
+            limit=MAX_VALUES,
+        )
+        self.in_flight = self._gauge("in_flight", "Requests or messages being worked on now.")
+
+    def _declare_trouble(self) -> None:
+        self.errors = self._role_tally("errors", "Errors, by kind.", "kind")
+        self.reloads = self._role_tally(
+            "reloads", "Reloads of the configuration, by result.", "result"
+        )
+
+    def _declare_recorder(self) -> None:
+        self._observations = self._counter(
+            "observations",
+            "What features in observe mode would have done, by feature, action and tenant.",
+            *("role", "feature", "action", "tenant"),
+        )
+        self.dropped = self._role_tally(
+            "recorder_dropped", "Observations that were not stored, by reason.", "reason"
+        )
+        self.stored = self._counter(
+            "recorder_stored", "Observations written to the store.", "role"
+        ).labels(self.role)
+        self.queued = self._gauge("recorder_queued", "Observations that wait to be written.")
+
+    def _declare_configuration(self) -> None:
+        self._loaded = self._gauge(
+            "snapshot_loaded_timestamp_seconds",
+            "Unix time at which the configuration in force was loaded.",
+        )
+        self._snapshot = Gauge(
+            f"{PREFIX}snapshot_info",
+            "The configuration in force, by digest; always 1.",
+            ["role", "digest"],
+            registry=self.registry,
+        )
+        Gauge(
+            f"{PREFIX}info", "What runs; always 1.", ["role", "version"], registry=self.registry
+        ).labels(self.role, __version__).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}{name}", text, labels, registry=self.registry)
+
+    def _role_tally(self, name: str, text: str, label: str) -> Tally:
+        counter = self._counter(name, text, "role", label)
+        return Tally(counter, fixed=(self.role,), limit=MAX_VALUES)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"{PREFIX}{name}", text, ["role"], registry=self.registry).labels(self.role)
+
+    def observed(self, observation: Observation) -> None:
+        """Count one observation."""
+        key = (observation.feature.value, observation.action, observation.tenant)
+        increment = self._seen.get(key)
+        if increment is None:
+            increment = self._new_observation(*key)
+        increment()
+
+    def _new_observation(self, feature: str, action: str, tenant: str) -> Increment:
+        with self._lock:
+            label = tenant or UNIDENTIFIED
+            if label not in self._tenants and len(self._tenants) >= self._max_tenants:
+                label = OTHER
+            else:
+                self._tenants.add(label)
+            increment: Increment = self._observations.labels(
+                self.role, feature, action, label
+            ).inc
+            if label != OTHER:
+                self._seen[feature, action, tenant] = increment
+            return increment
+
+    def snapshot_in_force(self, digest: str, loaded_at: float) -> None:
+        """Say which configuration is in force since when (Unix time in seconds)."""
+        self._loaded.set(loaded_at)
+        self._snapshot.clear()
+        self._snapshot.labels(self.role, digest).set(1)
+
+    def text(self) -> str:
+        """Return all metrics in the Prometheus text format."""
+        return _generate(self.registry).decode("utf-8")
+
+    def counts(self) -> dict[str, float]:
+        """Return the total of each counter that has counted, for ``gatepost status``."""
+        totals: dict[str, float] = {}
+        for family in self.registry.collect():
+            if family.type == "counter" and family.samples and "process" not in family.name:
+                name = family.name.removeprefix(PREFIX)
+                totals[name] = sum(sample.value for sample in family.samples)
+        return totals
+
+
+class _Process(Collector):
+    """Processor time, memory and descriptors of this process, read when scraped."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._started = time.time()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = CounterMetricFamily(
+            f"{PREFIX}process_cpu_seconds", "Processor time used.", labels=["role"]
+        )
+        cpu.add_metric([self._role], usage.ru_utime + usage.ru_stime)
+        yield cpu
+        yield self._gauge(f"{PREFIX}process_start_time_seconds", "Start time.", self._started)
+        try:
+            with open("/proc/self/statm", encoding="ascii") as statm:
+                pages = int(statm.read().split()[1])
+            descriptors = len(os.listdir("/proc/self/fd"))
+        except OSError:
+            # /proc is not mounted, or closed to a process that changed its user.
+            return
+        resident = pages * resource.getpagesize()
+        yield self._gauge(f"{PREFIX}process_resident_memory_bytes", "Memory.", resident)
+        yield self._gauge(f"{PREFIX}process_open_fds", "Open descriptors.", descriptors)
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["role"])
+        family.add_metric([self._role], value)
+        return family

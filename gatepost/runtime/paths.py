@@ -1,0 +1,34 @@
+"""Where the roles keep their sockets and files: one place, so that all parts agree.
+
+Format: in the socket directory, ``<queue_directory>/gatepost``, the sockets that Postfix uses; in
+the run directory ``<role>.ctl`` (control socket), ``<role>.lock`` (held while the role lives) and
+``supervisor.json`` (what the supervisor last did).
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROLES = ("policy", "milter", "back")
+
+# What each role offers to Postfix, by file name in the socket directory.
+SOCKETS = {"policy": ("policy.sock", "map.sock"), "milter": ("milter.sock",), "back": ()}
+
+SOCKET_MODE = 0o660
+SOCKET_DIRECTORY_MODE = 0o2750
+
+
+def control_path(run_dir: Path, role: str) -> Path:
+    """Return the control socket of a role."""
+    return run_dir / f"{role}.ctl"
+
+
+def lock_path(run_dir: Path, role: str) -> Path:
+    """Return the lock file of a role."""
+    return run_dir / f"{role}.lock"
+
+
+def supervisor_state_path(run_dir: Path) -> Path:
+    """Return the file in which the supervisor says what it did."""
+    return run_dir / "supervisor.json"
