@@ -1,0 +1,1 @@
+"""Measurements, each beside a peer or plain Postfix in the same run."""

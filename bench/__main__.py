@@ -1,0 +1,39 @@
+"""``./dev bench [name …]``: run the measurements and print them.
+
+Without a name all run, in order. Exit status 1 if a goal was missed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from bench.report import Row, print_rows
+
+BENCHES = {
+    "policy": "policy request: CPU per request",
+    "maps": "map answer: CPU per answer",
+    "milter": "milter: CPU per message",
+    "reload": "reload with 100,000 tenants",
+    "postfix": "whole Postfix, attached and enforcing beside plain",
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named measurements, or all."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"bench: no such measurement: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+        return 2
+    missed = 0
+    for name in names or BENCHES:
+        rows: list[Row] = importlib.import_module(f"bench.{name}").run()
+        print_rows(f"{name}: {BENCHES[name]}", rows)
+        missed += sum(row.met is False for row in rows)
+    if missed:
+        print(f"{missed} goals missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
