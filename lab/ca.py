@@ -1,0 +1,178 @@
+"""Certificates: a certification authority of the lab's own, and good and bad ones from it.
+
+Purpose: mail servers with a valid certificate and with every fault that a sending Postfix must
+tell apart: expired, another name, signed by nobody.
+Source: RFC 5280 (profile), RFC 6125 §6.4.4 (the name is in subjectAltName).
+Format: one file per certificate with the key first, then the certificate, then its issuer, as
+Postfix's ``smtpd_tls_chain_files`` and Python's ``load_cert_chain`` read it. Keys are ECDSA P-256
+because they are made in under a millisecond.
+Security: the keys lie unencrypted in the lab's directory and are worth nothing outside it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_DAY = datetime.timedelta(days=1)
+_VALID = (-_DAY, 30 * _DAY)
+_EXPIRED = (-30 * _DAY, -_DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate with its key, on disk.
+
+    Attributes:
+        chain_file: PEM: key, certificate, issuer (none for a self-signed one).
+        sha256: Digest of the certificate in DER, lower-case hexadecimal.
+        spki_sha256: Digest of its public key in DER, as a TLSA record 3 1 1 has it.
+    """
+
+    chain_file: Path
+    sha256: str
+    spki_sha256: str
+
+
+class Authority:
+    """The lab's certification authority; its certificates live in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make a new authority, with its certificate in ``ca.pem`` of `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name("Lab CA")
+        self._certificate = (
+            _builder(self._name, self._name, self._key, _VALID)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_CA_USAGE, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.ca_file = directory / "ca.pem"
+        self.ca_file.write_bytes(_pem(self._certificate))
+
+    def issue(self, *names: str, expired: bool = False) -> Certificate:
+        """Issue a certificate for host names or IP addresses, the first also as common name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _leaf(self._name, names, key, _EXPIRED if expired else _VALID)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        kind = "expired" if expired else "good"
+        return self._write(f"{kind}-{names[0]}", key, certificate, _pem(self._certificate))
+
+    def issue_self_signed(self, *names: str) -> Certificate:
+        """Issue a certificate with the right names that no authority has signed."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _leaf(_name(names[0]), names, key, _VALID).sign(key, hashes.SHA256())
+        return self._write(f"selfsigned-{names[0]}", key, certificate, b"")
+
+    def _write(
+        self,
+        stem: str,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+        issuer: bytes,
+    ) -> Certificate:
+        path = self._directory / f"{stem}.pem"
+        path.write_bytes(_private_pem(key) + _pem(certificate) + issuer)
+        path.chmod(0o600)
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        spki = key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return Certificate(path, hashlib.sha256(der).hexdigest(), hashlib.sha256(spki).hexdigest())
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+_CA_USAGE = _usage(sign_certificates=True)
+_LEAF_USAGE = _usage(sign_certificates=False)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _builder(
+    issuer: x509.Name,
+    subject: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    validity: tuple[datetime.timedelta, datetime.timedelta],
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer)
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + validity[0])
+        .not_valid_after(now + validity[1])
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _leaf(
+    issuer: x509.Name,
+    names: tuple[str, ...],
+    key: ec.EllipticCurvePrivateKey,
+    validity: tuple[datetime.timedelta, datetime.timedelta],
+) -> x509.CertificateBuilder:
+    return (
+        _builder(issuer, _name(names[0]), key, validity)
+        .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_LEAF_USAGE, critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage(
+                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            ),
+            critical=False,
+        )
+    )
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
