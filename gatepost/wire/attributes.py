@@ -4,9 +4,9 @@ Purpose: the framing of the policy delegation protocol, in both directions.
 Source: Postfix SMTPD_POLICY_README, "Protocol description"; attr_scan_plain(3).
 Format: one or more lines ``name=value``, each ended by a newline, then an empty line. A name
 holds no "=", NUL or newline; a value holds no NUL or newline, but may hold "=" and anything else.
-Of a name that occurs twice the first value counts, which the README leaves to the server: in
-Postfix's order the client's address and login stand before the values that a client can fill
-with text of its own, such as the subject of its certificate.
+Of a name that occurs twice the first value counts. The README leaves that to the server; Postfix
+sends what it knows of a client (address, login) before what the client's certificate claims, so
+nothing in a certificate can take the place of an address or a login.
 Limits: octets of a list, 262,144 by default: the one long value that we send ourselves is a
 list of recipients, and Postfix's default smtpd_recipient_limit of 1,000 times the longest path of
 RFC 5321 §4.5.3.1.3, 256 octets, makes 256,000. What Postfix sends is far shorter: 2,048 octets

@@ -208,9 +208,13 @@ class PolicyClient:
         Raises:
             LocalProtocolError: If the last request has no answer yet, or if the request has no
                 tenant, no recipients, or more than the server accepts.
+            RemoteProtocolError: If the server has sent something before it was asked, which must
+                not be taken for the answer.
         """
         if self._waiting:
             raise LocalProtocolError("the last request has no answer yet")
+        if not self._decoder.idle:
+            raise RemoteProtocolError("a policy reply that nobody asked for")
         data = format_admit(request)
         self._waiting = True
         return data
