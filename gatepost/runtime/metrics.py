@@ -170,6 +170,22 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"{PREFIX}{name}", text, ["role"], registry=self.registry).labels(self.role)
 
+    def policy(self, verdict: str) -> None:
+        """Count one policy answer."""
+        self.policy_requests[verdict]()
+
+    def lookup(self, map_name: str, result: str) -> None:
+        """Count one map answer."""
+        self.map_lookups[map_name, result]()
+
+    def message(self, verdict: str) -> None:
+        """Count one message at its end."""
+        self.milter_messages[verdict]()
+
+    def error(self, kind: str) -> None:
+        """Count one error."""
+        self.errors[kind]()
+
     def observed(self, observation: Observation) -> None:
         """Count one observation."""
         key = (observation.feature.value, observation.action, observation.tenant)

@@ -8,12 +8,19 @@ Errors: none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET
 
 ROLES = ("policy", "milter", "back")
 
 # What each role offers to Postfix, by file name in the socket directory.
-SOCKETS = {"policy": ("policy.sock", "map.sock"), "milter": ("milter.sock",), "back": ()}
+SOCKETS: Mapping[str, tuple[str, ...]] = {
+    "policy": (POLICY_SOCKET, MAPS_SOCKET),
+    "milter": (MILTER_SOCKET,),
+    "back": (),
+}
 
 SOCKET_MODE = 0o660
 SOCKET_DIRECTORY_MODE = 0o2750

@@ -1,0 +1,170 @@
+"""What attach does to main.cf: old text in, new text out.
+
+Purpose: new parameters stand in one marked block; the operator's lists get a reference to ours in
+place; a setting that ours replaces is commented out where it stands. No other character changes.
+Errors: `attach_main` raises `AttachError` for a set-up that the change would break.
+Security: a list that already holds ours through another one is left alone, so that no message
+passes the milter twice and no recipient is checked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatepost.errors import AttachError
+from gatepost.postfix.editor import Editor
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.main_cf import Parameter, parameters, refers_to
+from gatepost.postfix.markers import KEPT, splice, token
+from gatepost.postfix.parameters import (
+    LIST_HOOKS,
+    SCALARS,
+    ListHook,
+    Setting,
+    private_settings,
+    scalar_settings,
+    service_settings,
+)
+from gatepost.postfix.plan import MAIN_CF, Draft, Note, note, warning
+from gatepost.postfix.spec import AttachSpec, Hook
+
+
+def attach_main(
+    text: str,
+    spec: AttachSpec,
+    facts: PostfixFacts,
+    keep: frozenset[str] = frozenset(),
+    position: int | None = None,
+) -> Draft:
+    """Return main.cf with everything in it that a spec asks for.
+
+    Args:
+        text: A main.cf without anything of ours.
+        spec: What Postfix has to be told.
+        facts: The instance; its values are those of `text`.
+        keep: Parameters to leave as they are, although we would set them.
+        position: Offset of the line at which a block stood before, or None for the end.
+
+    Raises:
+        AttachError: If the set-up has no place for ours.
+    """
+    if Hook.TLS in spec.hooks and facts.value("smtp_tls_per_site"):
+        raise AttachError(
+            "main.cf sets smtp_tls_per_site, which Postfix ignores as soon as "
+            "smtp_tls_policy_maps is set, as tls.domains needs; move its entries to a table for "
+            "smtp_tls_policy_maps (see TLS_README) and attach again"
+        )
+    main = _Main(text, facts)
+    for setting in private_settings(spec):
+        main.set(setting)
+    for hook in LIST_HOOKS:
+        if hook.hook in spec.hooks:
+            main.include(hook)
+    for setting in service_settings(spec):
+        main.set_unless_explicit(setting)
+    main.scalars(keep)
+    main.editor.notes += _remarks(spec, facts)
+    return main.editor.draft(position)
+
+
+class _Main:
+    """One main.cf on its way."""
+
+    def __init__(self, text: str, facts: PostfixFacts) -> None:
+        self.editor = Editor(MAIN_CF, text)
+        self._facts = facts
+        self._explicit: dict[str, list[Parameter]] = {}
+        for parameter in parameters(text):
+            self._explicit.setdefault(parameter.name, []).append(parameter)
+        # Of several settings the last wins.
+        self._values = {name: found[-1].value for name, found in self._explicit.items()}
+
+    def set(self, setting: Setting) -> None:
+        """Put a parameter into the block, and out of force wherever else it is set."""
+        for parameter in self._explicit.get(setting.name, []):
+            self.editor.comment_out(
+                parameter.line, f"{setting.name} is set in the gatepost block instead."
+            )
+        self.editor.add(f"{setting.name} = {setting.value}", setting.reason)
+        self._values[setting.name] = setting.value
+
+    def set_unless_explicit(self, setting: Setting) -> None:
+        """Put a parameter into the block unless the operator has set it."""
+        if setting.name in self._explicit:
+            self.editor.notes.append(note(f"{setting.name} is set in main.cf and stays as it is."))
+        else:
+            self.set(setting)
+
+    def include(self, hook: ListHook) -> None:
+        """Put a reference to one of ours first into a list of the operator's."""
+        name, reference = hook.parameter, token(hook.hook)
+        found = self._explicit.get(name)
+        if not found:
+            default = self._facts.defaults.get(name, "")
+            value = f"{reference}, {default}" if default else reference
+            self.set(Setting(name, value, hook.reason))
+        elif refers_to(found[-1].value, hook.hook, self._values):
+            self.editor.notes.append(
+                note(f"{name} = {found[-1].value} holds ours already, through what it refers to.")
+            )
+        elif not found[-1].value:
+            self.set(Setting(name, reference, hook.reason))
+        else:
+            last = found[-1]
+            edit = splice(last.value, last.start, hook.hook, roomy=True)
+            self.editor.insert(last.line, edit, hook.reason)
+            self._values[name] = edit.text + last.value
+
+    def scalars(self, keep: frozenset[str]) -> None:
+        """Set the Postfix parameters that need another value, except those to keep."""
+        for setting in scalar_settings(self._facts, frozenset(self._explicit)):
+            if isinstance(setting, Note):
+                self.editor.notes.append(setting)
+            elif setting.name not in keep:
+                self.set(setting)
+        for name in SCALARS:
+            if name in keep:
+                self.editor.add_plain(KEPT + name)
+
+
+def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
+    """Yield what stands in the way of ours, or in whose way ours stands."""
+    hooks = spec.hooks
+    if Hook.TRANSPORT in hooks:
+        yield from _routing_remarks(facts)
+    if Hook.TLS in hooks and (maps := facts.value("smtp_tls_policy_maps")):
+        yield warning(
+            f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. For "
+            "a domain that stands there and in tls.domains, only tls.domains counts; take care "
+            "that it asks for no less."
+        )
+    if Hook.MILTER in hooks and facts.value("smtpd_milter_maps"):
+        yield warning(
+            "smtpd_milter_maps replaces smtpd_milters for the clients that it lists: their mail "
+            f"is tagged only where its answers name {token(Hook.MILTER)}."
+        )
+    if Hook.MILTER in hooks and "no_milters" in facts.value("receive_override_options"):
+        yield warning(
+            "receive_override_options = no_milters in main.cf switches all milters off, ours too."
+        )
+    if facts.value("content_filter"):
+        yield note(
+            "content_filter is set: mail passes Gatepost when it comes in, and not again on a "
+            "listener where the filter gives it back. Mail that a filter gives back through "
+            "sendmail(1) looks like local mail and loses its tag."
+        )
+    for hook, why in spec.left_out:
+        yield note(f"{hook} is not needed and not set: {why}.")
+
+
+def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:
+    if maps := facts.value("transport_maps"):
+        yield note(
+            f"transport_maps ({maps}) wins over lanes and profiles: mail to the destinations that "
+            "it lists goes where it says, without a tenant's TLS rules."
+        )
+    if maps := facts.value("sender_dependent_default_transport_maps"):
+        yield note(
+            f"sender_dependent_default_transport_maps ({maps}) is asked for the senders that "
+            "Gatepost does not route; for those that it routes, its answer replaces yours."
+        )

@@ -1,0 +1,197 @@
+"""What attach does to master.cf: old text in, new text out.
+
+Purpose: overrides (``-o``) of services that would hide our main.cf settings get a reference to ours
+in place; a listener where a content filter gives mail back is told not to ask us again; the smtp(8)
+clones stand in one marked block.
+Source: Postfix master(5); FILTER_README and SMTPD_PROXY_README for listeners behind a filter.
+Errors: `attach_master` raises `AttachError` where the clones have no place.
+Security: an operator who has switched milters off for a listener keeps them off.
+Not handled: the operator's own smtp(8) clones keep their TLS settings; a note names them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+
+from gatepost.postfix.clones import add_clones
+from gatepost.postfix.editor import Editor
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.lines import Edit
+from gatepost.postfix.main_cf import refers_to
+from gatepost.postfix.markers import splice
+from gatepost.postfix.master_cf import Service, services
+from gatepost.postfix.parameters import LIST_HOOKS
+from gatepost.postfix.plan import MASTER_CF, Draft, Note, note, warning
+from gatepost.postfix.spec import AttachSpec, Hook
+
+# Which daemon reads which list; the same override on another service has no effect.
+_READERS = {
+    "smtpd_milters": "smtpd",
+    "smtpd_recipient_restrictions": "smtpd",
+    "non_smtpd_milters": "cleanup",
+    "sender_dependent_default_transport_maps": "trivial-rewrite",
+}
+_MILTER_LISTS = frozenset({"smtpd_milters", "non_smtpd_milters"})
+
+
+def attach_master(
+    text: str,
+    spec: AttachSpec,
+    facts: PostfixFacts,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    position: int | None = None,
+) -> Draft:
+    """Return master.cf with everything in it that a spec asks for.
+
+    Args:
+        text: A master.cf without anything of ours.
+        spec: What Postfix has to be told.
+        facts: The instance; its values are those without attach.
+        before: Parameter to value, not expanded, as the operator's main.cf has it.
+        after: The same as main.cf will be.
+        position: Offset of the line at which a block stood before, or None for the end.
+
+    Raises:
+        AttachError: If the clones have no place.
+    """
+    editor = Editor(MASTER_CF, text)
+    entries = services(text)
+    for entry in entries:
+        if takes_mail_back(entry):
+            _switch_off(editor, entry, spec, after)
+        else:
+            _splice_overrides(editor, entry, spec, after)
+    editor.notes += _remarks(entries, spec)
+    add_clones(editor, entries, spec, facts, before)
+    return editor.draft(position)
+
+
+def takes_mail_back(entry: Service) -> bool:
+    """Tell whether a listener is one where a content filter on this host gives mail back.
+
+    Such mail has passed us when it came in. It comes from the filter now, so nobody could be
+    identified, the tag would be taken off, and with ``unknown: reject`` the mail be refused.
+    """
+    if entry.command != "smtpd" or not _on_loopback(entry):
+        return False
+    if entry.value("smtpd_sasl_auth_enable") == "yes":
+        return False
+    filters_off = any(
+        (option := entry.option(name)) is not None and not option.value
+        for name in ("content_filter", "smtpd_proxy_filter")
+    )
+    return filters_off or _milters_off(entry)
+
+
+def _on_loopback(entry: Service) -> bool:
+    host, colon, _ = entry.name.rpartition(":")
+    if entry.type != "inet" or not colon:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _milters_off(entry: Service) -> bool:
+    option = entry.option("smtpd_milters")
+    return (option is not None and not option.value) or "no_milters" in entry.value(
+        "receive_override_options"
+    )
+
+
+def _scope(entry: Service, main: Mapping[str, str]) -> dict[str, str]:
+    return {**main, **{option.name: option.value for option in entry.options}}
+
+
+def _switch_off(editor: Editor, entry: Service, spec: AttachSpec, main: Mapping[str, str]) -> None:
+    scope = _scope(entry, main)
+    added = []
+    for hook in LIST_HOOKS:
+        if _READERS.get(hook.parameter) != "smtpd" or hook.hook not in spec.hooks:
+            continue
+        if hook.hook is Hook.MILTER and _milters_off(entry):
+            continue
+        if refers_to(f"${hook.parameter}", hook.hook, scope):
+            added.append(hook.hook)
+    last = entry.line.parts[-1]
+    end = last.start + len(last.text)
+    if added:
+        text = "".join(f"\n  -o {hook}=" for hook in added)
+        editor.insert(
+            entry.line,
+            Edit(end, end, text),
+            "Mail from a content filter has passed Gatepost already; it must not be checked and "
+            "tagged again as mail of the filter.",
+        )
+    editor.notes.append(
+        note(
+            f"{entry.key}: this is where a content filter gives mail back, so Gatepost is not "
+            "asked again here."
+        )
+    )
+
+
+def _splice_overrides(
+    editor: Editor, entry: Service, spec: AttachSpec, main: Mapping[str, str]
+) -> None:
+    scope = _scope(entry, main)
+    for hook in LIST_HOOKS:
+        option = entry.option(hook.parameter)
+        if option is None or _READERS.get(hook.parameter) != entry.command:
+            continue
+        if hook.hook not in spec.hooks or refers_to(option.value, hook.hook, scope):
+            continue
+        if hook.parameter in _MILTER_LISTS and not option.value:
+            editor.notes.append(
+                warning(
+                    f'{entry.key}: "-o {hook.parameter}=" switches milters off here and stays: '
+                    "mail that comes in here is not tagged. If tenants send here, take the "
+                    "override out and attach again."
+                )
+            )
+            continue
+        editor.insert(
+            entry.line,
+            splice(option.value, option.start, hook.hook, roomy=option.braced),
+            f"{entry.key} overrides {hook.parameter}. {hook.reason}",
+        )
+
+
+def _remarks(entries: Sequence[Service], spec: AttachSpec) -> Iterator[Note]:
+    for entry in entries:
+        if entry.command == "smtpd" and not takes_mail_back(entry):
+            yield from _listener_remarks(entry, spec)
+        if (
+            Hook.TLS in spec.hooks
+            and entry.command == "smtp"
+            and entry.value("smtp_tls_policy_maps")
+        ):
+            yield note(
+                f"{entry.key} has its own smtp_tls_policy_maps, which stays: the rules of "
+                "tls.domains do not hold for mail that goes this way."
+            )
+
+
+def _listener_remarks(entry: Service, spec: AttachSpec) -> Iterator[Note]:
+    if Hook.MILTER in spec.hooks and "no_milters" in entry.value("receive_override_options"):
+        yield warning(
+            f"{entry.key}: receive_override_options switches milters off here, ours too: mail "
+            "that comes in here is not tagged."
+        )
+    if entry.value("smtpd_proxy_filter"):
+        yield warning(
+            f"{entry.key}: smtpd_proxy_filter sends mail through a filter before it is queued; "
+            "milters do not see it here, and the login is not known behind the filter."
+        )
+    option = entry.option("content_filter")
+    if option is not None and not option.value:
+        yield note(
+            f'{entry.key} has "-o content_filter=". If a filter on another host gives mail back '
+            "here, add -o gatepost_milter= and -o gatepost_policy= so that it does not pass "
+            "Gatepost twice."
+        )

@@ -1,0 +1,118 @@
+"""Running Postfix's own commands: the only place that does.
+
+Purpose: postconf(1) reads and judges configurations, postfix(1) checks, reloads and tells whether
+an instance runs, postmulti(1) lists instances.
+Source: postconf(1), postfix(1): ``-c`` names the instance, and keeps postfix(1) from passing the
+command on to all instances.
+Limits: time limits below; postfix check walks the queue directory and gets the longest.
+Errors: `PostfixUnavailable` for a command that is missing, fails or takes too long, with what it
+printed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.errors import PostfixUnavailable
+
+POSTCONF_TIMEOUT_S = 30
+CHECK_TIMEOUT_S = 300
+CONTROL_TIMEOUT_S = 60
+
+# postfix(1) and its kin are in /usr/sbin, which is not in everybody's PATH.
+_SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a command printed.
+
+    Attributes:
+        status: Exit status.
+        stdout: Standard output.
+        stderr: Standard error.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class PostfixCommands:
+    """The commands of one Postfix instance.
+
+    Attributes:
+        config_dir: Its configuration directory.
+    """
+
+    def __init__(self, config_dir: Path) -> None:
+        self.config_dir = config_dir
+
+    def postconf(self, *arguments: str, config_dir: Path | None = None) -> Output:
+        """Run postconf(1) on this instance, or on another directory in its place.
+
+        Raises:
+            PostfixUnavailable: If it is missing or fails.
+        """
+        directory = str(config_dir or self.config_dir)
+        return _run(["postconf", "-c", directory, *arguments], POSTCONF_TIMEOUT_S)
+
+    def check(self) -> str:
+        """Run ``postfix check`` and return what it warned about.
+
+        Raises:
+            PostfixUnavailable: If it finds an error.
+        """
+        return _run(["postfix", "-c", str(self.config_dir), "check"], CHECK_TIMEOUT_S).stderr
+
+    def running(self) -> bool:
+        """Tell whether the instance runs.
+
+        Raises:
+            PostfixUnavailable: If postfix(1) is missing or hangs.
+        """
+        command = ["postfix", "-c", str(self.config_dir), "status"]
+        return _run(command, CONTROL_TIMEOUT_S, may_fail=True).status == 0
+
+    def reload(self) -> None:
+        """Make the instance read its configuration again.
+
+        Raises:
+            PostfixUnavailable: If it does not run or refuses.
+        """
+        _run(["postfix", "-c", str(self.config_dir), "reload"], CONTROL_TIMEOUT_S)
+
+
+def _run(command: Sequence[str], timeout_s: int, *, may_fail: bool = False) -> Output:
+    program = shutil.which(command[0], path=_SEARCH)
+    if program is None:
+        raise PostfixUnavailable(f"{command[0]}: not found; is Postfix installed on this host?")
+    # MAIL_CONFIG would win over nothing here, but postfix(1) hands it to what it starts.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAIL_")}
+    environment |= {"LC_ALL": "C", "PATH": _SEARCH}
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout_s,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PostfixUnavailable(
+            f"{' '.join(command)}: no result within {timeout_s} seconds"
+        ) from error
+    except OSError as error:
+        raise PostfixUnavailable(f"{' '.join(command)}: {error.strerror}") from error
+    if done.returncode != 0 and not may_fail:
+        printed = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        raise PostfixUnavailable(f"{' '.join(command)}: {printed}")
+    return Output(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,232 @@
+"""The main.cf parameters that attach sets, with the reason for each.
+
+Purpose: one table from which the block, the dry run, detach and the documentation all follow.
+Source: postconf(5); SMTPD_POLICY_README and MILTER_README for the settings in braces; TLS_README.
+Errors: none.
+Security: nothing here weakens a value that is in force; TLS is only ever raised from none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.plan import Note, note, warning
+from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET, AttachSpec, Hook
+
+# Longer than the policy server needs for anything, shorter than a client's own time limit.
+POLICY_TIMEOUT_S = 10
+POLICY_DOWN = "DEFER_IF_PERMIT 4.3.5 Sending rules are unavailable for a moment, try again later"
+
+# Certificate authorities: Debian and its kin, Red Hat and its kin, SUSE, Alpine.
+CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One parameter with the value that it is to have, and why."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListHook:
+    """A list of the operator's that one of ours goes into, first.
+
+    Attributes:
+        hook: Our parameter.
+        parameter: The operator's list.
+        reason: Why, and why first.
+    """
+
+    hook: Hook
+    parameter: str
+    reason: str
+
+
+LIST_HOOKS = (
+    ListHook(
+        Hook.MILTER,
+        "smtpd_milters",
+        "Ours is first: a DKIM signer behind it signs the headers that it adds.",
+    ),
+    ListHook(
+        Hook.MILTER,
+        "non_smtpd_milters",
+        "Mail of sendmail(1) too: nobody may keep a tag that is not theirs.",
+    ),
+    ListHook(
+        Hook.POLICY,
+        "smtpd_recipient_restrictions",
+        "Ours is first: behind a permit_… it would not be asked. It never answers OK, so "
+        "everything behind it is still asked.",
+    ),
+    ListHook(
+        Hook.TRANSPORT,
+        "sender_dependent_default_transport_maps",
+        "Ours is first, and knows only the senders of tenants with a lane or profile in force.",
+    ),
+    ListHook(
+        Hook.TLS,
+        "smtp_tls_policy_maps",
+        "Ours is first, and knows only the domains in tls.domains.",
+    ),
+)
+
+# Every value that any version of attach has written, so that detach can tell ours from a value
+# that the operator has put in its place.
+_OUR_SCALARS = {
+    "smtp_tls_security_level": ("may",),
+    "smtp_tls_loglevel": ("1",),
+    "smtp_tls_CAfile": CA_FILES,
+    "enable_long_queue_ids": ("yes",),
+    "tls_required_enable": ("no",),
+    "smtp_tls_dane_insecure_mx_policy": ("dane",),
+}
+SCALARS = tuple(_OUR_SCALARS)
+
+
+def is_our_value(name: str, value: str) -> bool:
+    """Tell whether attach may have written this setting of a Postfix parameter."""
+    if value in _OUR_SCALARS.get(name, ()):
+        return True
+    return any(hook.parameter == name and value == f"${hook.hook}" for hook in LIST_HOOKS)
+
+
+def private_settings(spec: AttachSpec) -> Iterator[Setting]:
+    """Yield our own parameters, to which the operator's lists will refer."""
+    if Hook.MILTER in spec.hooks:
+        yield Setting(
+            Hook.MILTER,
+            f"{{ unix:{spec.socket_dir}/{MILTER_SOCKET}, default_action=tempfail }}",
+            "The milter that tags mail and adds headers. The path is relative to the queue "
+            "directory and so works chrooted or not. tempfail: while the milter does not answer, "
+            "mail gets 4xx; none passes untagged, none is lost.",
+        )
+    if Hook.POLICY in spec.hooks:
+        yield Setting(
+            Hook.POLICY,
+            f"check_policy_service {{ unix:{spec.socket_dir}/{POLICY_SOCKET}, "
+            f"timeout={POLICY_TIMEOUT_S}s, {{ default_action = {POLICY_DOWN} }}, "
+            "policy_context=$milter_macro_daemon_name }",
+            "The check of each recipient. DEFER_IF_PERMIT: while the service does not answer, "
+            "what other restrictions refuse is still refused, and the rest gets 4xx. "
+            "policy_context tells which listener asks, by the name that milters see too.",
+        )
+    if Hook.TRANSPORT in spec.hooks:
+        yield Setting(
+            Hook.TRANSPORT,
+            spec.map("transport"),
+            "From the envelope sender to the gp- service of its tenant, asked at each delivery "
+            "attempt. While the map does not answer, mail waits in the queue.",
+        )
+    if Hook.TLS in spec.hooks:
+        yield Setting(
+            Hook.TLS,
+            spec.map("tls"),
+            "The rules of tls.domains, for mail of no tenant as well. While the map does not "
+            "answer, mail waits in the queue and does not go out unprotected.",
+        )
+
+
+def service_settings(spec: AttachSpec) -> Iterator[Setting]:
+    """Yield the queue manager's settings for our services; ``-o`` does not work for them."""
+    for service in spec.services:
+        if service.concurrency is not None:
+            yield Setting(
+                f"{service.name}_destination_concurrency_limit",
+                str(service.concurrency),
+                f"Lane {service.lane}: deliveries at once to one destination.",
+            )
+        if service.rate_delay_s is not None:
+            yield Setting(
+                f"{service.name}_destination_rate_delay",
+                f"{service.rate_delay_s}s",
+                f"Lane {service.lane}: pause between deliveries to one destination.",
+            )
+
+
+def scalar_settings(facts: PostfixFacts, explicit: frozenset[str]) -> Iterator[Setting | Note]:
+    """Yield the Postfix parameters whose value has to change, and what is left alone on purpose.
+
+    Args:
+        facts: The instance; its values are those without attach.
+        explicit: Names of the parameters that the operator's main.cf sets.
+    """
+    yield from _security_level(facts)
+    if facts.value("smtp_tls_loglevel") == "0":
+        yield Setting(
+            "smtp_tls_loglevel",
+            "1",
+            "One log line for each TLS connection: without it the log cannot tell which "
+            "deliveries were encrypted.",
+        )
+    if not (
+        facts.value("smtp_tls_CAfile")
+        or facts.value("smtp_tls_CApath")
+        or facts.value("tls_append_default_CA") == "yes"
+    ):
+        if facts.ca_file is None:
+            yield warning(
+                "No file of certificate authorities was found on this host: profiles with level "
+                "verify will fail until smtp_tls_CAfile names one."
+            )
+        else:
+            yield Setting(
+                "smtp_tls_CAfile",
+                str(facts.ca_file),
+                "The certificate authorities of this host; without any, no certificate verifies.",
+            )
+    if facts.value("enable_long_queue_ids") != "yes":
+        yield Setting(
+            "enable_long_queue_ids",
+            "yes",
+            "Queue ids that do not repeat, so that log lines and messages can be matched later.",
+        )
+    if facts.has("tls_required_enable") and facts.value("tls_required_enable") != "no":
+        yield Setting(
+            "tls_required_enable",
+            "no",
+            'Otherwise a message header "TLS-Required: no", which any sender can write, makes '
+            "Postfix skip all TLS policy for that message.",
+        )
+    if (
+        facts.has("smtp_tls_dane_insecure_mx_policy")
+        and "smtp_tls_dane_insecure_mx_policy" not in explicit
+    ):
+        yield Setting(
+            "smtp_tls_dane_insecure_mx_policy",
+            "dane",
+            "Where a policy says dane and the MX records are unsigned but the host's TLSA "
+            "records are signed: use them, whatever smtp_tls_security_level is.",
+        )
+
+
+def _security_level(facts: PostfixFacts) -> Iterator[Setting | Note]:
+    level = facts.value("smtp_tls_security_level")
+    if level == "none":
+        yield warning(
+            "smtp_tls_security_level = none stays: mail without a profile goes out unencrypted. "
+            "Set it to may, or remove it and attach again, for opportunistic TLS."
+        )
+    elif not level and facts.value("smtp_enforce_tls") == "yes":
+        # With an empty level this old parameter means encrypt or verify; "may" would replace it.
+        yield note(
+            "smtp_tls_security_level stays empty, since the older smtp_enforce_tls = yes demands "
+            "more than opportunistic TLS."
+        )
+    elif not level:
+        yield Setting(
+            "smtp_tls_security_level",
+            "may",
+            "Opportunistic TLS for all mail: encrypt where the server offers it, deliver as "
+            "before where it does not.",
+        )

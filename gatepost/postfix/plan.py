@@ -1,0 +1,110 @@
+"""What attach or detach is going to do: data to show, to check and then to carry out.
+
+Errors: none.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAIN_CF = "main.cf"
+MASTER_CF = "master.cf"
+
+
+class Weight(StrEnum):
+    """How much a note matters."""
+
+    NOTE = "note"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the operator should know and that changes no file.
+
+    Attributes:
+        weight: Whether it may bite.
+        text: Whole sentences.
+    """
+
+    weight: Weight
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line that changes, and why.
+
+    Attributes:
+        file: ``main.cf`` or ``master.cf``.
+        line: The line as it will be, or as it was where it goes.
+        reason: Why, in one or two sentences.
+    """
+
+    file: str
+    line: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """New text of one file.
+
+    Attributes:
+        text: The file.
+        changes: Its changed lines with reasons.
+        notes: What else there is to say.
+    """
+
+    text: str
+    changes: tuple[Change, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that will be done.
+
+    Attributes:
+        old: File name to present text, for main.cf and master.cf.
+        new: File name to future text.
+        filter_file: Whether the bounce table is to exist; None leaves it as it is.
+        changes: The changed lines with reasons, in file order.
+        notes: What else there is to say.
+    """
+
+    old: dict[str, str]
+    new: dict[str, str]
+    filter_file: bool | None = None
+    changes: tuple[Change, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Return the names of the files whose text changes."""
+        return tuple(name for name in self.new if self.new[name] != self.old[name])
+
+    def diff(self, name: str, directory: str) -> list[str]:
+        """Return a unified diff of one file, without line breaks at the ends of its lines."""
+        return [
+            line.rstrip("\n")
+            for line in difflib.unified_diff(
+                self.old[name].split("\n"),
+                self.new[name].split("\n"),
+                f"{directory}/{name}",
+                f"{directory}/{name} (new)",
+                lineterm="",
+            )
+        ]
+
+
+def note(text: str) -> Note:
+    """Return a plain note."""
+    return Note(Weight.NOTE, text)
+
+
+def warning(text: str) -> Note:
+    """Return a note that may bite."""
+    return Note(Weight.WARNING, text)

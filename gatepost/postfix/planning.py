@@ -1,0 +1,118 @@
+"""Plans for attach and detach, from text to text.
+
+Purpose: attach is detach followed by a fresh attach, so a second attach gives the same text, and a
+changed configuration adds and removes just what changed.
+Errors: `AttachError` where the files or the set-up do not allow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gatepost.errors import AttachError
+from gatepost.postfix.attach_main import attach_main
+from gatepost.postfix.attach_master import attach_master
+from gatepost.postfix.detach import Detached, detach_main, detach_master, leftovers
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.main_cf import settings
+from gatepost.postfix.parameters import SCALARS
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan
+from gatepost.postfix.spec import AttachSpec
+from gatepost.tls.rules import OnFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Both files without ours.
+
+    Attributes:
+        main: main.cf.
+        master: master.cf.
+    """
+
+    main: Detached
+    master: Detached
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return file name to text."""
+        return {MAIN_CF: self.main.text, MASTER_CF: self.master.text}
+
+
+def bare(old: Mapping[str, str]) -> Bare:
+    """Return both files without anything that attach wrote.
+
+    Args:
+        old: File name to text.
+
+    Raises:
+        AttachError: If marker lines are damaged, or a file holds a NUL character, at which
+            Postfix and we would read different things.
+    """
+    for name, text in old.items():
+        if "\0" in text:
+            line = text[: text.index("\0")].count("\n") + 1
+            raise AttachError(f"{name} line {line}: NUL character; take it out first")
+    return Bare(detach_main(old[MAIN_CF]), detach_master(old[MASTER_CF]))
+
+
+def plan_attach(
+    old: Mapping[str, str],
+    without: Bare,
+    spec: AttachSpec,
+    facts: PostfixFacts,
+    keep: frozenset[str] = frozenset(),
+) -> Plan:
+    """Return the plan to attach.
+
+    Args:
+        old: File name to present text.
+        without: The same without ours, as `bare` gave it.
+        spec: What Postfix has to be told.
+        facts: The instance as it is without ours.
+        keep: Parameters to leave as they are, besides those kept before.
+
+    Raises:
+        AttachError: If the set-up has no place for ours, or `keep` names another parameter.
+    """
+    for name in sorted(keep.difference(SCALARS)):
+        raise AttachError(f"--keep {name}: attach sets only {', '.join(SCALARS)}")
+    keep |= without.main.kept.intersection(SCALARS)
+    main = attach_main(without.main.text, spec, facts, keep, without.main.position)
+    master = attach_master(
+        without.master.text,
+        spec,
+        facts,
+        settings(without.main.text),
+        settings(main.text),
+        without.master.position,
+    )
+    return Plan(
+        dict(old),
+        {MAIN_CF: main.text, MASTER_CF: master.text},
+        any(service.on_failure is OnFailure.BOUNCE for service in spec.services),
+        (*main.changes, *master.changes),
+        (*without.main.notes, *without.master.notes, *main.notes, *master.notes),
+    )
+
+
+def plan_detach(old: Mapping[str, str], without: Bare) -> Plan:
+    """Return the plan to detach.
+
+    Args:
+        old: File name to present text.
+        without: The same without ours, as `bare` gave it.
+    """
+    return Plan(
+        dict(old),
+        without.texts,
+        False,
+        (),
+        (
+            *without.main.notes,
+            *without.master.notes,
+            *leftovers(without.main.text, MAIN_CF),
+            *leftovers(without.master.text, MASTER_CF),
+        ),
+    )

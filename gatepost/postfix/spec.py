@@ -1,0 +1,88 @@
+"""What attach needs to know of the configuration, and nothing else.
+
+Purpose: the line between Gatepost's configuration and Postfix's: `services.attach_spec` derives an
+`AttachSpec` from a snapshot, and everything behind it works on this alone.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gatepost.tls.levels import Level
+from gatepost.tls.rules import OnFailure
+
+DEFAULT_SOCKET_DIR = "gatepost"
+MILTER_SOCKET = "milter.sock"
+POLICY_SOCKET = "policy.sock"
+MAPS_SOCKET = "maps.sock"
+
+
+class Hook(StrEnum):
+    """A place at which Postfix asks us; the value is the name of the private parameter."""
+
+    MILTER = "gatepost_milter"
+    POLICY = "gatepost_policy"
+    TRANSPORT = "gatepost_transport"
+    TLS = "gatepost_tls"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One smtp(8) clone.
+
+    Attributes:
+        name: Name in master.cf, ``gp-<lane>-<profile>``.
+        lane: Name of the lane, for comments.
+        profile: Name of the TLS profile; the map is ``tls-<profile>``.
+        level: The profile's level for a destination without exception.
+        on_failure: What becomes of mail whose requirement a destination cannot meet.
+        concurrency: Deliveries at once to one destination, or None for Postfix's default.
+        rate_delay_s: Seconds between deliveries to one destination, or None for no delay.
+        address4: IPv4 source address, or None for the host's own choice.
+        address6: IPv6 source address, or None for the host's own choice.
+    """
+
+    name: str
+    lane: str
+    profile: str
+    level: Level = Level.MAY
+    on_failure: OnFailure = OnFailure.DEFER
+    concurrency: int | None = None
+    rate_delay_s: int | None = None
+    address4: str | None = None
+    address6: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachSpec:
+    """Everything that Postfix has to be told.
+
+    Attributes:
+        hooks: Where Postfix asks us.
+        left_out: Why each other hook is not needed.
+        services: The smtp(8) clones.
+        socket_dir: Directory of the sockets below the queue directory.
+    """
+
+    hooks: frozenset[Hook]
+    left_out: tuple[tuple[Hook, str], ...] = ()
+    services: tuple[ServiceSpec, ...] = ()
+    socket_dir: str = DEFAULT_SOCKET_DIR
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """Return the file names of the sockets that Postfix will use."""
+        needed = []
+        if Hook.MILTER in self.hooks:
+            needed.append(MILTER_SOCKET)
+        if Hook.POLICY in self.hooks:
+            needed.append(POLICY_SOCKET)
+        if self.services or self.hooks & {Hook.TRANSPORT, Hook.TLS}:
+            needed.append(MAPS_SOCKET)
+        return tuple(needed)
+
+    def map(self, name: str) -> str:
+        """Return the socketmap of a certain name, as Postfix spells it."""
+        return f"socketmap:unix:{self.socket_dir}/{MAPS_SOCKET}:{name}"
