@@ -98,7 +98,11 @@ class Handlers:
                 self._counts.lookup("other", "perm")
                 return Perm(f"no such map: {clean(name, 60)}")
         except Unavailable:
-            self._counts.lookup(name, "temp")
+            known = name in {TRANSPORT_MAP, TLS_MAP} or (
+                name.removeprefix(PROFILE_PREFIX) in snapshot.tls.profiles
+            )
+            # A label for each name that somebody made up would have no bound.
+            self._counts.lookup(name if known else "other", "temp")
             raise
         if result is None:
             self._counts.lookup(name, "notfound")

@@ -114,9 +114,7 @@ def octet_by_octet(steps: list[Step]) -> list[Step]:
 
 def _cut(packets: list[bytes]) -> list[bytes]:
     size = 1 if all(len(packet) < PIECE for packet in packets) else PIECE
-    return [
-        packet[i : i + size] for packet in packets for i in range(0, max(len(packet), 1), size)
-    ]
+    return [packet[i : i + size] for packet in packets for i in range(0, max(len(packet), 1), size)]
 
 
 def test_every_rule_has_a_dialog():

@@ -1,0 +1,147 @@
+"""What the two sockets answer, from request to reply."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from gatepost.errors import Unavailable
+from gatepost.feedback.session import SESSION_HEADER
+from gatepost.modes import Feature, Mode, Modes
+from gatepost.snapshot import Unknown
+from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
+from gatepost.wire.socketmap import NotFound, Ok, Perm, Request
+
+
+def rcpt(**attributes: str) -> AccessRequest:
+    return AccessRequest(
+        {
+            "request": "smtpd_access_policy",
+            "protocol_state": "RCPT",
+            "client_address": "192.0.2.9",
+            "sender": "a@acme.example",
+            "recipient": "x@dest.example",
+            **attributes,
+        }
+    )
+
+
+def test_own_sender_passes(world: Any) -> None:
+    assert world.handlers.policy(rcpt(sasl_username="acme")) == Action("DUNNO")
+    assert world.seen.counts["policy", "dunno"] == 1
+
+
+def test_foreign_sender_is_refused_without_naming_the_tenants_domains(
+    world: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        reply = world.handlers.policy(rcpt(sasl_username="acme", sender="ceo@other.example"))
+    assert reply == Action(
+        "553 5.7.1 other.example is not among the 1 sender domain of this account"
+    )
+    assert world.seen.counts["policy", "reject"] == 1
+    (line,) = caplog.messages
+    assert line.startswith("reject queue_id=NOQUEUE tenant=acme sender=<ceo@other.example>")
+
+
+def test_foreign_sender_is_only_recorded_in_observe(world: Any) -> None:
+    world.configure(Modes())
+    reply = world.handlers.policy(rcpt(sasl_username="acme", sender="ceo@other.example"))
+    assert reply == Action("DUNNO")
+    assert [o.action for o in world.seen.observations if o.feature is Feature.SENDER] == ["reject"]
+
+
+def test_off_records_nothing(world: Any) -> None:
+    world.configure(Modes(*[Mode.OFF] * 5))
+    reply = world.handlers.policy(rcpt(sasl_username="acme", sender="ceo@other.example"))
+    assert reply == Action("DUNNO")
+    assert not world.seen.observations
+
+
+def test_null_sender_passes(world: Any) -> None:
+    assert world.handlers.policy(rcpt(sasl_username="acme", sender="")) == Action("DUNNO")
+
+
+@pytest.mark.parametrize("state", ["CONNECT", "EHLO", "MAIL", "DATA", "END-OF-MESSAGE", "VRFY", ""])
+def test_other_stages_have_nothing_to_say(world: Any, state: str) -> None:
+    request = rcpt(sasl_username="acme", sender="ceo@other.example", protocol_state=state)
+    assert world.handlers.policy(request) == Action("DUNNO")
+
+
+def test_unknown_mail_passes_unless_the_platform_says_otherwise(world: Any) -> None:
+    assert world.handlers.policy(rcpt()) == Action("DUNNO")
+    world.configure(unknown=Unknown.REJECT)
+    assert world.handlers.policy(rcpt()) == Action(
+        "550 5.7.1 mail of an unknown account is not accepted here"
+    )
+    assert world.handlers.policy(rcpt(sender="")) == Action("DUNNO")
+
+
+def test_client_certificate_is_vouched_for_in_a_header(world: Any) -> None:
+    request = rcpt(ccert_fingerprint="AA:BB", sender="a@cert.example", client_port="4711")
+    reply = world.handlers.policy(request)
+    assert reply.text.startswith(f"PREPEND {SESSION_HEADER}: ")
+    assert world.seen.counts["policy", "prepend"] == 1
+
+
+def test_admission_applies_the_senders_rules(world: Any) -> None:
+    def admit(sender: str, tenant: str = "acme", login: str = "mailer") -> Any:
+        return world.handlers.policy(AdmitRequest(tenant, login, "4Q", sender, ("x@dest.example",)))
+
+    assert admit("a@acme.example") == Action("DUNNO")
+    assert admit("a@other.example").text.startswith("553 5.7.1 other.example")
+    # The milter decided by a configuration that we do not have: neither yes nor no.
+    with pytest.raises(Unavailable):
+        admit("a@cert.example", tenant="cert")
+    with pytest.raises(Unavailable):
+        admit("a@acme.example", login="acme")
+    with pytest.raises(Unavailable):
+        admit("a@acme.example", tenant="nobody")
+
+
+@pytest.mark.parametrize(
+    ("map_name", "key", "reply"),
+    [
+        ("transport", "a@acme.example", Ok("gp-normal-private:")),
+        ("transport", "a@cert.example", NotFound()),
+        ("transport", "a@nobody.example", NotFound()),
+        ("transport", "<>", NotFound()),
+        ("tls-private", "dest.example", Ok("encrypt")),
+        ("tls-private", "bank.example", Ok("verify match=hostname:nexthop")),
+        ("tls", "dest.example", NotFound()),
+        ("tls", "bank.example", Ok("verify match=hostname:nexthop")),
+        ("nonsense", "x", Perm("no such map: nonsense")),
+    ],
+)
+def test_map(world: Any, map_name: str, key: str, reply: Any) -> None:
+    got = world.handlers.lookup(Request(map_name, key))
+    if isinstance(reply, Ok) and isinstance(got, Ok) and reply.data.startswith("verify"):
+        assert got.data.split()[0] == "verify"
+        return
+    assert got == reply
+
+
+def test_map_of_a_profile_that_is_gone_makes_mail_wait(world: Any) -> None:
+    with pytest.raises(Unavailable, match="names no configured profile"):
+        world.handlers.lookup(Request("tls-gone", "dest.example"))
+    assert world.seen.counts["other", "temp"] == 1
+
+
+def test_sender_in_the_bounce_domain_without_a_token_waits(world: Any) -> None:
+    with pytest.raises(Unavailable):
+        world.handlers.lookup(Request("transport", "forged@bounces.example"))
+    assert world.seen.counts["transport", "temp"] == 1
+
+
+def test_hostile_map_names_are_counted_under_one_name(world: Any) -> None:
+    for number in range(100):
+        world.handlers.lookup(Request(f"map{number}", "x"))
+    assert set(world.seen.counts) == {("other", "perm")}
+
+
+def test_tenant_in_observe_is_routed_as_before(world: Any) -> None:
+    world.configure(Modes())
+    assert world.handlers.lookup(Request("transport", "a@acme.example")) == NotFound()
+    assert world.handlers.lookup(Request("tls", "bank.example")) == NotFound()
