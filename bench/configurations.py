@@ -1,0 +1,56 @@
+"""Configurations with many tenants, as files, for what is measured with a real process.
+
+Format: one YAML file; tenant ``tN`` owns ``tN.example`` and logs in as ``tN``; three profiles take
+turns, and every tenant enforces every feature that is measured.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.roles import postfix_stub
+
+PROFILES = ("standard", "private", "bank")
+
+
+def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | None = None) -> Path:
+    """Write a configuration with its keys, and return the path of its main file.
+
+    Args:
+        directory: Where; made if it is missing.
+        tenants: How many.
+        postfix_dir: The configuration directory of the Postfix that is attached; without it one
+            that never runs is made beside the configuration.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    postfix_dir = postfix_dir or postfix_stub(directory / "postfix")
+    keys = directory / "keys"
+    keys.write_text(f"1 {os.urandom(32).hex()}\n", encoding="ascii")
+    keys.chmod(0o600)
+    path = directory / "gatepost.yaml"
+    path.write_text(_text(directory, tenants, postfix_dir), encoding="ascii")
+    return path
+
+
+def _text(directory: Path, tenants: int, postfix_dir: Path) -> str:
+    lines = [
+        f"postfix: {{config_dir: {postfix_dir}}}",
+        f"state: sqlite:///{directory}/gatepost.db",
+        f"keys: {directory}/keys",
+        f"runtime: {{run_dir: {directory}}}",
+        "platform: {sender_id: examplesp, bounce_domain: bounces.sender.example}",
+        "modes: {default: enforce}",
+        "tls:",
+        "  profiles:",
+        "    private: {level: encrypt, min_version: TLSv1.2, on_failure: bounce}",
+        "    bank: {level: verify}",
+        "  domains: {gov.example: {level: verify}}",
+        "tenants:",
+    ]
+    lines += [
+        f"  t{number}: {{logins: [t{number}], senders: [t{number}.example], "
+        f"profile: {PROFILES[number % len(PROFILES)]}}}"
+        for number in range(tenants)
+    ]
+    return "\n".join(lines) + "\n"
