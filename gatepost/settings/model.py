@@ -1,0 +1,80 @@
+"""What a configuration comes to: `Settings` for a process, `Snapshot` for decisions, and warnings.
+
+Purpose: keep apart what only a restart can change (accounts, sockets, files) from what a reload
+replaces whole. Both come from the same files and are loaded together.
+Errors: none; `gatepost.settings.Loader` reports them before these objects exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.errors import ConfigError
+from gatepost.postfix.spec import DEFAULT_SOCKET_DIR
+from gatepost.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address to listen on.
+
+    Attributes:
+        host: IP address as text, without brackets.
+        port: 1 to 65535.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port``, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What only a restart can change.
+
+    Attributes:
+        config: The configuration file, as the operator named it.
+        postfix_config_dir: Postfix's configuration directory.
+        postfix_group: Group of Postfix's own account, which may use the sockets.
+        socket_dir: Directory of the sockets, below Postfix's queue directory.
+        user: Account that the processes run as when they are started by root.
+        run_dir: Directory of control sockets and lock files.
+        grace_s: Seconds that requests in hand may take when a process is told to stop.
+        policy_timeout_s: Seconds that the milter waits for the policy server.
+        state: URL of the store.
+        metrics: Where metrics are served, or None for nowhere.
+        log_to: ``stderr`` or ``syslog``.
+        log_level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+
+    config: Path
+    postfix_config_dir: Path = Path("/etc/postfix")
+    postfix_group: str = "postfix"
+    socket_dir: str = DEFAULT_SOCKET_DIR
+    user: str = "gatepost"
+    run_dir: Path = Path("/run/gatepost")
+    grace_s: int = 10
+    policy_timeout_s: int = 10
+    state: str = "sqlite:////var/lib/gatepost/gatepost.db"
+    metrics: Address | None = Address("127.0.0.1", 9464)
+    log_to: str = "stderr"
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that passed.
+
+    Attributes:
+        settings: What only a restart can change.
+        snapshot: What decisions read.
+        warnings: What passes and yet is probably not meant so, in file order.
+    """
+
+    settings: Settings
+    snapshot: Snapshot
+    warnings: tuple[ConfigError, ...] = ()
