@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.errors import PostfixUnavailable
+from gatepost.postfix.terminal import run_on_terminal
 
 POSTCONF_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 300
@@ -68,7 +69,12 @@ class PostfixCommands:
         Raises:
             PostfixUnavailable: If it finds an error.
         """
-        return _run(["postfix", "-c", str(self.config_dir), "check"], CHECK_TIMEOUT_S).stderr
+        command = ["postfix", "-c", str(self.config_dir), "check"]
+        status, printed = run_on_terminal(_found(command), CHECK_TIMEOUT_S, _environment())
+        if status:
+            said = printed.strip() or f"exit status {status}; the mail log may say why"
+            raise PostfixUnavailable(f"{' '.join(command)}: {said}")
+        return printed.strip()
 
     def running(self) -> bool:
         """Tell whether the instance runs.
@@ -88,23 +94,31 @@ class PostfixCommands:
         _run(["postfix", "-c", str(self.config_dir), "reload"], CONTROL_TIMEOUT_S)
 
 
-def _run(command: Sequence[str], timeout_s: int, *, may_fail: bool = False) -> Output:
+def _found(command: Sequence[str]) -> list[str]:
     program = shutil.which(command[0], path=_SEARCH)
     if program is None:
         raise PostfixUnavailable(f"{command[0]}: not found; is Postfix installed on this host?")
-    # MAIL_CONFIG would win over nothing here, but postfix(1) hands it to what it starts.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAIL_")}
-    environment |= {"LC_ALL": "C", "PATH": _SEARCH}
+    return [program, *command[1:]]
+
+
+def _environment() -> dict[str, str]:
+    # postfix(1) hands MAIL_CONFIG and its kin to what it starts.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAIL_")}
+    return kept | {"LC_ALL": "C", "PATH": _SEARCH}
+
+
+def _run(command: Sequence[str], timeout_s: int, *, may_fail: bool = False) -> Output:
+    arguments = _found(command)
     try:
         done = subprocess.run(
-            [program, *command[1:]],
+            arguments,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="surrogateescape",
             timeout=timeout_s,
             check=False,
-            env=environment,
+            env=_environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise PostfixUnavailable(

@@ -48,7 +48,7 @@ class Editor:
         """Append a line to the block, under its reason."""
         self._block += comment(reason, indent)
         self._block.append(indent + line)
-        self._changes.append(Change(self._file, indent + line, reason))
+        self._changes.append(Change(self._file, indent + line, reason, in_block=True))
 
     def add_plain(self, line: str) -> None:
         """Append a line to the block that needs no reason of its own."""

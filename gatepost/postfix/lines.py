@@ -33,6 +33,11 @@ class Physical:
     text: str
 
     @property
+    def whole(self) -> str:
+        """Return the line with its line break, if it has one."""
+        return self.text + "\n" * (self.end - self.start - len(self.text))
+
+    @property
     def skipped(self) -> bool:
         """Tell whether Postfix skips it: empty, white space or a comment."""
         rest = self.text.lstrip(SPACE)

@@ -66,7 +66,7 @@ LIST_HOOKS = (
     ListHook(
         Hook.POLICY,
         "smtpd_recipient_restrictions",
-        "Ours is first: behind a permit_… it would not be asked. It never answers OK, so "
+        "Ours is first: behind a permit_* it would not be asked. It never answers OK, so "
         "everything behind it is still asked.",
     ),
     ListHook(

@@ -9,8 +9,12 @@ import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gatepost.postfix.lines import physical_lines
+
 MAIN_CF = "main.cf"
 MASTER_CF = "master.cf"
+
+NO_NEWLINE = "\\ No newline at end of file\n"
 
 
 class Weight(StrEnum):
@@ -39,13 +43,15 @@ class Change:
 
     Attributes:
         file: ``main.cf`` or ``master.cf``.
-        line: The line as it will be, or as it was where it goes.
+        line: The line as it will be.
         reason: Why, in one or two sentences.
+        in_block: Whether it stands in our block, where the reason is a comment above it.
     """
 
     file: str
     line: str
     reason: str
+    in_block: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +93,23 @@ class Plan:
         return tuple(name for name in self.new if self.new[name] != self.old[name])
 
     def diff(self, name: str, directory: str) -> list[str]:
-        """Return a unified diff of one file, without line breaks at the ends of its lines."""
-        return [
-            line.rstrip("\n")
-            for line in difflib.unified_diff(
-                self.old[name].split("\n"),
-                self.new[name].split("\n"),
-                f"{directory}/{name}",
-                f"{directory}/{name} (new)",
-                lineterm="",
-            )
-        ]
+        """Return a unified diff of one file that patch(1) takes, as lines with their line breaks.
+
+        Args:
+            name: File name.
+            directory: Where it stands, for the head of the diff.
+        """
+        lines = difflib.unified_diff(
+            [line.whole for line in physical_lines(self.old[name])],
+            [line.whole for line in physical_lines(self.new[name])],
+            f"{directory}/{name}",
+            f"{directory}/{name} (new)",
+        )
+        return [each for line in lines for each in _ended(line)]
+
+
+def _ended(line: str) -> tuple[str, ...]:
+    return (line,) if line.endswith("\n") else (line + "\n", NO_NEWLINE)
 
 
 def note(text: str) -> Note:

@@ -9,9 +9,10 @@ Errors: `referee` raises `AttachError` with the difference, `PostfixUnavailable`
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,13 @@ from gatepost.postfix.master_cf import services
 from gatepost.postfix.parameters import LIST_HOOKS, SCALARS
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 
+# Postfix waits a second or two before it believes a file that has only just been written.
+_SETTLED_S = 60
+
 _LINE_NUMBER = re.compile(r", line \d+")
-_LISTS = frozenset(hook.parameter for hook in LIST_HOOKS)
+_NAMES = frozenset({*SCALARS, *(hook.parameter for hook in LIST_HOOKS)})
+
+Changes = dict[str, tuple[str | None, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,12 @@ class Reading:
 
 
 def write_scratch(texts: Mapping[str, str], directory: Path) -> None:
-    """Put both files into a directory."""
+    """Put both files into a directory, so that Postfix's commands can read them there."""
     for name, text in texts.items():
-        (directory / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        path = directory / name
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        settled = path.stat().st_mtime - _SETTLED_S
+        os.utime(path, (settled, settled))
 
 
 def referee(postfix: PostfixCommands, old: Mapping[str, str], new: Mapping[str, str]) -> None:
@@ -69,22 +78,64 @@ def referee(postfix: PostfixCommands, old: Mapping[str, str], new: Mapping[str, 
         before = _postfix_reading(postfix, directory)
         write_scratch(new, directory)
         after = _postfix_reading(postfix, directory)
-    ours_before, ours_after = _our_reading(old), _our_reading(new)
-    problems = [
-        *_compare("main.cf", _changes(before.main, after.main), _changes(ours_before.main, ours_after.main)),
-        *_compare(
-            "master.cf",
-            _changes(before.overrides, after.overrides),
-            _changes(ours_before.overrides, ours_after.overrides),
-        ),
-        *(f"new warning: {text}" for text in sorted(after.warnings - before.warnings)),
-        *(f"service {name} appears or goes" for name in sorted(before.services ^ after.services) if not name.startswith(SERVICE_PREFIX)),
-    ]
+    problems = list(_problems(before, after, _our_reading(old), _our_reading(new)))
     if problems:
         raise AttachError(
             "nothing was changed, because postconf does not read the new files as intended:\n  "
             + "\n  ".join(problems)
         )
+
+
+def _problems(
+    before: Reading, after: Reading, ours_before: Reading, ours_after: Reading
+) -> Iterator[str]:
+    main = _changes(before.main, after.main)
+    yield from _compare(MAIN_CF, main, _changes(ours_before.main, ours_after.main))
+    yield from _compare(
+        MASTER_CF,
+        _changes(before.overrides, after.overrides),
+        _changes(ours_before.overrides, ours_after.overrides),
+    )
+    for name in sorted(main):
+        if not name.startswith((PRIVATE_PREFIX, SERVICE_PREFIX)) and name not in _NAMES:
+            yield f"{MAIN_CF}: {name} changes, which is none of ours"
+    for name in sorted(before.services ^ after.services):
+        if not name.startswith(SERVICE_PREFIX):
+            yield f"{MASTER_CF}: service {name} appears or goes"
+    for text in sorted(after.warnings - before.warnings):
+        yield f"new warning: {text}"
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
+    return {
+        name: (before.get(name), after.get(name))
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name)
+    }
+
+
+def _compare(file: str, theirs: Changes, ours: Changes) -> Iterator[str]:
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) == ours.get(name):
+            continue
+        seen, meant = theirs.get(name), ours.get(name)
+        yield f"{file}: {name}: meant {_change(meant)}, but postconf sees {_change(seen)}"
+
+
+def _change(change: tuple[str | None, str | None] | None) -> str:
+    if change is None:
+        return "no change"
+    old, new = ("nothing" if value is None else f'"{value}"' for value in change)
+    return f"{old} to become {new}"
+
+
+def _our_reading(texts: Mapping[str, str]) -> Reading:
+    entries = services(texts[MASTER_CF])
+    return Reading(
+        _collapsed(settings(texts[MAIN_CF])),
+        _collapsed({f"{e.key}/{o.name}": o.value for e in entries for o in e.options}),
+        frozenset(entry.key for entry in entries),
+    )
 
 
 def _postfix_reading(postfix: PostfixCommands, directory: Path) -> Reading:
@@ -93,12 +144,19 @@ def _postfix_reading(postfix: PostfixCommands, directory: Path) -> Reading:
     entries = postfix.postconf("-M", config_dir=directory)
     # Expansion shows references that lead nowhere or in circles.
     expanded = [postfix.postconf("-x", option, config_dir=directory) for option in ("-n", "-P")]
-    printed = [main, overrides, entries, *expanded]
+    set_in_main = parse_settings(main.stdout)
+    set_in_main.pop("config_directory", None)
     return Reading(
-        _collapsed({k: v for k, v in parse_settings(main.stdout).items() if k != "config_directory"}),
+        _collapsed(set_in_main),
         _collapsed(parse_settings(overrides.stdout)),
-        frozenset("/".join(line.split()[:2]) for line in entries.stdout.splitlines() if line.strip()),
+        frozenset("/".join(line.split()[:2]) for line in entries.stdout.splitlines() if line),
         frozenset(
-            _LINE_NUMBER.sub("", line) for output in printed for line in output.stderr.splitlines()
+            _LINE_NUMBER.sub("", line)
+            for output in (main, overrides, entries, *expanded)
+            for line in output.stderr.splitlines()
         ),
     )
+
+
+def _collapsed(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: " ".join(value.split()) for name, value in values.items()}

@@ -1,0 +1,69 @@
+"""``gatepost detach``: take out of main.cf and master.cf exactly what attach put in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatepost.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    errors_to_exit,
+    print_json,
+)
+from gatepost.errors import ConfigErrors, GatepostError
+from gatepost.postfix.attach import Options, detach
+from gatepost.postfix.render import describe, document
+from gatepost.settings import Loader
+
+
+def command(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the exact change, do nothing.")
+    ] = False,
+    postfix_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Configuration directory of the Postfix instance; "
+            "without it, postfix.config_dir of the configuration.",
+        ),
+    ] = None,
+    no_reload: Annotated[
+        bool, typer.Option("--no-reload", help="Do not tell Postfix to read the new files.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Detach from Postfix: take out what attach wrote, and nothing else.
+
+    Works from main.cf and master.cf alone; with --postfix-config it needs no configuration of
+    Gatepost's. What you have changed since stays, also inside the marked block. A file that nobody
+    has touched since comes back byte for byte. The files as they were are kept in gatepost-backup.
+    Mail in the queue is then delivered by Postfix's own services, without tenants' TLS rules.
+
+    Exit status: 0 done, or nothing to do; 2 refused, or failed and rolled back.
+
+    Example: gatepost detach --dry-run
+    """
+    with errors_to_exit(as_json=as_json):
+        outcome = detach(postfix_config or _config_dir(config), Options(dry_run, not no_reload))
+    if as_json:
+        print_json(document(outcome))
+    else:
+        for line in describe(outcome, "detach", dry_run=dry_run):
+            print(line)
+
+
+def _config_dir(config: Path) -> Path:
+    try:
+        return Loader(config).load().settings.postfix_config_dir
+    except ConfigErrors as error:
+        raise GatepostError(
+            f"{error}\nThe configuration would tell which Postfix instance this is about; name its "
+            "directory instead: gatepost detach --postfix-config /etc/postfix"
+        ) from error

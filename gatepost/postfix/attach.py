@@ -1,0 +1,160 @@
+"""Attach to a Postfix instance, or detach from it: the two operations as a whole.
+
+Purpose: read, plan, let Postfix judge the plan on a copy, and carry it out; or only show it.
+Errors: `AttachError` where it is refused or was rolled back, with what to do; `PostfixUnavailable`
+where a Postfix command is missing or fails.
+Security: nothing is written before postconf(1) has confirmed the new files, and, for attach, before
+every socket that they name is answered: Postfix would hold up all mail otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.errors import AttachError
+from gatepost.postfix.apply import (
+    ATTACH_ORDER,
+    DETACH_ORDER,
+    Applied,
+    apply,
+    filter_differs,
+)
+from gatepost.postfix.bounce_filter import FILE_NAME
+from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.journal import Journal
+from gatepost.postfix.plan import Plan
+from gatepost.postfix.planning import bare, plan_attach, plan_detach
+from gatepost.postfix.reach import unanswered
+from gatepost.postfix.referee import referee
+from gatepost.postfix.session import alone, facts_without_ours, read_files
+from gatepost.postfix.spec import AttachSpec
+
+Probe = Callable[[AttachSpec, Path], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to attach or detach.
+
+    Attributes:
+        dry_run: Show, and change nothing.
+        reload: Tell Postfix afterwards, if it runs.
+        even_if_not_running: Attach although a socket is not answered.
+        keep: Parameters that attach leaves as they are.
+    """
+
+    dry_run: bool = False
+    reload: bool = True
+    even_if_not_running: bool = False
+    keep: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was, or would be, done.
+
+    Attributes:
+        config_dir: The configuration directory of the instance.
+        plan: The change.
+        facts: The instance, without ours.
+        changed: Names of the files that the plan changes.
+        unanswered: What is wrong with the sockets, in sentences.
+        unfinished: Whether an earlier run was interrupted and this one has to finish it.
+        applied: What was done; None for a dry run.
+    """
+
+    config_dir: Path
+    plan: Plan
+    facts: PostfixFacts
+    changed: tuple[str, ...]
+    unanswered: tuple[str, ...] = ()
+    unfinished: bool = False
+    applied: Applied | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Tell whether there is, or was, anything to do."""
+        return bool(self.changed) or self.unfinished
+
+
+def attach(
+    spec: AttachSpec,
+    config_dir: Path,
+    options: Options = Options(),
+    probe: Probe = unanswered,
+) -> Outcome:
+    """Attach to an instance, or bring what is attached up to date.
+
+    Args:
+        spec: What Postfix has to be told.
+        config_dir: The configuration directory of the instance.
+        options: How.
+        probe: Returns what is wrong with the sockets.
+
+    Raises:
+        AttachError: If it is refused, or failed and was rolled back.
+        PostfixUnavailable: If a Postfix command is missing or fails.
+    """
+    postfix = PostfixCommands(config_dir)
+    with alone(config_dir):
+        old = read_files(config_dir)
+        without = bare(old)
+        facts = facts_without_ours(postfix, without)
+        plan = plan_attach(old, without, spec, facts, options.keep)
+        referee(postfix, plan.old, plan.new)
+        troubles = probe(spec, facts.queue_directory)
+        if troubles and not (options.dry_run or options.even_if_not_running):
+            raise AttachError(_not_running(troubles))
+        return _finish(postfix, plan, facts, options, ATTACH_ORDER, tuple(troubles))
+
+
+def detach(config_dir: Path, options: Options = Options()) -> Outcome:
+    """Take everything that attach wrote out of an instance's files.
+
+    Args:
+        config_dir: The configuration directory of the instance.
+        options: How.
+
+    Raises:
+        AttachError: If it is refused, or failed and was rolled back.
+        PostfixUnavailable: If a Postfix command is missing or fails.
+    """
+    postfix = PostfixCommands(config_dir)
+    with alone(config_dir):
+        old = read_files(config_dir)
+        without = bare(old)
+        facts = facts_without_ours(postfix, without)
+        plan = plan_detach(old, without)
+        referee(postfix, plan.old, plan.new)
+        return _finish(postfix, plan, facts, options, DETACH_ORDER, ())
+
+
+def _finish(
+    postfix: PostfixCommands,
+    plan: Plan,
+    facts: PostfixFacts,
+    options: Options,
+    order: tuple[str, ...],
+    troubles: tuple[str, ...],
+) -> Outcome:
+    changed = plan.changed
+    unfinished = Journal(postfix.config_dir).unfinished() is not None
+    if filter_differs(postfix.config_dir, plan):
+        changed = (*changed, FILE_NAME)
+    applied = None
+    if not options.dry_run:
+        applied = apply(postfix, plan, order, reload=options.reload and facts.running)
+    return Outcome(postfix.config_dir, plan, facts, changed, troubles, unfinished, applied)
+
+
+def _not_running(troubles: list[str]) -> str:
+    return (
+        "Gatepost does not answer where Postfix would ask it, and while it does not, Postfix "
+        "refuses all mail with 4xx:\n  "
+        + "\n  ".join(troubles)
+        + "\nStart it first (systemctl start gatepost, or gatepost serve), or attach all the same "
+        "with --even-if-not-running"
+    )
