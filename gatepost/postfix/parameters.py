@@ -19,6 +19,10 @@ from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET, AttachSpec, Hook
 POLICY_TIMEOUT_S = 10
 POLICY_DOWN = "DEFER_IF_PERMIT 4.3.5 Sending rules are unavailable for a moment, try again later"
 
+# While smtpd(8) reads its restrictions it does not know the default of this parameter yet, and an
+# empty policy_context is fatal to it.
+_LISTENER = "${milter_macro_daemon_name?{$milter_macro_daemon_name}:{-}}"
+
 # Certificate authorities: Debian and its kin, Red Hat and its kin, SUSE, Alpine.
 CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -116,10 +120,11 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
             Hook.POLICY,
             f"check_policy_service {{ unix:{spec.socket_dir}/{POLICY_SOCKET}, "
             f"timeout={POLICY_TIMEOUT_S}s, {{ default_action = {POLICY_DOWN} }}, "
-            "policy_context=$milter_macro_daemon_name }",
+            f"policy_context={_LISTENER} }}",
             "The check of each recipient. DEFER_IF_PERMIT: while the service does not answer, "
             "what other restrictions refuse is still refused, and the rest gets 4xx. "
-            "policy_context tells which listener asks, by the name that milters see too.",
+            "policy_context tells which listener asks, by the name that milters see too; a listener "
+            "without a name of its own is -.",
         )
     if Hook.TRANSPORT in spec.hooks:
         yield Setting(
