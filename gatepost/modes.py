@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+MAX_DETAIL = 200
+
 
 class Feature(StrEnum):
     """What can be switched; the value is the key used in the configuration."""
@@ -57,7 +59,7 @@ class Observation:
         feature: The feature that decided.
         action: Short verb, stable for counting: ``add-header``, ``remove-header``,
             ``change-sender``, ``reject``, ``defer``, ``route``.
-        detail: What exactly, at most 200 characters of printable ASCII.
+        detail: What exactly, at most `MAX_DETAIL` characters of printable ASCII.
         queue_id: Postfix queue id, empty where Postfix has not made one yet.
         sender: Envelope sender, empty for the null sender.
         recipient: Envelope recipient, empty where the whole message is meant.

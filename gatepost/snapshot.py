@@ -23,7 +23,7 @@ from gatepost.traffic.lanes import Lane
 class Unknown(StrEnum):
     """What becomes of mail that no tenant can be found for."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105  # not a password
     REJECT = "reject"
 
 
@@ -45,7 +45,7 @@ class Platform:
 
     sender_id: str = ""
     tenant_header: str = "X-Tenant-ID"
-    token_header: str = "X-Gatepost-Token"
+    token_header: str = "X-Gatepost-Token"  # noqa: S105  # not a password
     bounce_domain: str | None = None
     unknown: Unknown = Unknown.PASS
     inbound: frozenset[str] = frozenset()

@@ -20,14 +20,13 @@ from typing import ClassVar
 import Milter
 
 from gatepost.decisions.actions import Plan, Reject
-from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
 from gatepost.errors import Unavailable
 from gatepost.runtime.log import format_event, log_event
 from gatepost.tenants.client import Client
 from milters.context import Shared, View
 from milters.edits import RIGHTS, apply, set_reply
-from milters.session import MessageInProgress
+from milters.session import MessageInProgress, plain_address
 
 log = logging.getLogger("gatepost.milter")
 
@@ -99,7 +98,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         try:
             client = Client(
                 login=self.getsymval("{auth_authen}") or "",
-                address=self.getsymval("{client_addr}") or "",
+                address=plain_address(self.getsymval("{client_addr}") or ""),
                 port=self.getsymval("{client_port}") or "",
                 listener=self.getsymval("{daemon_name}") or "",
             )
@@ -133,8 +132,6 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
                 raise self._trouble
             if message is None or view is None:
                 raise Unavailable("end of message without a message")
-            if message.overfull:
-                raise Unavailable("too many copies of headers that Gatepost sets")
             plan = decide_message(message.facts(queue_id), view.snapshot, self.shared.clock())
             tenant = plan.tenant
             return self._carry_out(plan, message, queue_id)

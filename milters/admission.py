@@ -1,10 +1,10 @@
 """Asking the policy server whether a message of a platform login may go out.
 
-Purpose: only the tag header tells the tenant of such a message, and only the milter sees headers; but
-whether the tenant may send is decided in one place, the policy server.
+Purpose: only the tag header tells the tenant of such a message, and only the milter sees headers;
+but whether the tenant may send is decided in one place, the policy server.
 Source: docs/protocols/policy.md, ``request=gatepost_admit``.
 Limits: 10 seconds for one question, well below Postfix's milter_content_timeout of 300 s and enough
-for a policy server that is being restarted.
+for a policy server that is being restarted. Tries are 0.1 s apart at first, twice that each time.
 Errors: `PolicyUnavailable` for everything but an answer; the message then gets a temporary failure.
 Security: the socket lies in a directory that only Postfix's group may enter.
 """
@@ -12,23 +12,25 @@ Security: the socket lies in a directory that only Postfix's group may enter.
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 import time
 from pathlib import Path
 
 from gatepost.decisions.actions import Reject
-from gatepost.errors import PolicyUnavailable, ProtocolError
+from gatepost.errors import LocalProtocolError, PolicyUnavailable, RemoteProtocolError
 from gatepost.wire.policy import Action, AdmitRequest, PolicyClient
 from gatepost.wire.signals import Signal
 from milters.session import MessageInProgress
 
 TIMEOUT_S = 10.0
-_RETRY_DELAY_S = 0.1
+_FIRST_DELAY_S = 0.1
+# A timeout of 0 would make the socket non-blocking.
+_SHORTEST_WAIT_S = 0.001
 _READ_OCTETS = 16384
 
-log = logging.getLogger("gatepost.milter")
+# The codec stays with its connection: it notices an answer that nobody asked for.
+_Connection = tuple[socket.socket, PolicyClient]
 
 
 class AdmissionClient:
@@ -51,51 +53,60 @@ class AdmissionClient:
             PolicyUnavailable: If there is no answer in time.
         """
         facts = message.facts(queue_id)
-        request = AdmitRequest(
-            tenant, facts.client.login, queue_id, facts.sender, facts.recipients
-        )
+        request = AdmitRequest(tenant, facts.client.login, queue_id, facts.sender, facts.recipients)
         deadline = time.monotonic() + self._timeout_s
+        delay = _FIRST_DELAY_S
         while True:
+            kept = self._kept()
             try:
                 return parse_action(self._ask(request, deadline))
-            except (OSError, ProtocolError) as error:
+            except LocalProtocolError as error:
                 self._drop()
-                # A kept connection may be one that a restarted server has closed, and a server
-                # that is starting has no socket yet: both are over in a moment.
-                if time.monotonic() + _RETRY_DELAY_S >= deadline:
+                raise PolicyUnavailable(f"policy server: {error}") from error
+            except (OSError, RemoteProtocolError) as error:
+                self._drop()
+                # A kept connection is most likely one that a restarted server has closed.
+                if kept is not None:
+                    continue
+                # A server that is starting has no socket yet.
+                if time.monotonic() + delay >= deadline:
                     raise PolicyUnavailable(f"policy server: {error}") from error
-                time.sleep(_RETRY_DELAY_S)
+            time.sleep(delay)
+            delay *= 2
 
     def _ask(self, request: AdmitRequest, deadline: float) -> Action:
-        connection = self._connection(deadline)
-        codec = PolicyClient()
-        connection.sendall(codec.send(request))
+        connection, codec = self._kept() or self._connect(deadline)
+        data = codec.send(request)
+        connection.settimeout(_left(deadline))
+        connection.sendall(data)
         while (event := codec.next_event()) is Signal.NEED_DATA:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = connection.recv(_READ_OCTETS)
-            if not data:
-                raise ConnectionError("closed the connection without an answer")
-            codec.receive_data(data)
+            connection.settimeout(_left(deadline))
+            codec.receive_data(connection.recv(_READ_OCTETS))
         if not isinstance(event, Action):
             raise ConnectionError("closed the connection without an answer")
         return event
 
-    def _connection(self, deadline: float) -> socket.socket:
-        kept: socket.socket | None = getattr(self._local, "connection", None)
-        if kept is None:
-            kept = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._local.connection = kept
-            kept.settimeout(max(deadline - time.monotonic(), 0.001))
-            kept.connect(str(self._path))
-        kept.settimeout(max(deadline - time.monotonic(), 0.001))
+    def _kept(self) -> _Connection | None:
+        kept: _Connection | None = getattr(self._local, "kept", None)
+        return kept
+
+    def _connect(self, deadline: float) -> _Connection:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        kept = self._local.kept = (connection, PolicyClient())
+        connection.settimeout(_left(deadline))
+        connection.connect(str(self._path))
         return kept
 
     def _drop(self) -> None:
-        kept: socket.socket | None = getattr(self._local, "connection", None)
-        self._local.connection = None
+        kept = self._kept()
+        self._local.kept = None
         if kept is not None:
             with contextlib.suppress(OSError):
-                kept.close()
+                kept[0].close()
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), _SHORTEST_WAIT_S)
 
 
 def parse_action(action: Action) -> Reject | None:

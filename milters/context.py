@@ -1,7 +1,7 @@
 """What the callbacks of all connections share.
 
-Purpose: callbacks run on libmilter's threads, which give them nothing but a connection. This object
-holds what does not belong to one: the configuration, the recorder, the metrics, the admission client.
+Purpose: callbacks run on libmilter's threads, which give them nothing but a connection. `Shared`
+holds what belongs to no connection: configuration, recorder, metrics, admission client.
 Errors: none.
 """
 

@@ -1,10 +1,11 @@
 """What one SMTP connection has told us so far: callbacks in, `MessageFacts` out.
 
-Purpose: libmilter calls once per command and header; this collects what decisions ask for and forgets
-the rest, so that a message costs memory by its wanted headers and not by its size.
+Purpose: libmilter calls once per command and header; this collects what decisions ask for and
+forgets the rest, so that a message costs memory by its wanted headers and not by its size.
 Source: Postfix MILTER_README; libmilter xxfi_envfrom ("reset per-message state here").
 Limits: 1,000 recipients, 200 wanted header fields and 16 KiB of each are kept. A field beyond the
-200th is hostile: the message is then `overfull`, and the adapter refuses it for the time being.
+200th is hostile: the facts then say `overfull`, and the decision refuses the message where it would
+have to edit it.
 Errors: none.
 Security: everything in here is hostile text; octets that are not UTF-8 become surrogate escapes.
 """
@@ -29,7 +30,7 @@ class MessageInProgress:
         wanted: Lower-case names of the header fields to keep.
     """
 
-    __slots__ = ("_client", "_headers", "_host", "_recipients", "_wanted", "overfull", "sender")
+    __slots__ = ("_client", "_headers", "_host", "_overfull", "_recipients", "_wanted", "sender")
 
     def __init__(self, client: Client, host: str, sender: str, wanted: frozenset[str]) -> None:
         self._client = client
@@ -38,7 +39,7 @@ class MessageInProgress:
         self._headers: list[Header] = []
         self._recipients: list[str] = []
         self.sender = strip_brackets(sender)
-        self.overfull = False
+        self._overfull = False
 
     def add_recipient(self, recipient: bytes) -> None:
         """Take one accepted recipient."""
@@ -50,7 +51,7 @@ class MessageInProgress:
         if name.lower() not in self._wanted:
             return
         if len(self._headers) >= MAX_HEADERS:
-            self.overfull = True
+            self._overfull = True
             return
         self._headers.append(Header(name, _text(value[:MAX_VALUE_OCTETS])))
 
@@ -63,7 +64,17 @@ class MessageInProgress:
             sender=self.sender,
             recipients=tuple(self._recipients),
             headers=tuple(self._headers),
+            overfull=self._overfull,
         )
+
+
+def plain_address(macro: str) -> str:
+    """Return the IP address in the macro ``{client_addr}``.
+
+    Postfix writes an IPv6 address with ``IPv6:`` before it, as in an address literal of RFC 5321
+    §4.1.3 (rfc_addr in smtpd_milter.c); the policy service, the same address without.
+    """
+    return macro[5:] if macro[:5].lower() == "ipv6:" else macro
 
 
 def strip_brackets(address: str) -> str:

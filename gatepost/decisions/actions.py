@@ -3,7 +3,8 @@
 Purpose: the plan is data, so it can be tested, shown by ``gatepost explain`` and recorded in
 observe mode; `milters` turns each action into one libmilter call and asks at negotiation for just
 the rights that these types need.
-Source: Postfix MILTER_README, "Milter actions"; libmilter smfi_addheader, smfi_chgheader, smfi_chgfrom.
+Source: Postfix MILTER_README, "Milter actions"; libmilter smfi_addheader, smfi_chgheader,
+smfi_chgfrom.
 Errors: none.
 """
 

@@ -1,4 +1,4 @@
-"""One sender to recipient pair, every decision and why: the live decisions, asked one after another.
+"""One sender to recipient pair, every decision and why: the live decisions, one after another.
 
 Purpose: ``gatepost explain`` must never tell a story of its own, so this calls the very functions
 that the policy server, the milter and the maps call, and keeps what they say.
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from gatepost.decisions.actions import ChangeSender, Plan
 from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
-from gatepost.decisions.recipient import Verdict, admit, decide_recipient
 from gatepost.decisions.message import decide_message
+from gatepost.decisions.recipient import Verdict, admit, decide_recipient
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
 from gatepost.decisions.transport import Route, decide_transport
-from gatepost.domains import domain_of
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.modes import Modes
@@ -103,7 +102,8 @@ def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float)
         (action.address for action in plan.actions if isinstance(action, ChangeSender)),
         case.sender,
     )
-    nexthop = case.nexthop or domain_of(case.recipient) or ""
+    # Postfix asks with the next-hop as it stands in the address.
+    nexthop = case.nexthop or case.recipient.rpartition("@")[2]
     try:
         route = decide_transport(sender, snapshot, now)
         map_name = _map_name(route, snapshot)

@@ -49,13 +49,15 @@ class MessageFacts:
     """One message at its end, as the milter sees it.
 
     Attributes:
-        client: Who sent it; `Client.certificate` is empty.
+        client: Who sent it; `Client.certificate` is empty, see `feedback.session`.
         host: ``myhostname`` of the Postfix instance (macro ``j``).
         queue_id: Queue id (macro ``i``).
         sender: Envelope sender, empty for the null sender.
         recipients: Accepted envelope recipients, in order; at most the first 1,000.
         headers: Those header fields that decisions ask for, see `message.wanted_headers`, in
             the order of the message, duplicates included.
+        overfull: Whether there were more of them than the adapter keeps; `headers` then lacks
+            some.
     """
 
     client: Client
@@ -64,3 +66,4 @@ class MessageFacts:
     sender: str
     recipients: tuple[str, ...]
     headers: tuple[Header, ...]
+    overfull: bool = False

@@ -1,7 +1,7 @@
 """The feedback headers and the return path that a message should have.
 
-Purpose: bring together what `gatepost.feedback` computes (Feedback-ID, tokens) with what the message
-already carries, so that each header stands exactly once and a second run changes nothing.
+Purpose: bring together what `gatepost.feedback` computes (Feedback-ID, tokens) with what the
+message already carries, so that each header stands exactly once and a second run changes nothing.
 Source: Gmail's feedback loop guidelines; RFC 5321 §4.5.5 (null return path stays null).
 Errors: none.
 Security: a token that the client put in is replaced, also a genuine one of another message; only
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from gatepost.decisions.actions import Action, ChangeSender
 from gatepost.decisions.facts import MessageFacts
-from gatepost.decisions.headers import drop_occurrences, set_header, values_of
-from gatepost.decisions.rerun import complaint_token, return_path_token, ran_before
+from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
+from gatepost.decisions.rerun import complaint_token, ran_before, return_path_token
 from gatepost.feedback.feedback_id import format_feedback_id
 from gatepost.feedback.token import Purpose, Token, day_of, message_id_of, seal_token
 from gatepost.snapshot import Snapshot
@@ -37,21 +37,23 @@ def feedback_edits(
         )
         edits += set_header(facts.headers, FEEDBACK_ID, value)
     if not snapshot.keyring.keys:
-        return edits
+        return edits + drop_header(facts.headers, platform.token_header)
     token = Token(
         tenant.number,
         message_id_of(facts.host, facts.queue_id),
         1 if len(facts.recipients) == 1 else 0,
         day_of(now),
     )
-    header = complaint_token(facts, tenant, snapshot, now)
-    if header is None or not ran_before(facts, header, tenant, snapshot, now):
+    again = ran_before(facts, tenant, snapshot, now)
+    if not again:
         value = seal_token(token, Purpose.COMPLAINT, snapshot.keyring)
         edits += set_header(facts.headers, platform.token_header, value)
-    if tenant.return_path is ReturnPath.TOKEN and facts.sender and platform.bounce_domain:
-        if return_path_token(facts.sender, tenant, snapshot, now) is None:
-            local = seal_token(token, Purpose.BOUNCE, snapshot.keyring)
-            edits.append(ChangeSender(f"{local}@{platform.bounce_domain}"))
+    if tenant.return_path is not ReturnPath.TOKEN or not platform.bounce_domain:
+        return edits
+    # The null sender stays null, and the sender of an earlier run what that run made it.
+    if facts.sender and not (again and return_path_token(facts.sender, tenant, snapshot, now)):
+        local = seal_token(token, Purpose.BOUNCE, snapshot.keyring)
+        edits.append(ChangeSender(f"{local}@{platform.bounce_domain}"))
     return edits
 
 

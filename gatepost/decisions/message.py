@@ -18,15 +18,16 @@ from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.feedback import FEEDBACK_ID, feedback_edits, stray_feedback_edits
 from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
 from gatepost.decisions.rerun import processed_tenant
+from gatepost.decisions.unknown import is_refused
 from gatepost.feedback.session import SESSION_HEADER, tenant_of_session
-from gatepost.modes import Feature, Mode, Observation
+from gatepost.modes import MAX_DETAIL, Feature, Mode, Modes, Observation
 from gatepost.snapshot import Snapshot
-from gatepost.tenants.identity import Identity, identify
+from gatepost.tenants.identity import Evidence, Identity, identify
 from gatepost.tenants.model import Tenant
 from gatepost.tenants.ownership import from_allowed, refusal
 from gatepost.tenants.tags import named_tenant
 
-_MAX_DETAIL = 200
+_OVERFULL = Reject("550", "5.7.1", "too many copies of header fields that this system sets itself")
 
 
 @dataclass(slots=True)
@@ -51,6 +52,15 @@ class _Draft:
         for action, detail in _summaries(edits):
             self.observe(feature, action, detail)
 
+    def refuse(self, feature: Feature, mode: Mode, reject: Reject) -> Reject | None:
+        """Return a refusal, or None after recording it, as the mode says."""
+        if mode is Mode.ENFORCE:
+            self.reasons.append(f"{feature}: refused, {reject.text}")
+            return reject
+        if mode is Mode.OBSERVE:
+            self.observe(feature, "reject", reject.text)
+        return None
+
     def observe(self, feature: Feature, action: str, detail: str) -> None:
         """Record what a feature in observe mode would have done."""
         self.reasons.append(f"{feature}: observe, would {action} {detail}")
@@ -60,7 +70,7 @@ class _Draft:
                 self.tenant,
                 feature,
                 action,
-                detail[:_MAX_DETAIL],
+                detail[:MAX_DETAIL],
                 self.facts.queue_id,
                 self.facts.sender,
             )
@@ -117,7 +127,7 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         return _unidentified(draft, identity, snapshot)
     draft.tenant = tenant.id
     draft.reasons.append(f"tenant {tenant.id} by {identity.how}")
-    if (reject := _check_from(draft, tenant)) is not None:
+    if (reject := _check_room(draft, tenant.modes) or _check_from(draft, tenant)) is not None:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
     draft.apply(Feature.TAG, tenant.modes.tag, tag_edits)
@@ -148,11 +158,12 @@ def _identify(facts: MessageFacts, snapshot: Snapshot, now: float) -> tuple[Iden
     # A forged copy says nothing, but in enforce it has no business in the message either.
     strip_all = snapshot.modes.tag is Mode.ENFORCE
     gone = [index for index, number in enumerate(numbers, 1) if strip_all or number is not None]
-    by_login = bool(facts.client.login) and (identity.tenant or identity.platform) is not None
     number = next((number for number in numbers if number is not None), None)
-    if number is not None and not by_login:
+    # A login is stronger than a certificate, and a certificate than what else the milter sees.
+    if number is not None and identity.evidence is not Evidence.LOGIN:
         tenant = snapshot.tenants.by_number.get(number)
-        identity = Identity(tenant, None, "client certificate") if tenant else identity
+        if tenant is not None:
+            identity = Identity(tenant, None, "client certificate", Evidence.CERTIFICATE)
     return identity, drop_occurrences(SESSION_HEADER, gone)
 
 
@@ -164,6 +175,8 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
         draft.tenant = done
         draft.reasons.append(f"already processed as mail of tenant {done}")
         return draft.plan()
+    if (reject := _check_named(draft, identity, snapshot) or _check_room(draft, modes)) is not None:
+        return draft.plan(reject)
     draft.apply(Feature.TAG, modes.tag, drop_header(facts.headers, snapshot.platform.tenant_header))
     if modes.feedback is not Mode.OFF:
         draft.apply(
@@ -174,12 +187,29 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
 
 def _forbidden(draft: _Draft, problem: str, snapshot: Snapshot) -> Plan:
     """Refuse a tag that its login may not set, or record that it would be refused."""
-    if snapshot.modes.tag is Mode.ENFORCE:
-        draft.reasons.append(f"tag: refused, {problem}")
-        return draft.plan(Reject("550", "5.7.1", problem))
-    if snapshot.modes.tag is Mode.OBSERVE:
-        draft.observe(Feature.TAG, "reject", problem)
-    return draft.plan()
+    reject = Reject("550", "5.7.1", problem)
+    return draft.plan(draft.refuse(Feature.TAG, snapshot.modes.tag, reject))
+
+
+def _check_named(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Reject | None:
+    """Return the refusal for a platform login that names no tenant where one is required.
+
+    RCPT TO has let it pass, since the name stands in the message.
+    """
+    facts = draft.facts
+    if identity.platform is None or not is_refused(facts.sender, facts.recipients, snapshot):
+        return None
+    header = snapshot.platform.tenant_header
+    reject = Reject("550", "5.7.1", f"this login must name a tenant in {header}")
+    return draft.refuse(Feature.SENDER, snapshot.modes.sender, reject)
+
+
+def _check_room(draft: _Draft, modes: Modes) -> Reject | None:
+    """Return the refusal for a message with more header fields than could be looked at."""
+    if not draft.facts.overfull:
+        return None
+    mode = Mode.ENFORCE if Mode.ENFORCE in (modes.tag, modes.feedback) else modes.tag
+    return draft.refuse(Feature.TAG, mode, _OVERFULL)
 
 
 def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
@@ -190,11 +220,7 @@ def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
     if allowed:
         return None
     reject = Reject("550", "5.7.1", "From: " + refusal(domain, tenant))
-    if tenant.modes.sender is Mode.ENFORCE:
-        draft.reasons.append(f"sender: refused, {reject.text}")
-        return reject
-    draft.observe(Feature.SENDER, "reject", reject.text)
-    return None
+    return draft.refuse(Feature.SENDER, tenant.modes.sender, reject)
 
 
 def _summaries(edits: Iterable[Action]) -> list[tuple[str, str]]:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.transport import effective_pair
+from gatepost.decisions.unknown import REFUSAL, is_refused
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.session import seal_session
 from gatepost.feedback.token import Purpose, open_token
-from gatepost.modes import Feature, Mode, Observation
-from gatepost.snapshot import Snapshot, Unknown
-from gatepost.tenants.identity import Identity, identify
+from gatepost.modes import MAX_DETAIL, Feature, Mode, Observation
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.identity import Evidence, Identity, identify
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
 from gatepost.tenants.ownership import refusal, sender_domain_allowed
 from gatepost.tls.answer import decide_tls
@@ -122,22 +124,19 @@ def _unidentified(
 ) -> Verdict:
     if identity.platform is not None:
         return Verdict(reasons=(f"{identity.how}: the tag header names the tenant",))
-    platform = snapshot.platform
-    reason = f"no tenant: {identity.how}"
-    if not facts.sender or platform.unknown is Unknown.PASS or snapshot.modes.sender is Mode.OFF:
-        return Verdict(reasons=(reason, "unidentified mail passes"))
-    if domain_of(facts.recipient) in platform.inbound:
-        return Verdict(reasons=(reason, "the recipient's domain receives mail here"))
-    reject = Reject("550", "5.7.1", "mail of an unknown account is not accepted here")
-    reasons = (reason, f"platform.unknown is reject (mode {snapshot.modes.sender})")
-    if snapshot.modes.sender is Mode.ENFORCE:
-        return Verdict("", reject, reasons=reasons)
+    nobody = f"no tenant: {identity.how}"
+    if not is_refused(facts.sender, [facts.recipient], snapshot):
+        return Verdict(reasons=(nobody, "mail of nobody passes"))
+    mode = snapshot.modes.sender
+    reasons = (nobody, f"platform.unknown is reject (mode {mode})")
+    if mode is Mode.ENFORCE:
+        return Verdict("", REFUSAL, reasons=reasons)
     observation = Observation(
         now,
         "",
         Feature.SENDER,
         "reject",
-        reject.text,
+        REFUSAL.text,
         facts.queue_id,
         facts.sender,
         facts.recipient,
@@ -154,9 +153,15 @@ def _session_header(
     vouches for the tenant in a header that the milter takes out again.
     """
     tenant = identity.tenant
-    if tenant is None or not identity.by_certificate:
+    if tenant is None or identity.evidence is not Evidence.CERTIFICATE:
         return None
-    if tenant.modes.tag is Mode.OFF and tenant.modes.feedback is Mode.OFF:
+    # There is a queue id once a recipient was accepted, and Postfix keeps what was prepended then:
+    # one header for a message and not one for each recipient.
+    if facts.queue_id:
+        return None
+    modes = tenant.modes
+    checks_from = tenant.check_from and modes.sender is not Mode.OFF
+    if modes.tag is Mode.OFF and modes.feedback is Mode.OFF and not checks_from:
         return None
     return seal_session(tenant, facts.client, snapshot.keyring, now)
 
@@ -166,18 +171,24 @@ def _would_route(
 ) -> list[Observation]:
     """Return what TLS rules and lane would do to one recipient's delivery."""
     found = []
-    domain = domain_of(recipient) or ""
+    domain = domain_of(recipient) or "an address without a domain"
     if tenant.modes.tls is Mode.OBSERVE:
         profile = snapshot.tls.profiles[tenant.profile]
-        answer = decide_tls(profile, domain, snapshot.tls)
-        if answer.requirement is not None or profile.name != DEFAULT_PROFILE:
+        answer = decide_tls(profile, recipient.rpartition("@")[2], snapshot.tls)
+        if answer.conflict:
+            sources = " and ".join(opinion.source for opinion in answer.opinions)
+            found.append(("defer", Feature.TLS, f"{sources} exclude each other for {domain}"))
+        elif answer.requirement is not None or profile.name != DEFAULT_PROFILE:
             level = answer.requirement.level.keyword if answer.requirement else "may"
             detail = f"profile {profile.name}: {level} for {domain}"
             found.append(("route", Feature.TLS, detail))
     if tenant.modes.lane is Mode.OBSERVE and tenant.lane != DEFAULT_LANE:
-        service = service_name(tenant.lane, DEFAULT_PROFILE)
+        _, profile_name = effective_pair(tenant)
+        service = service_name(tenant.lane, profile_name)
         found.append(("route", Feature.LANE, f"lane {tenant.lane}, service {service}"))
     return [
-        Observation(now, tenant.id, feature, action, detail, queue_id, sender, recipient)
+        Observation(
+            now, tenant.id, feature, action, detail[:MAX_DETAIL], queue_id, sender, recipient
+        )
         for action, feature, detail in found
     ]

@@ -1,14 +1,16 @@
 """Whether a message has passed us before: what makes a second run change nothing.
 
-Purpose: Postfix runs milters again over requeued mail (``postsuper -r``) and over mail that a content
-filter hands back. The queue id is then another one and often the login is gone, so the tokens that
-the first run left are the only witness.
-Source: Postfix MILTER_README ("non-SMTP Milter applications"); postsuper(1) -r.
+Purpose: a content filter hands mail back to Postfix by SMTP or sendmail(1), and unless that way in
+has ``no_milters``, as FILTER_README advises, the milter sees the message again: under another
+queue id and often without its login. The tokens that the first run left are the only witness.
+Source: Postfix FILTER_README; MILTER_README ("non-SMTP Milter applications"); postsuper(1): mail
+that was requeued does not pass the milters again.
 Errors: none.
-Security: a token alone proves little, since each recipient of a message can copy its header. It is
-believed when the envelope sender carries the bounce token of the same message, which only
-mail in our own queue does, or when the client is on this host: then whoever sends can be
-expected to be the content filter or Postfix itself.
+Security: each recipient of a message can copy its tokens, those of the header and of Return-Path:,
+and send them from anywhere. So mail of nobody keeps the marks of a tenant only if it comes from
+this host, where whoever sends can be expected to be the content filter, or bears its own queue id.
+A tenant's own mail may show that tenant's tokens from anywhere: it could fool nobody but itself.
+Not handled: a content filter on another host that hands mail back to a listener with milters.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.token import Purpose, Token, message_id_of, open_token
 from gatepost.snapshot import Snapshot
+from gatepost.tenants.identity import is_loopback
 from gatepost.tenants.model import Tenant
-
-_LOCAL = ("127.", "::1")
 
 
 def complaint_token(
@@ -58,11 +59,12 @@ def return_path_token(
     return _open(sender.rpartition("@")[0], Purpose.BOUNCE, tenant, snapshot, now)
 
 
-def ran_before(
-    facts: MessageFacts, header: Token, tenant: Tenant, snapshot: Snapshot, now: float
-) -> bool:
-    """Tell whether the token header comes from an earlier run over the same message."""
-    if header.message == message_id_of(facts.host, facts.queue_id) or _is_local(facts):
+def ran_before(facts: MessageFacts, tenant: Tenant, snapshot: Snapshot, now: float) -> bool:
+    """Tell whether a tenant's message shows the tokens of an earlier run over it."""
+    header = complaint_token(facts, tenant, snapshot, now)
+    if header is None:
+        return False
+    if _is_here(facts, header):
         return True
     envelope = return_path_token(facts.sender, tenant, snapshot, now)
     return envelope is not None and envelope.message == header.message
@@ -72,16 +74,16 @@ def processed_tenant(facts: MessageFacts, snapshot: Snapshot, now: float) -> str
     """Return the tenant of unidentified mail that an earlier run has marked, or None."""
     tags = [value.strip() for value in values_of(facts.headers, snapshot.platform.tenant_header)]
     token = complaint_token(facts, None, snapshot, now)
-    if len(tags) != 1 or token is None:
+    if len(tags) != 1 or token is None or not _is_here(facts, token):
         return None
     tenant = snapshot.tenants.by_id.get(tags[0])
-    if tenant is None or tenant.number != token.tenant:
-        return None
-    return tenant.id if ran_before(facts, token, tenant, snapshot, now) else None
+    return tenant.id if tenant is not None and tenant.number == token.tenant else None
 
 
-def _is_local(facts: MessageFacts) -> bool:
-    return not facts.client.address or facts.client.address.startswith(_LOCAL)
+def _is_here(facts: MessageFacts, token: Token) -> bool:
+    """Tell whether a message is the token's own, or comes from a client on this host."""
+    own = token.message == message_id_of(facts.host, facts.queue_id)
+    return own or is_loopback(facts.client.address)
 
 
 def _open(

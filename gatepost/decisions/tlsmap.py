@@ -2,10 +2,11 @@
 
 Purpose: each delivery service asks with the name of its profile in the map name; Postfix's default
 transport asks the map ``tls``, which knows only the rules for everyone.
-Source: postconf(5) smtp_tls_policy_maps; socketmap_table(5): the map name travels with each request.
+Source: postconf(5) smtp_tls_policy_maps; socketmap_table(5): each request names its map.
 Errors: `Unavailable` where mail must wait: an unknown profile, or rules that exclude each other.
 Security: no opinion is None, which leaves Postfix at the level of the service; it is never a
-weaker level. While a feature is in observe, the map ``tls`` has no opinion at all.
+weaker level. While the default mode of the feature ``tls`` is not enforce, neither the map ``tls``
+nor that of the default profile has any opinion.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from gatepost.errors import Unavailable
 from gatepost.modes import Mode
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
-from gatepost.tls.answer import TlsAnswer, decide_tls
+from gatepost.tenants.model import DEFAULT_PROFILE
+from gatepost.tls.answer import NO_OPINION, TlsAnswer, decide_tls
 from gatepost.tls.policy import format_policy
 from gatepost.tls.rules import Profile
 
@@ -44,10 +46,12 @@ def answer_tls(map_name: str, nexthop: str, snapshot: Snapshot) -> TlsAnswer:
         Unavailable: If the map's profile is not configured.
     """
     profile = profile_of(map_name, snapshot)
-    if profile is None and snapshot.modes.tls is not Mode.ENFORCE:
+    for_anybody = profile is None or profile.name == DEFAULT_PROFILE
+    if for_anybody and snapshot.modes.tls is not Mode.ENFORCE:
         # Rules for everyone change the mail of people who are no tenants: they follow the
-        # default mode. A service of a profile exists only for tenants that enforce.
-        return TlsAnswer(None)
+        # default mode. Services of the default profile deliver also for tenants that enforce
+        # their lane and only observe TLS; those of other profiles only for tenants that enforce.
+        return NO_OPINION
     return decide_tls(profile, nexthop, snapshot.tls)
 
 

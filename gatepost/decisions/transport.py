@@ -5,9 +5,11 @@ attempt, so the sender must identify the tenant: by a token return path or by a 
 Source: postconf(5) sender_dependent_default_transport_maps. The null sender is asked as ``<>``,
 on some paths with quotes around it.
 Format: the answer is ``service:`` without a next-hop, which keeps relayhost and MX look-up.
-Errors: `Unavailable` where mail must wait: the sender is an address of the bounce domain, so some
-tenant's rules apply, but its token cannot be verified (its key was removed too early).
-Security: a sender without tenant gets Postfix's own default transport, as before Gatepost.
+Errors: `Unavailable` where mail must wait: the sender is a token address, so some tenant's rules
+apply, but its token cannot be verified (its key was removed too early), or the pair of lane and
+profile has no service although it needs one.
+Security: a sender without tenant gets Postfix's own default transport, as before Gatepost. An
+address of the bounce domain that does not have the form of a token is such a sender.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from dataclasses import dataclass
 
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage, Unavailable
-from gatepost.feedback.token import Purpose, open_token
+from gatepost.feedback.token import Purpose, looks_like_token, open_token
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
 from gatepost.traffic.lanes import DEFAULT_LANE, service_name
+from gatepost.traffic.services import is_ordinary
 
 _NULL_SENDERS = frozenset({"", "<>", '"<>"'})
 
@@ -49,8 +52,8 @@ def tenant_at_delivery(sender: str, snapshot: Snapshot, now: float) -> tuple[Ten
     domain = domain_of(sender)
     if domain is None:
         return None, "the sender has no domain"
-    if domain == snapshot.platform.bounce_domain:
-        local = sender.rpartition("@")[0]
+    local = sender.rpartition("@")[0]
+    if domain == snapshot.platform.bounce_domain and looks_like_token(local):
         try:
             token = open_token(local, Purpose.BOUNCE, snapshot.keyring, now)
         except MalformedMessage as error:
@@ -79,7 +82,8 @@ def decide_transport(sender: str, snapshot: Snapshot, now: float) -> Route:
         now: Unix time in seconds.
 
     Raises:
-        Unavailable: If the sender is a token address whose token does not verify.
+        Unavailable: If the sender is a token address whose token does not verify, or if the
+            service that should deliver is not configured.
     """
     if sender in _NULL_SENDERS:
         profile = snapshot.platform.null_sender_profile
@@ -97,6 +101,8 @@ def _route(
     lane: str, profile: str, snapshot: Snapshot, tenant: Tenant | None, evidence: str
 ) -> Route:
     name = service_name(lane, profile)
-    if name not in snapshot.services:
-        return Route(None, tenant, f"{evidence}; lane {lane} and profile {profile} are ordinary")
-    return Route(name, tenant, f"{evidence}; lane {lane}, profile {profile}")
+    if name in snapshot.services:
+        return Route(name, tenant, f"{evidence}; lane {lane}, profile {profile}")
+    if not is_ordinary(snapshot.lanes[lane], snapshot.tls.profiles[profile]):
+        raise Unavailable(f"no service {name} is configured")
+    return Route(None, tenant, f"{evidence}; lane {lane} and profile {profile} are ordinary")

@@ -74,18 +74,18 @@ def format_feedback_id(
         tenant_id: The tenant.
         sender_id: The platform's SenderId, 5 to 15 characters.
     """
-    fields = [
-        _field("c", campaign),
-        _field("m", mail_type),
-        f"t{tenant_id}",
-        sender_id,
-    ]
+    labels = [_field("c", campaign), _field("m", mail_type)]
+    # Gmail would add such a label's complaints to those of the whole platform.
+    fields = ["" if label == sender_id else label for label in labels]
+    fields += [f"t{tenant_id}", sender_id]
     while not fields[0]:
         del fields[0]
     return ":".join(fields)
 
 
 def _field(prefix: str, value: str | None) -> str:
-    if value is None or not value.strip() or label_problem(value) is not None:
+    # A label that was folded over two lines is the same label.
+    label = " ".join((value or "").split())
+    if not label or label_problem(label) is not None:
         return ""
-    return prefix + encode_label(value)
+    return prefix + encode_label(label)

@@ -16,9 +16,11 @@ class Client:
 
     Attributes:
         login: SASL login, empty if none (``sasl_username``, ``{auth_authen}``).
-        certificate: Fingerprint of a verified client certificate, empty if none
-            (``ccert_fingerprint``); a milter never sees it.
-        address: IP address as text, empty for mail of sendmail(1).
+        certificate: Fingerprint of the client certificate, empty if none
+            (``ccert_fingerprint``); a milter never sees it. No authority need have signed the
+            certificate: the TLS handshake proved that the client has its key.
+        address: IP address as text, without an ``IPv6:`` before it, empty if unknown. Mail of
+            sendmail(1) has 127.0.0.1, see cleanup_milter_client_init() in cleanup_milter.c.
         port: Client TCP port as text, empty if unknown.
         listener: ``milter_macro_daemon_name`` of the listener (``policy_context``,
             ``{daemon_name}``).

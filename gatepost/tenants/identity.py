@@ -3,7 +3,8 @@
 Purpose: one order of evidence, the same for the policy server and the milter: SASL login, client
 certificate, client address, listener. The first that is known to the configuration decides; a
 login that the configuration does not name is no evidence, and the next kind is asked.
-Source: Postfix SMTPD_POLICY_README (sasl_username, ccert_fingerprint), MILTER_README ({auth_authen}).
+Source: Postfix SMTPD_POLICY_README (sasl_username, ccert_fingerprint), MILTER_README
+({auth_authen}).
 Errors: none: no evidence gives an `Identity` without tenant. Identity never guesses.
 Security: nothing that the client merely says (HELO name, envelope sender, headers) is evidence.
 """
@@ -12,10 +13,20 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex
+
+
+class Evidence(StrEnum):
+    """What identified a client, strongest first."""
+
+    LOGIN = "login"
+    CERTIFICATE = "client certificate"
+    ADDRESS = "client address"
+    LISTENER = "listener"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +37,37 @@ class Identity:
         tenant: The tenant, or None.
         platform: The platform login, which may name a tenant in the tag header, or None.
         how: The evidence in words, such as ``login acme``; for logs and `explain`.
-        by_certificate: Whether a client certificate was the evidence, which no milter can see.
+        evidence: The kind of evidence, or None for nobody.
     """
 
     tenant: Tenant | None = None
     platform: PlatformLogin | None = None
     how: str = "no login, certificate, address or listener of a tenant"
-    by_certificate: bool = False
+    evidence: Evidence | None = None
 
 
 NOBODY = Identity()
+
+_IPV4 = 4
+_LOOPBACK_NET = 127
 
 
 def identify(client: Client, index: TenantIndex) -> Identity:
     """Return who sent it, by the first kind of evidence that the configuration knows."""
     if client.login:
         if (tenant := index.by_login.get(client.login)) is not None:
-            return Identity(tenant, None, f"login {client.login}")
+            return Identity(tenant, None, f"login {client.login}", Evidence.LOGIN)
         if (platform := index.platform.get(client.login)) is not None:
-            return Identity(None, platform, f"platform login {client.login}")
-    if client.certificate and (tenant := index.by_certificate.get(client.certificate.lower())):
-        return Identity(tenant, None, f"certificate {client.certificate.lower()}", True)
+            return Identity(None, platform, f"platform login {client.login}", Evidence.LOGIN)
+    if client.certificate:
+        fingerprint = client.certificate.lower()
+        if (tenant := index.by_certificate.get(fingerprint)) is not None:
+            how = f"certificate {fingerprint}"
+            return Identity(tenant, None, how, Evidence.CERTIFICATE)
     if index.networks and (tenant := _by_address(client.address, index)) is not None:
-        return Identity(tenant, None, f"client address {client.address}")
+        return Identity(tenant, None, f"client address {client.address}", Evidence.ADDRESS)
     if client.listener and (tenant := index.by_listener.get(client.listener)) is not None:
-        return Identity(tenant, None, f"listener {client.listener}")
+        return Identity(tenant, None, f"listener {client.listener}", Evidence.LISTENER)
     return NOBODY
 
 
@@ -65,6 +82,15 @@ def _by_address(address: str, index: TenantIndex) -> Tenant | None:
             if (tenant := table.get(number >> shift << shift)) is not None:
                 return tenant
     return None
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this host's own loopback, in either IP version."""
+    parsed = parse_address(address)
+    if parsed is None:
+        return False
+    version, _, number = parsed
+    return number >> 24 == _LOOPBACK_NET if version == _IPV4 else number == 1
 
 
 @lru_cache(maxsize=16384)

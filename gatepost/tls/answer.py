@@ -18,7 +18,8 @@ from gatepost.errors import MalformedMessage
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import Profile, TlsRules
 
-_NEXTHOP = re.compile(r"\[(?P<host>[^\]]*)\](?::\w+)?|(?P<domain>[^\[\]:]+)(?::\w+)?")
+# A port is a number or a name of services(5), which may hold hyphens.
+_NEXTHOP = re.compile(r"(?:\[(?P<host>[^\[\]]+)\]|(?P<domain>[^\[\]:]+))(?::[\w-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,8 @@ def nexthop_domain(nexthop: str) -> str | None:
     found = _NEXTHOP.fullmatch(nexthop)
     if found is None:
         return None
-    name = found["host"] or found["domain"] or ""
     try:
-        normal = normalise_domain(name)
+        normal = normalise_domain(found["host"] or found["domain"])
     except MalformedMessage:
         return None
     # "[192.0.2.1]" would pass as four labels.

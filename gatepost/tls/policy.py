@@ -7,6 +7,8 @@ Source: postconf(5) smtp_tls_policy_maps; RELEASE_NOTES-3.4 (servername), RELEAS
 Format: ``encrypt protocols=>=TLSv1.2``; ``verify match=mx.example:.example servername=hostname``.
 Limits: `match` names are joined by ":", which no normalised domain contains. A comma-separated
 protocol list is a syntax error inside a policy, hence the range form.
+Not handled: a minimum version at level ``may``. With it, a server that has only older versions
+would be sent to in plaintext, which is worse than old TLS.
 Errors: `format_policy` raises `LocalProtocolError` for a requirement that no policy can express.
 """
 

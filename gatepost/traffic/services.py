@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from gatepost.tenants.model import DEFAULT_PROFILE
 from gatepost.tls.levels import Level
-from gatepost.tls.rules import Profile
+from gatepost.tls.rules import OnFailure, Profile
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane, service_name
 
 
@@ -20,13 +20,15 @@ def is_ordinary(lane: Lane, profile: Profile) -> bool:
     """Tell whether a pair is what Postfix's own default transport does anyway.
 
     Mail of such a pair is left to that transport, so that a tenant without wishes costs no
-    service of its own and keeps whatever the operator set up.
+    service of its own and keeps whatever the operator set up. A profile that bounces needs the
+    status filter of a service of its own: rules for everyone may ask for TLS under it, too.
     """
     return (
         lane == Lane(DEFAULT_LANE)
         and profile.base.level is Level.MAY
         and profile.base.min_version is None
         and not profile.exceptions.table
+        and profile.on_failure is OnFailure.DEFER
     )
 
 
