@@ -161,8 +161,6 @@ def _without_marks(text: str, block: Block | None) -> Iterator[Edit]:
         marker = line.text.startswith(BEGIN.partition(":")[0]) or line.text.rstrip() == END
         if marker or line.text.startswith(COMMENT.strip()):
             yield Edit(line.start, line.end, "")
-    if block is not None and block.after_unfinished_line and block.end == len(text):
-        yield Edit(block.start - 1, block.start, "")
 
 
 def _block_lines(text: str, block: Block | None) -> Iterator[Physical]:
@@ -200,9 +198,19 @@ def _detached(
     kept: frozenset[str],
     notes: list[Note],
 ) -> Detached:
+    if block is not None and _break_is_ours(text, block, edits):
+        edits = [*edits, Edit(block.start - 1, block.start, "")]
     new = apply_edits(text, edits)
     position = None
     if block is not None and block.end < len(text):
         # All that stays of the text before the end of the block comes before the position.
         position = len(apply_edits(text[: block.end], [e for e in edits if e.end <= block.end]))
     return Detached(new, position, kept, tuple(notes))
+
+
+def _break_is_ours(text: str, block: Block, edits: list[Edit]) -> bool:
+    """Tell whether the line break before the block goes: nothing of the operator's follows it."""
+    if not block.after_unfinished_line or block.end != len(text):
+        return False
+    kept = apply_edits(text, (e for e in edits if e.start >= block.start))
+    return len(kept) == block.start
