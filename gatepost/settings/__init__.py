@@ -5,6 +5,7 @@ Use `Loader`; docs/config.md, which is generated from `keys`, describes the file
 
 from __future__ import annotations
 
+from gatepost.settings.load import Loader
 from gatepost.settings.model import Address, Loaded, Settings
 
-__all__ = ["Address", "Loaded", "Settings"]
+__all__ = ["Address", "Loaded", "Loader", "Settings"]

@@ -61,7 +61,7 @@ class Settings:
     policy_timeout_s: int = 10
     state: str = "sqlite:////var/lib/gatepost/gatepost.db"
     metrics: Address | None = Address("127.0.0.1", 9464)
-    log_to: str = "stderr"
+    log_to: str = "syslog"
     log_level: str = "info"
 
 

@@ -1,0 +1,182 @@
+"""What a tenant's settings need of one another, above all: is it known at delivery whose mail it is?
+
+Purpose: Postfix chooses the delivery service by the envelope sender alone. A TLS profile or a lane
+that is enforced is kept only if that sender names the tenant on every message: by a token in the
+return path, or by a domain that the tenant must use.
+Errors: problems go to the report. Tenants with settings that could not be read are passed over, so that
+one mistake is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatepost.modes import Mode
+from gatepost.settings.problems import Place, Report
+from gatepost.settings.schema import did_you_mean, listed
+from gatepost.snapshot import Platform
+from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath, Tenant
+from gatepost.tls.rules import Profile
+from gatepost.traffic.lanes import DEFAULT_LANE, Lane
+from gatepost.traffic.services import is_ordinary
+
+
+class TenantCheck:
+    """Checks tenants, one after the other."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        lanes: Mapping[str, Lane],
+        profiles: Mapping[str, Profile],
+        report: Report,
+    ) -> None:
+        """Remember what tenants are checked against."""
+        self._platform = platform
+        self._lanes = lanes
+        self._profiles = profiles
+        self._report = report
+        self._ordinary: dict[tuple[str, str], bool] = {}
+        self._headers = {platform.tenant_header.lower(), platform.token_header.lower()}
+
+    def check(self, tenant: Tenant, at: Place, *, acted_for: bool) -> None:
+        """Check one tenant.
+
+        Args:
+            tenant: The tenant.
+            at: Where it stands.
+            acted_for: Whether a platform login may name it.
+        """
+        known = self._names(tenant, at)
+        if tenant.return_path is ReturnPath.TOKEN:
+            self._return_path(tenant, at)
+        if tenant.campaign_header or tenant.mail_type_header:
+            self._feedback_headers(tenant, at)
+        if not tenant.senders:
+            self._without_senders(tenant, at)
+        if known and (tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE):
+            self._known_at_delivery(tenant, at)
+        if not (
+            acted_for or tenant.logins or tenant.clients or tenant.certificates or tenant.listeners
+        ):
+            self._report.warn(
+                at,
+                "no mail can be told to be this tenant's",
+                "give it logins, clients, certificates or listeners",
+                group="no evidence",
+            )
+
+    def _names(self, tenant: Tenant, at: Place) -> bool:
+        """Check that profile and lane exist, and tell whether they do."""
+        good = True
+        names: tuple[tuple[str, str, Mapping[str, object]], ...] = (
+            ("profile", tenant.profile, self._profiles),
+            ("lane", tenant.lane, self._lanes),
+        )
+        for what, name, known in names:
+            if name not in known:
+                good = False
+                remedy = did_you_mean(name, known) or f"there are {listed(known)}"
+                self._report.error(_below(at, what), f"there is no {what} {name}", remedy)
+        return good
+
+    def _return_path(self, tenant: Tenant, at: Place) -> None:
+        place = _below(at, "return_path")
+        if self._platform.bounce_domain is None:
+            self._report.error(
+                place, "token needs a domain that receives bounces", "set platform.bounce_domain"
+            )
+        elif tenant.modes.feedback is Mode.OFF:
+            self._report.warn(
+                place,
+                "token is part of the feature feedback, which is off",
+                "set the mode of feedback to observe or enforce",
+                group="token while off",
+            )
+
+    def _feedback_headers(self, tenant: Tenant, at: Place) -> None:
+        for what in ("campaign", "mail_type"):
+            name = getattr(tenant, f"{what}_header")
+            if name in self._headers:
+                self._report.error(
+                    _below(at, "feedback", what),
+                    f"{name} is a header that Gatepost sets itself",
+                    "name the header in which the tenant puts its label",
+                )
+
+    def _without_senders(self, tenant: Tenant, at: Place) -> None:
+        if tenant.check_from:
+            self._report.warn(
+                _below(at, "check_from"),
+                "there are no senders that From: could be checked against",
+                "list the tenant's domains under senders",
+                group="From: without senders",
+            )
+        elif tenant.modes.sender is Mode.ENFORCE:
+            self._report.warn(
+                at,
+                "has no senders, so every sender may be used though the mode of sender is enforce",
+                "list the tenant's domains under senders",
+                group="enforce without senders",
+            )
+
+    def _known_at_delivery(self, tenant: Tenant, at: Place) -> None:
+        modes = tenant.modes
+        lane = tenant.lane if modes.lane is Mode.ENFORCE else DEFAULT_LANE
+        profile = tenant.profile if modes.tls is Mode.ENFORCE else DEFAULT_PROFILE
+        if not self._is_ordinary(lane, profile):
+            if not (self._by_token(tenant, Mode.ENFORCE) or self._by_domain(tenant, Mode.ENFORCE)):
+                what = "lane" if self._is_ordinary(DEFAULT_LANE, profile) else "profile"
+                self._report.error(
+                    _below(at, what),
+                    f"{what} {getattr(tenant, what)} is enforced, but at delivery nothing tells "
+                    "whose mail it is",
+                    self._remedy(tenant),
+                )
+        elif not (self._by_token(tenant, Mode.OBSERVE) or self._by_domain(tenant, Mode.OBSERVE)):
+            observed = Mode.OBSERVE in (modes.tls, modes.lane)
+            if observed and not self._is_ordinary(tenant.lane, tenant.profile):
+                self._report.warn(
+                    _below(at, "profile" if tenant.profile != DEFAULT_PROFILE else "lane"),
+                    "cannot be enforced as it is, since at delivery nothing tells whose mail it is",
+                    self._remedy(tenant),
+                    group="not to be enforced",
+                )
+
+    def _is_ordinary(self, lane: str, profile: str) -> bool:
+        pair = (lane, profile)
+        if (found := self._ordinary.get(pair)) is None:
+            found = is_ordinary(self._lanes[lane], self._profiles[profile])
+            self._ordinary[pair] = found
+        return found
+
+    def _by_token(self, tenant: Tenant, least: Mode) -> bool:
+        return (
+            tenant.return_path is ReturnPath.TOKEN
+            and self._platform.bounce_domain is not None
+            and _reaches(tenant.modes.feedback, least)
+        )
+
+    def _by_domain(self, tenant: Tenant, least: Mode) -> bool:
+        return bool(tenant.senders) and _reaches(tenant.modes.sender, least)
+
+    def _remedy(self, tenant: Tenant) -> str:
+        token = []
+        if tenant.return_path is not ReturnPath.TOKEN:
+            token.append("return_path: token")
+        if tenant.modes.feedback is not Mode.ENFORCE:
+            token.append("modes.feedback: enforce")
+        if self._platform.bounce_domain is None:
+            token.append("platform.bounce_domain")
+        domain = [] if tenant.senders else ["senders"]
+        if tenant.modes.sender is not Mode.ENFORCE:
+            domain.append("modes.sender: enforce")
+        return f"set {listed(token)}; or set {listed(domain)}"
+
+
+def _reaches(mode: Mode, least: Mode) -> bool:
+    return mode is Mode.ENFORCE or (least is Mode.OBSERVE and mode is Mode.OBSERVE)
+
+
+def _below(at: Place, *steps: str) -> Place:
+    return Place(at.file, (*at.path, *steps))

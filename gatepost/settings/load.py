@@ -1,0 +1,286 @@
+"""Load a configuration: read all files, check everything, and return it whole or not at all.
+
+Purpose: the one way from files to `Settings` and `Snapshot`, for the start of a process, for a reload
+and for ``gatepost check``.
+Format: docs/config.md, which is generated from `keys`.
+Limits: see `files` and `tree`. 100,000 tenants with two sender domains each load within 5 s of
+processor time on CPython 3.11; ``./dev bench reload`` measures it.
+Errors: `Loader.load` raises `ConfigErrors` with all problems of all files in their order.
+Security: nothing but the files named by the configuration is read, and none is written.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import hashlib
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from gatepost.errors import ConfigErrors
+from gatepost.feedback.token import Keyring
+from gatepost.modes import Mode, Modes
+from gatepost.settings.delivery import TenantCheck
+from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
+from gatepost.settings.keyring import build_keyring
+from gatepost.settings.keys import KeyFile, MainFile, TenantFile
+from gatepost.settings.model import Loaded, Settings
+from gatepost.settings.platform import build_lanes, build_platform, check_null_sender_profile
+from gatepost.settings.problems import OTHER, Place, Problem, Rejected, Report
+from gatepost.settings.resolve import resolve
+from gatepost.settings.schema import Section, listed
+from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
+from gatepost.settings.tls import build_tls
+from gatepost.settings.tree import Unreadable, parse
+from gatepost.snapshot import Platform, Snapshot
+from gatepost.tenants.model import TenantIndex
+from gatepost.tls.rules import TlsRules
+from gatepost.traffic.lanes import DEFAULT_LANE, Lane
+from gatepost.traffic.services import services_for
+
+T = TypeVar("T")
+
+MAIN = Section(MainFile)
+TENANT = Section(TenantFile)
+KEYS = Section(KeyFile)
+
+_DIGEST_CHARACTERS = 12
+_OTHERS_WRITE = 0o002
+
+
+class Loader:
+    """Loads one configuration as often as asked."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember where it is.
+
+        Args:
+            path: The main file; other files are named in it, relative to its directory.
+        """
+        self._path = path
+
+    def load(self) -> Loaded:
+        """Return what the files say now.
+
+        Raises:
+            ConfigErrors: With every problem found, in file order.
+        """
+        with _without_collector():
+            return _Load(self._path).run()
+
+
+class _Load:
+    """One load: what has been read so far, and what was wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = str(path)
+        self._report = Report()
+        self._sources: dict[str, Source] = {}
+        self._broken: set[str] = set()
+
+    def run(self) -> Loaded:
+        """Return the configuration.
+
+        Raises:
+            ConfigErrors: With every problem found.
+        """
+        main = self._read(self._path, Place(self._file), MAIN)
+        if main is None:
+            raise self._errors()
+        file, report = self._file, self._report
+        modes = ModeTable(main.modes)
+        platform = build_platform(main.platform, file, modes.general, report)
+        tls = build_tls(main.tls, file, report)
+        lanes = build_lanes(main.lanes, file, report)
+        keyring = self._keyring(main)
+        builder = TenantBuilder(modes, self._broken, report)
+        # Each file's settings are let go before the next are read, to save memory.
+        builder.add(TenantFileContent(file, main.tenants))
+        for content in self._tenant_files(main.tenants_dir):
+            builder.add(content)
+        index = builder.index(main.platform.logins, file)
+        services = self._services(main, platform, index, lanes, tls)
+        self._check_tenants(builder, index, platform, lanes, tls)
+        self._check_surroundings(main, modes.general, platform, index)
+        if report.errors:
+            raise self._errors()
+        snapshot = Snapshot(
+            self._digest(), platform, modes.general, index, tls, lanes, keyring, services
+        )
+        return Loaded(_settings(self._path, main), snapshot, resolve(report.warnings, self._sources))
+
+    def _errors(self) -> ConfigErrors:
+        return ConfigErrors(resolve(self._report.errors, self._sources))
+
+    def _read(self, path: Path, named: Place, section: Section[T]) -> T | None:
+        """Return the settings of a file, or None if it is not readable at all.
+
+        Args:
+            path: The file.
+            named: Where it is named, for a file that cannot be opened.
+            section: What it holds.
+        """
+        try:
+            source = read_file(path)
+        except Rejected as error:
+            what = "" if named.file == str(path) else f"{path} "
+            self._report.error(named, f"{what}{error.problem}", error.remedy)
+            return None
+        name = source.name
+        self._sources[name] = source
+        if source.mode & _OTHERS_WRITE:
+            self._report.warn(
+                Place(name), "can be written by everybody", f"run: chmod o-w {name}"
+            )
+        try:
+            data, problems = parse(source.octets)
+            if data is None:
+                raise Unreadable(0, "holds no settings", "write some, or remove the file")
+            settings = section.read(data, problems)
+        except Unreadable as error:
+            self._report.errors.append(Problem(error.problem, error.remedy, [], error.line, name))
+            return None
+        except Rejected as error:
+            self._report.error(Place(name), error.problem, error.remedy)
+            return None
+        for problem in problems:
+            problem.file = name
+            top, *rest = problem.place.path or ("",)
+            if top == "tenants" and rest:
+                self._broken.add(str(rest[0]))
+        self._report.errors += problems
+        return settings
+
+    def _keyring(self, main: MainFile) -> Keyring:
+        path = self._path.parent / main.keys
+        before = len(self._report.errors)
+        section = self._read(path, Place(self._file, ("keys",)), KEYS)
+        source = self._sources.get(str(path))
+        if source is not None and (problem := secrecy_problem(source, main.service.user)):
+            self._report.error(Place(source.name), problem.problem, problem.remedy)
+        if section is None or len(self._report.errors) > before:
+            return Keyring({}, 0)
+        today = datetime.datetime.now(datetime.UTC).date()
+        return build_keyring(section, str(path), today, self._report)
+
+    def _tenant_files(self, directory: str | None) -> Iterator[TenantFileContent]:
+        if directory is None:
+            return
+        place = Place(self._file, ("tenants_dir",))
+        path = self._path.parent / directory
+        try:
+            files, others = list_files(path)
+        except Rejected as error:
+            self._report.error(place, f"{path} {error.problem}", error.remedy)
+            return
+        if others:
+            self._report.warn(
+                place,
+                f"{path} holds {listed(others, 3)}, which is not read",
+                "name files of tenants something.yaml, and keep others elsewhere",
+            )
+        for file in files:
+            section = self._read(file, place, TENANT)
+            if section is not None:
+                yield TenantFileContent(str(file), section.tenants)
+
+    def _services(
+        self,
+        main: MainFile,
+        platform: Platform,
+        index: TenantIndex,
+        lanes: dict[str, Lane],
+        tls: TlsRules,
+    ) -> dict[str, tuple[str, str]]:
+        pairs = {(tenant.lane, tenant.profile) for tenant in index.by_id.values()}
+        if check_null_sender_profile(platform, tls.profiles, self._file, self._report):
+            pairs.add((DEFAULT_LANE, main.platform.null_sender_profile or ""))
+        known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
+        return services_for(known, lanes, tls.profiles)
+
+    def _check_tenants(
+        self,
+        builder: TenantBuilder,
+        index: TenantIndex,
+        platform: Platform,
+        lanes: dict[str, Lane],
+        tls: TlsRules,
+    ) -> None:
+        check = TenantCheck(platform, lanes, tls.profiles, self._report)
+        named: set[str] = set()
+        anybody = False
+        for login in index.platform.values():
+            anybody = anybody or login.may_act_as is None
+            named.update(login.may_act_as or ())
+        for id_, tenant in index.by_id.items():
+            if id_ not in self._broken:
+                check.check(tenant, builder.place(id_), acted_for=anybody or id_ in named)
+        bounce = platform.bounce_domain
+        if bounce is not None and (owner := index.owner(bounce)) is not None:
+            self._report.error(
+                Place(self._file, ("platform", "bounce_domain")),
+                f"{bounce} belongs to the senders of tenant {owner.id}, {OTHER}",
+                "give bounces a domain that no tenant may send from",
+                builder.place(owner.id, "senders"),
+            )
+
+    def _check_surroundings(
+        self, main: MainFile, modes: Modes, platform: Platform, index: TenantIndex
+    ) -> None:
+        address = main.metrics
+        if address is not None and not ipaddress.ip_address(address.host).is_loopback:
+            self._report.warn(
+                Place(self._file, ("metrics",)),
+                f"{address} shows the names and counts of tenants to whoever can connect",
+                "use a loopback address, or keep others out with a firewall",
+            )
+        in_use = {modes.feedback} | {t.modes.feedback for t in index.by_id.values()}
+        if index.by_id and not platform.sender_id and in_use != {Mode.OFF}:
+            self._report.warn(
+                Place(self._file, ("platform",)),
+                "has no sender_id, so messages get no Feedback-ID",
+                "set platform.sender_id, or modes.feedback: off",
+            )
+
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for source in self._sources.values():
+            total.update(hashlib.sha256(source.octets).digest())
+        return total.hexdigest()[:_DIGEST_CHARACTERS]
+
+
+def _settings(path: Path, main: MainFile) -> Settings:
+    return Settings(
+        config=path,
+        postfix_config_dir=Path(main.postfix.config_dir),
+        postfix_group=main.postfix.group,
+        socket_dir=main.postfix.socket_dir,
+        user=main.service.user,
+        run_dir=Path(main.service.run_dir),
+        grace_s=main.service.grace,
+        policy_timeout_s=main.service.policy_timeout,
+        state=main.state,
+        metrics=main.metrics,
+        log_to=main.log.to,
+        log_level=main.log.level,
+    )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the cycle collector off.
+
+    A load makes millions of objects and no cycle of them, and the collector would look through all
+    of them again and again: two thirds of the time of a large load.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

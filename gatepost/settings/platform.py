@@ -1,0 +1,104 @@
+"""From the settings of platform and lanes to what decisions read, and what they need of one another.
+
+Errors: problems go to the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatepost.modes import Mode, Modes
+from gatepost.settings.keys import LaneSection, PlatformSection
+from gatepost.settings.problems import Place, Report
+from gatepost.settings.schema import did_you_mean, listed
+from gatepost.snapshot import Platform, Unknown
+from gatepost.traffic.lanes import DEFAULT_LANE, Lane
+
+_IP_VERSIONS = (4, 6)
+
+
+def build_platform(section: PlatformSection, file: str, modes: Modes, report: Report) -> Platform:
+    """Return the platform part of a snapshot.
+
+    Args:
+        section: The settings.
+        file: Where they stand.
+        modes: The general modes.
+        report: Takes problems.
+    """
+    if section.tenant_header.lower() == section.token_header.lower():
+        report.error(
+            Place(file, ("platform", "token_header")),
+            f"{section.token_header} is the tenant_header too",
+            "choose two names",
+        )
+    inbound = frozenset(section.inbound) | frozenset(filter(None, [section.bounce_domain]))
+    if section.unknown is Unknown.REJECT:
+        place = Place(file, ("platform", "unknown"))
+        if modes.sender is Mode.OFF:
+            report.warn(
+                place,
+                "reject does nothing while the mode of sender is off",
+                "set modes.sender to observe or enforce",
+            )
+        elif not inbound:
+            report.warn(
+                place,
+                "reject refuses mail from outside, too, unless this host receives none",
+                "list under platform.inbound the domains that this Postfix receives mail for",
+            )
+    return Platform(
+        section.sender_id or "",
+        section.tenant_header,
+        section.token_header,
+        section.bounce_domain,
+        section.unknown,
+        inbound,
+        section.null_sender_profile,
+    )
+
+
+def check_null_sender_profile(
+    platform: Platform, profiles: Mapping[str, object], file: str, report: Report
+) -> str | None:
+    """Return the profile for mail with an empty sender if there is one of that name."""
+    name = platform.null_sender_profile
+    if name is None or name in profiles:
+        return name
+    report.error(
+        Place(file, ("platform", "null_sender_profile")),
+        f"there is no profile {name}",
+        did_you_mean(name, profiles) or f"there are {listed(profiles)}",
+    )
+    return None
+
+
+def build_lanes(sections: Mapping[str, LaneSection], file: str, report: Report) -> dict[str, Lane]:
+    """Return the lanes by name."""
+    lanes = {DEFAULT_LANE: Lane(DEFAULT_LANE)}
+    for name, section in sections.items():
+        place = Place(file, ("lanes", name))
+        chosen: dict[int, str] = {}
+        for version, address in section.addresses:
+            if version in chosen:
+                report.error(
+                    Place(file, ("lanes", name, "addresses")),
+                    f"{chosen[version]} and {address} are both IPv{version}, and Postfix takes one",
+                    "keep one IPv4 and one IPv6 address; make a lane for each further one",
+                )
+            chosen.setdefault(version, address)
+        lane = Lane(name, section.concurrency, section.rate_delay, *map(chosen.get, _IP_VERSIONS))
+        if name == DEFAULT_LANE and lane != lanes[name]:
+            report.error(
+                place,
+                "is the lane of every tenant whose lane is not enforced, so it can have no settings",
+                "set Postfix's own parameters instead, or give the settings to another lane",
+            )
+        if lane.rate_delay_s and lane.concurrency and lane.concurrency > 1:
+            report.warn(
+                Place(file, ("lanes", name, "concurrency")),
+                "has no effect, since with rate_delay Postfix delivers one message at a time",
+                "remove one of the two",
+            )
+        lanes[name] = lane
+    return lanes

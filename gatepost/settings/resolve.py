@@ -1,0 +1,62 @@
+"""From problems with paths to `ConfigError` with lines, in file order.
+
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gatepost.errors import ConfigError
+from gatepost.settings.files import Source
+from gatepost.settings.locate import lines_of
+from gatepost.settings.problems import OTHER, Place, Problem, StepPath, path_text
+
+
+def resolve(problems: Sequence[Problem], sources: Mapping[str, Source]) -> tuple[ConfigError, ...]:
+    """Return the problems as they are told, in the order of files and lines.
+
+    Args:
+        problems: What was found.
+        sources: The files that were read, in order.
+    """
+    lines = _Lines(problems, sources)
+    order = {name: position for position, name in enumerate(sources)}
+    told = [_told(problem, lines) for problem in problems]
+    told.sort(key=lambda error: (order.get(error.file, 0), error.line))
+    return tuple(told)
+
+
+class _Lines:
+    """The lines of all places that the problems name."""
+
+    def __init__(self, problems: Sequence[Problem], sources: Mapping[str, Source]) -> None:
+        wanted: dict[str, set[StepPath]] = {}
+        for problem in problems:
+            # A key that stands twice has its line, and its path leads to the first one.
+            if not problem.line or OTHER in problem.problem:
+                wanted.setdefault(problem.file, set()).add(problem.place.path)
+            if problem.other is not None:
+                wanted.setdefault(problem.other.file, set()).add(problem.other.path)
+        self._found = {
+            file: lines_of(sources[file].octets, paths)
+            for file, paths in wanted.items()
+            if file in sources and any(paths)
+        }
+
+    def of(self, place: Place) -> int:
+        """Return the line of a place, or 0."""
+        return self._found.get(place.file, {}).get(place.path, 0)
+
+
+def _told(problem: Problem, lines: _Lines) -> ConfigError:
+    place = problem.place
+    line = problem.line or lines.of(place)
+    text = problem.problem
+    if OTHER in text:
+        if problem.other is None:
+            other = str(lines.of(place))
+        else:
+            other = f"{problem.other.file}:{lines.of(problem.other)}"
+        text = text.replace(OTHER, other)
+    return ConfigError(problem.file, line, path_text(place.path), text, problem.remedy)

@@ -1,0 +1,269 @@
+"""From tenants as configured to the indices by which they are found; nothing belongs to two of them.
+
+Purpose: a login, certificate, network, listener or sender domain that two tenants claim would make
+identity a matter of order. Each is refused with both places.
+Errors: problems go to the report; of two claims the first is kept, so that the check can go on.
+Limits: made for 100,000 tenants; each check is linear, the one of networks n log n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from gatepost.domains import parents
+from gatepost.modes import Feature, Mode, Modes
+from gatepost.settings.keys import ModesSection, PlatformLoginSection, TenantSection
+from gatepost.settings.kinds import Network
+from gatepost.settings.problems import OTHER, Place, Report, StepPath
+from gatepost.settings.schema import did_you_mean
+from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, tenant_number
+
+Networks = dict[tuple[int, int], dict[int, Tenant]]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFileContent:
+    """The tenants of one file.
+
+    Attributes:
+        file: The file, as it is named in messages.
+        tenants: The tenants by id.
+    """
+
+    file: str
+    tenants: Mapping[str, TenantSection]
+
+
+class ModeTable:
+    """Resolves modes; equal sets share one object.
+
+    Attributes:
+        general: The modes of mail of no tenant, and of tenants that set none.
+    """
+
+    def __init__(self, section: ModesSection) -> None:
+        self._made: dict[Modes, Modes] = {}
+        default = section.default or Mode.OBSERVE
+        self.general = self._resolve(section, Modes(default, default, default, default, default))
+
+    def of(self, section: ModesSection) -> Modes:
+        """Return the modes of a tenant."""
+        base = self.general
+        if (default := section.default) is not None:
+            base = Modes(default, default, default, default, default)
+        return self._resolve(section, base)
+
+    def _resolve(self, section: ModesSection, base: Modes) -> Modes:
+        chosen = (getattr(section, feature.value) or base.of(feature) for feature in Feature)
+        made = Modes(**dict(zip((f.value for f in Feature), chosen, strict=True)))
+        return self._made.setdefault(made, made)
+
+
+class TenantBuilder:
+    """Builds the index, file by file.
+
+    Attributes:
+        by_id: Tenants by id, and so on; see `TenantIndex`.
+        files: File of each tenant.
+    """
+
+    def __init__(self, modes: ModeTable, broken: AbstractSet[str], report: Report) -> None:
+        """Begin with no tenant.
+
+        Args:
+            modes: The modes.
+            broken: Ids of tenants with settings that could not be read; grows with each file.
+            report: Takes problems.
+        """
+        self._modes = modes
+        self._broken = broken
+        self._report = report
+        self._no_modes = TenantSection().modes
+        self._shared: dict[str, str] = {}
+        self._networks: list[tuple[Network, Tenant, int]] = []
+        self.files: dict[str, str] = {}
+        self.by_id: dict[str, Tenant] = {}
+        self.by_number: dict[int, Tenant] = {}
+        self.by_login: dict[str, Tenant] = {}
+        self.by_certificate: dict[str, Tenant] = {}
+        self.by_listener: dict[str, Tenant] = {}
+        self.by_sender: dict[str, Tenant] = {}
+
+    def add(self, content: TenantFileContent) -> None:
+        """Take in the tenants of a file."""
+        file = content.file
+        for id_, section in content.tenants.items():
+            if id_ in self.by_id:
+                self._report.error(
+                    Place(file, ("tenants", id_)),
+                    f"is a tenant already, {OTHER}",
+                    "keep one of the two",
+                    self.place(id_),
+                )
+                continue
+            tenant = self._tenant(id_, section)
+            self.by_id[id_] = tenant
+            self.files[id_] = file
+            self._claim_number(tenant)
+            self._claim(tenant, "logins", section.logins, self.by_login)
+            self._claim(tenant, "senders", section.senders, self.by_sender)
+            if section.certificates:
+                self._claim(tenant, "certificates", section.certificates, self.by_certificate)
+            if section.listeners:
+                self._claim(tenant, "listeners", section.listeners, self.by_listener)
+            for index, network in enumerate(section.clients):
+                self._networks.append((network, tenant, index))
+
+    def place(self, id_: str, *steps: str | int) -> Place:
+        """Return where a tenant, or a setting of it, stands."""
+        return Place(self.files[id_], ("tenants", id_, *steps))
+
+    def index(self, logins: Mapping[str, PlatformLoginSection], file: str) -> TenantIndex:
+        """Return the index, with the platform's logins.
+
+        Args:
+            logins: The platform's logins.
+            file: Where they stand.
+        """
+        has_suffixes = any(key.startswith(".") for key in self.by_sender)
+        if has_suffixes:
+            self._check_nested_senders()
+        return TenantIndex(
+            self.by_id,
+            self.by_number,
+            self.by_login,
+            self.by_certificate,
+            self.by_listener,
+            self.by_sender,
+            self._network_tables(),
+            self._platform_logins(logins, file),
+            has_suffixes,
+        )
+
+    def _tenant(self, id_: str, section: TenantSection) -> Tenant:
+        share = self._shared.setdefault
+        campaign, mail_type = section.feedback.campaign, section.feedback.mail_type
+        profile, lane = section.profile, section.lane
+        modes = section.modes
+        return Tenant(
+            id_,
+            tenant_number(id_),
+            section.senders,
+            section.logins,
+            section.certificates,
+            tuple(network[3] for network in section.clients),
+            section.listeners,
+            share(profile, profile),
+            share(lane, lane),
+            section.return_path,
+            section.check_from,
+            share(campaign.lower(), campaign.lower()) if campaign else None,
+            share(mail_type.lower(), mail_type.lower()) if mail_type else None,
+            self._modes.general if modes is self._no_modes else self._modes.of(modes),
+        )
+
+    def _claim_number(self, tenant: Tenant) -> None:
+        holder = self.by_number.setdefault(tenant.number, tenant)
+        if holder is not tenant:
+            self._report.error(
+                self.place(tenant.id),
+                f"has the same number in tokens as tenant {holder.id}, {OTHER}",
+                "give one of the two another id",
+                self.place(holder.id),
+            )
+
+    def _claim(
+        self, tenant: Tenant, what: str, values: Sequence[str], table: dict[str, Tenant]
+    ) -> None:
+        for value in values:
+            holder = table.setdefault(value, tenant)
+            if holder is not tenant:
+                self._report.error(
+                    self._item(tenant, what, value),
+                    f"{value} belongs to tenant {holder.id}, {OTHER}",
+                    "leave it to one of the two",
+                    self._item(holder, what, value),
+                )
+
+    def _item(self, tenant: Tenant, what: str, value: str) -> Place:
+        values: tuple[str, ...] = getattr(tenant, what)
+        return self._numbered(tenant, what, values.index(value))
+
+    def _numbered(self, tenant: Tenant, what: str, index: int) -> Place:
+        # Where an item could not be read, those behind it have moved up.
+        if tenant.id in self._broken:
+            return self.place(tenant.id, what)
+        return self.place(tenant.id, what, index)
+
+    def _check_nested_senders(self) -> None:
+        for domain, tenant in self.by_sender.items():
+            for parent in parents(domain.removeprefix(".")):
+                holder = self.by_sender.get(parent)
+                if holder is not None and holder is not tenant:
+                    self._report.error(
+                        self._item(tenant, "senders", domain),
+                        f"{domain} lies within {parent} of tenant {holder.id}, {OTHER}",
+                        f"name the domains of {holder.id} one by one instead of {parent}",
+                        self._item(holder, "senders", parent),
+                    )
+                    break
+
+    def _network_tables(self) -> Networks:
+        self._check_networks()
+        lengths = {(network[0], network[1]) for network, _, _ in self._networks}
+        # The longest prefix must come first: `identify` takes the first that matches.
+        tables: Networks = {key: {} for key in sorted(lengths, key=lambda key: (key[0], -key[1]))}
+        for (version, length, first, _), tenant, _ in self._networks:
+            tables[version, length].setdefault(first, tenant)
+        return tables
+
+    def _check_networks(self) -> None:
+        """Find networks of one tenant that lie within those of another.
+
+        Two networks are disjoint or one holds the other, so with the networks in order the ones
+        that hold the present one are a stack.
+        """
+        around: list[tuple[int, int, str, Tenant, int]] = []
+        in_order = sorted(self._networks, key=lambda each: (each[0][0], each[0][2], each[0][1]))
+        for (version, length, first, text), tenant, index in in_order:
+            last = first + (1 << ((32 if version == 4 else 128) - length)) - 1  # noqa: PLR2004
+            while around and (around[-1][0] != version or around[-1][1] < first):
+                around.pop()
+            other = next((each for each in reversed(around) if each[3] is not tenant), None)
+            if other is not None:
+                _, _, outer, holder, position = other
+                what = "is also" if outer == text else f"lies within {outer}"
+                self._report.error(
+                    self._numbered(tenant, "clients", index),
+                    f"{text} {what} of tenant {holder.id}, {OTHER}",
+                    "give each client address to one tenant",
+                    self._numbered(holder, "clients", position),
+                )
+            around.append((version, last, text, tenant, index))
+
+    def _platform_logins(
+        self, logins: Mapping[str, PlatformLoginSection], file: str
+    ) -> dict[str, PlatformLogin]:
+        found = {}
+        for login, section in logins.items():
+            at: StepPath = ("platform", "logins", login)
+            if (holder := self.by_login.get(login)) is not None:
+                self._report.error(
+                    Place(file, at),
+                    f"{login} is a login of tenant {holder.id}, {OTHER}",
+                    "leave it to one of the two",
+                    self._item(holder, "logins", login),
+                )
+            allowed = section.may_act_as
+            for index, id_ in enumerate(allowed or ()):
+                self._check_known(id_, Place(file, (*at, "may_act_as", index)))
+            found[login] = PlatformLogin(login, None if allowed is None else frozenset(allowed))
+        return found
+
+    def _check_known(self, id_: str, place: Place) -> None:
+        if id_ not in self.by_id:
+            self._report.error(
+                place, f"there is no tenant {id_}", did_you_mean(id_, self.by_id) or "add it, or remove it here"
+            )

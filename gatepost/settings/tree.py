@@ -1,0 +1,313 @@
+"""From the octets of a YAML file to plain data: text, lists and mappings, and nothing else.
+
+Purpose: a scalar stays the text that stands in the file; the setting that it belongs to decides what
+it means. So ``off``, ``no`` and ``1e3`` are what the operator wrote, whatever YAML makes of them.
+Source: YAML 1.1 as libyaml reads it; anchors, aliases and merge keys (``<<``) work.
+Format: None stands for a value that is left empty or is ``null`` or ``~`` without quotes.
+Limits: 64 MiB a file, four times the size of 100,000 tenants. Nesting of 32, far beyond
+any setting. Aliases may repeat 1,000,000 values in all: nested aliases double with every level, and
+a file of 1 KiB must not fill the memory.
+Errors: `parse` raises `Unreadable`; a key that stands twice is reported and reading goes on.
+Not handled: tags (``!!str``), several documents in a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Union, cast
+
+import yaml
+from yaml.cyaml import CParser
+from yaml.events import (
+    AliasEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from gatepost.settings.problems import OTHER, Problem, Step, quoted
+
+Data = Union[str, None, list["Data"], dict[str, "Data"]]
+
+MAX_FILE_OCTETS = 64 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_ALIASED = 1_000_000
+MERGE_KEY = "<<"
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_FORBIDDEN = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f\\ufffe\\uffff]")
+
+
+class Unreadable(Exception):
+    """A file that is no YAML, or more than we take.
+
+    Attributes:
+        line: 1-based line, or 0.
+        problem: What is wrong.
+        remedy: What to do.
+    """
+
+    def __init__(self, line: int, problem: str, remedy: str) -> None:
+        self.line = line
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem)
+
+
+def parse(octets: bytes) -> tuple[Data, list[Problem]]:
+    """Return the data of a YAML file, and its keys that stand twice.
+
+    Raises:
+        Unreadable: If it is no YAML, uses what is not handled, or exceeds a limit.
+    """
+    _check_characters(octets)
+    reader = _Reader(octets)
+    try:
+        data = reader.document()
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(error) from error
+    except yaml.YAMLError as error:
+        raise Unreadable(0, f"is not YAML: {error}", "correct it") from error
+    return data, reader.problems
+
+
+def line_of(event: Event) -> int:
+    """Return the 1-based line on which an event starts."""
+    return cast("int", event.start_mark.line) + 1
+
+
+def events(octets: bytes) -> Callable[[], Event]:
+    """Return a function that gives the next event of a file.
+
+    The parser of libyaml needs an eighth of the time of its composer and keeps nothing.
+    """
+    return cast("Callable[[], Event]", CParser(octets).get_event)
+
+
+class _Reader:
+    """Builds data from events in one pass.
+
+    The loops handle the frequent case, plain text, in place: a call per scalar would double the
+    time for a large file.
+    """
+
+    def __init__(self, octets: bytes) -> None:
+        self.problems: list[Problem] = []
+        self._next = events(octets)
+        self._anchors: dict[str, Data] = {}
+        self._open: set[str] = set()
+        self._weights: dict[int, int] = {}
+        self._aliased = 0
+
+    def document(self) -> Data:
+        """Return the data of the only document; None if there is none."""
+        self._next()
+        event = self._next()
+        if isinstance(event, StreamEndEvent):
+            return None
+        data = self._value(self._next(), 0)
+        self._next()
+        event = self._next()
+        if not isinstance(event, StreamEndEvent):
+            raise Unreadable(
+                line_of(event), "a second YAML document begins", "keep one document in a file"
+            )
+        return data
+
+    def _value(self, event: Event, depth: int) -> Data:
+        """Return the data of the value that begins with an event."""
+        if isinstance(event, AliasEvent):
+            return self._alias(event)
+        assert isinstance(event, NodeEvent)
+        if getattr(event, "tag", None) is not None:
+            raise Unreadable(
+                line_of(event),
+                f"has the YAML tag {quoted(event.tag)}",  # type: ignore[attr-defined]
+                "remove the tag; the setting decides what a value means",
+            )
+        if event.anchor is None:
+            return self._plain_value(event, depth)
+        self._open.add(event.anchor)
+        data = self._plain_value(event, depth)
+        self._open.discard(event.anchor)
+        self._anchors[event.anchor] = data
+        # The object is kept by the anchor, or by whatever holds it, until the file is read.
+        self._weights[id(data)] = self._weigh(data)
+        return data
+
+    def _plain_value(self, event: Event, depth: int) -> Data:
+        if isinstance(event, ScalarEvent):
+            value: str = event.value
+            return None if value in _NULLS and event.implicit[0] else value
+        if depth >= MAX_DEPTH:
+            raise Unreadable(
+                line_of(event),
+                f"is nested more than {MAX_DEPTH} levels deep",
+                "no setting needs that; check brackets and indentation",
+            )
+        if isinstance(event, SequenceStartEvent):
+            return self._sequence(depth + 1)
+        return self._mapping(depth + 1)
+
+    def _sequence(self, depth: int) -> list[Data]:
+        found: list[Data] = []
+        get, add = self._next, found.append
+        while True:
+            event = get()
+            kind = type(event)
+            if kind is ScalarEvent and event.anchor is None and event.tag is None:  # type: ignore[attr-defined]
+                value: str = event.value  # type: ignore[attr-defined]
+                add(None if value in _NULLS and event.implicit[0] else value)  # type: ignore[attr-defined]
+            elif kind is SequenceEndEvent:
+                return found
+            else:
+                before = len(self.problems)
+                add(self._value(event, depth))
+                self._stand_in(before, len(found) - 1)
+
+    def _mapping(self, depth: int) -> dict[str, Data]:
+        found: dict[str, Data] = {}
+        merges: list[tuple[Event, Data]] = []
+        get = self._next
+        while True:
+            event = get()
+            if type(event) is MappingEndEvent:
+                break
+            key = self._key(event)
+            value_event = get()
+            value: Data
+            if (
+                type(value_event) is ScalarEvent
+                and value_event.anchor is None
+                and value_event.tag is None
+            ):
+                text: str = value_event.value
+                value = None if text in _NULLS and value_event.implicit[0] else text
+            else:
+                before = len(self.problems)
+                value = self._value(value_event, depth)
+                self._stand_in(before, key)
+            if key == MERGE_KEY and event.implicit[0]:  # type: ignore[attr-defined]
+                merges.append((event, value))
+            elif key in found:
+                self.problems.append(_twice(key, line_of(event)))
+            else:
+                found[key] = value
+        for event, value in merges:
+            _merge(event, value, found)
+        return found
+
+    def _stand_in(self, before: int, step: Step) -> None:
+        """Say of the problems found since `before` in what they stand."""
+        for problem in self.problems[before:]:
+            problem.steps.append(step)
+
+    def _key(self, event: Event) -> str:
+        if type(event) is not ScalarEvent or event.tag is not None:
+            raise Unreadable(
+                line_of(event), "a key is not plain text", "write a name before the colon"
+            )
+        key: str = event.value
+        if event.anchor is not None:
+            self._anchors[event.anchor] = key
+        if not key:
+            raise Unreadable(line_of(event), "a key is missing", "write a name before the colon")
+        return key
+
+    def _alias(self, event: AliasEvent) -> Data:
+        name: str = event.anchor
+        if name in self._open:
+            raise Unreadable(
+                line_of(event),
+                f"the alias *{name} stands within what it stands for",
+                "write the value out",
+            )
+        if name not in self._anchors:
+            raise Unreadable(
+                line_of(event),
+                f"the alias *{name} has no anchor &{name} before it",
+                f"put &{name} before the value that it stands for",
+            )
+        data = self._anchors[name]
+        self._aliased += self._weights.get(id(data), 1)
+        if self._aliased > MAX_ALIASED:
+            raise Unreadable(
+                line_of(event),
+                f"aliases repeat more than {MAX_ALIASED} values",
+                "write values out instead of nesting aliases",
+            )
+        return data
+
+    def _weigh(self, data: Data) -> int:
+        """Return how many values reading `data` will visit, aliases followed."""
+        total = 1
+        for child in data.values() if isinstance(data, dict) else data or ():
+            if isinstance(child, dict | list):
+                total += self._weights.get(id(child)) or self._weigh(child)
+            else:
+                total += 1
+        return total
+
+
+def _merge(event: Event, value: Data, into: dict[str, Data]) -> None:
+    for source in value if isinstance(value, list) else [value]:
+        if not isinstance(source, dict):
+            raise Unreadable(
+                line_of(event),
+                f"{MERGE_KEY} needs a mapping",
+                "write the alias of a mapping, such as <<: *common",
+            )
+        for key, item in source.items():
+            into.setdefault(key, item)
+
+
+def _twice(key: str, line: int) -> Problem:
+    return Problem(f"stands twice, first in line {OTHER}", "keep one of the two", [key], line)
+
+
+def _check_characters(octets: bytes) -> None:
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise Unreadable(
+            line,
+            f"octet 0x{octets[error.start]:02x} is not UTF-8",
+            "save the file in UTF-8",
+        ) from error
+    if (found := _FORBIDDEN.search(text)) is not None:
+        raise Unreadable(
+            text.count("\n", 0, found.start()) + 1,
+            f"contains the control character U+{ord(found[0]):04X}",
+            "remove it",
+        )
+
+
+# What libyaml says, and what an operator should do about it.
+_REMEDIES = {
+    "found character that cannot start any token": "indent with spaces instead of tabs, and put "
+    "quotes around a value that starts with a special character",
+    "mapping values are not allowed in this context": "check the indentation, and put quotes "
+    "around a value that contains a colon and a space",
+    "could not find expected ':'": "put a colon and a space after the key",
+    "did not find expected key": "check the indentation of this line and of those above",
+    "did not find expected '-' indicator": "check the indentation of the list",
+    "did not find expected ',' or ']'": "close the list with ]",
+    "did not find expected ',' or '}'": "close the mapping with }",
+    "found unexpected end of stream": "close the quotes",
+    "did not find expected node content": "write a value after the comma or the bracket",
+}
+
+
+def _syntax_error(error: yaml.MarkedYAMLError) -> Unreadable:
+    mark = error.problem_mark or error.context_mark
+    problem = (error.problem or "").strip() or "cannot be read"
+    remedy = _REMEDIES.get(problem, "correct the YAML here or on the line before")
+    return Unreadable(mark.line + 1 if mark else 0, f"is not YAML: {problem}", remedy)
+
