@@ -145,7 +145,7 @@ class _Transaction:
         """
         try:
             restored = [name for name in self._new if self._restore(name)]
-            if self._filter:
+            if FILE_NAME not in (self._directory / MASTER_CF).read_text(errors="replace"):
                 (self._directory / FILE_NAME).unlink(missing_ok=True)
             self._journal.finish()
         except (GatepostError, OSError) as error:
