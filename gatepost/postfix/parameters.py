@@ -123,8 +123,8 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
             f"policy_context={_LISTENER} }}",
             "The check of each recipient. DEFER_IF_PERMIT: while the service does not answer, "
             "what other restrictions refuse is still refused, and the rest gets 4xx. "
-            "policy_context tells which listener asks, by the name that milters see too; a listener "
-            "without a name of its own is -.",
+            "policy_context tells which listener asks, by the name that milters see too; a "
+            "listener without a name of its own is -.",
         )
     if Hook.TRANSPORT in spec.hooks:
         yield Setting(
