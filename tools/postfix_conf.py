@@ -56,9 +56,9 @@ def unexplained(path: Path) -> Iterator[str]:
         above = ""
         for number, line in block:
             name = setting(line)
-            if name is not None and not above.lstrip().startswith("#"):
-                if not re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", comments):
-                    yield f"{path}:{number}: {name} is not explained"
+            named = name is None or re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", comments)
+            if not named and not above.lstrip().startswith("#"):
+                yield f"{path}:{number}: {name} is not explained"
             above = line
 
 
