@@ -40,7 +40,8 @@ class Platform:
         inbound: Recipient domains that receive mail here; mail to them is never refused as
             unidentified. The bounce domain belongs to it by itself.
         null_sender_profile: Profile for mail with a null sender, which no tenant can be found
-            for at delivery; None leaves it to Postfix's own default transport.
+            for at delivery; None leaves it to Postfix's own default transport, and so does
+            a general mode of the feature tls other than enforce.
     """
 
     sender_id: str = ""

@@ -89,6 +89,10 @@ def decide_transport(sender: str, snapshot: Snapshot, now: float) -> Route:
         profile = snapshot.platform.null_sender_profile
         if profile is None:
             return Route(None, None, "null sender")
+        # It belongs to no tenant, so the general mode decides, as for the rules for everyone.
+        if snapshot.modes.tls is not Mode.ENFORCE:
+            mode = snapshot.modes.tls
+            return Route(None, None, f"null sender; null_sender_profile {profile} in mode {mode}")
         return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile")
     tenant, evidence = tenant_at_delivery(sender, snapshot, now)
     if tenant is None:

@@ -1,10 +1,10 @@
-"""What a tenant's settings need of one another, above all: is it known at delivery whose mail it is?
+"""What a tenant's settings need of one another: is it known at delivery whose mail it is?
 
 Purpose: Postfix chooses the delivery service by the envelope sender alone. A TLS profile or a lane
 that is enforced is kept only if that sender names the tenant on every message: by a token in the
 return path, or by a domain that the tenant must use.
-Errors: problems go to the report. Tenants with settings that could not be read are passed over, so that
-one mistake is told once.
+Errors: problems go to the report. Tenants with settings that could not be read are passed over, so
+that one mistake is told once.
 """
 
 from __future__ import annotations

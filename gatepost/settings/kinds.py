@@ -8,7 +8,7 @@ Security: a header that says who somebody is cannot be taken as a label by a ten
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _MAX_DURATION_S = 30 * 86400
 _MAX_PORT = 65535
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-# What most domains look like when they are already in normal form; anything else takes the long way.
+# Most domains are written in normal form already; anything else takes the long way.
 _NORMAL = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
@@ -48,9 +48,12 @@ _FALSE = frozenset({"false", "no", "off"})
 
 # Fields that mean something to every mail system; ours may not take their place.
 _RESERVED_HEADERS = frozenset(
-    """authentication-results bcc cc content-transfer-encoding content-type date dkim-signature
-    feedback-id from list-unsubscribe list-unsubscribe-post message-id mime-version received
-    reply-to resent-from resent-to return-path sender subject to""".split()
+    {
+        *("authentication-results", "bcc", "cc", "content-transfer-encoding", "content-type"),
+        *("date", "dkim-signature", "feedback-id", "from", "list-unsubscribe"),
+        *("list-unsubscribe-post", "message-id", "mime-version", "received", "reply-to"),
+        *("resent-from", "resent-to", "return-path", "sender", "subject", "to"),
+    }
 )
 
 
@@ -93,9 +96,9 @@ def whole_number(low: int, high: int, example: str) -> Scalar[int]:
     label = f"a whole number from {low} to {high}"
 
     def parse(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) <= len(str(high)):
-            if low <= (number := int(text)) <= high:
-                return number
+        short = text.isascii() and text.isdigit() and len(text) <= len(str(high))
+        if short and low <= (number := int(text)) <= high:
+            return number
         raise Rejected(f"{quoted(text)} is not {label}", f"write a number such as {example}")
 
     return Scalar(label, parse, example)
@@ -109,7 +112,8 @@ def duration(low_s: int, high_s: int, example: str) -> Scalar[int]:
         found = _DURATION.fullmatch(text)
         if found is None:
             raise Rejected(
-                f"{quoted(text)} is not a time", f"write a number with s, m, h or d, as in {example}"
+                f"{quoted(text)} is not a time",
+                f"write a number with s, m, h or d, as in {example}",
             )
         seconds = int(found[1]) * _UNITS[found[2]]
         if not low_s <= seconds <= high_s:
@@ -147,7 +151,8 @@ def _domain(text: str) -> str:
         name = normalise_domain(text)
     except MalformedMessage as error:
         raise Rejected(
-            f"{quoted(text)} is not a domain name ({error.rule})", "write one such as mail.example.org"
+            f"{quoted(text)} is not a domain name ({error.rule})",
+            "write one such as mail.example.org",
         ) from error
     if name.rpartition(".")[2].isdigit():
         raise Rejected(f"{quoted(text)} is an IP address, not a domain name", "write a name")
@@ -188,7 +193,9 @@ def _network(text: str) -> Network:
                 f"{quoted(text)} is neither an IP address nor a network",
                 "write one such as 192.0.2.0/24 or 2001:db8::/32",
             ) from error
-        raise Rejected(f"{quoted(text)} has bits set behind the prefix", f"write {loose}") from error
+        raise Rejected(
+            f"{quoted(text)} has bits set behind the prefix", f"write {loose}"
+        ) from error
     if network.prefixlen == 0:
         raise Rejected(f"{quoted(text)} is every client there is", "write the tenant's own network")
     first = network.network_address
@@ -206,7 +213,9 @@ def _address(text: str) -> tuple[int, str]:
             f"{quoted(text)} is not an IP address", "write one such as 192.0.2.10"
         ) from error
     if address.is_unspecified or address.is_multicast:
-        raise Rejected(f"{quoted(text)} is no address to send from", "write an address of this host")
+        raise Rejected(
+            f"{quoted(text)} is no address to send from", "write an address of this host"
+        )
     return address.version, str(address)
 
 
@@ -242,7 +251,7 @@ def _header(text: str) -> str:
     if not _HEADER.fullmatch(text) or len(text) > _MAX_HEADER:
         raise Rejected(
             f"{quoted(text)} is not the name of a header",
-            f"write at most {_MAX_HEADER} ASCII characters without space and colon, as in X-Campaign",
+            f"write at most {_MAX_HEADER} ASCII characters without blank and colon",
         )
     if text.lower() == SESSION_HEADER.lower():
         raise Rejected(f"{quoted(text)} is used by Gatepost itself", "choose another name")
@@ -252,16 +261,17 @@ def _header(text: str) -> str:
 def _own_header(text: str) -> str:
     if text.lower() in _RESERVED_HEADERS:
         raise Rejected(
-            f"{quoted(text)} has a meaning for every mail system", "choose a name such as X-Tenant-ID"
+            f"{quoted(text)} has a meaning for every mail system",
+            "choose a name such as X-Tenant-ID",
         )
     return _header(text)
 
 
 def _sender_id(text: str) -> str:
-    if not 5 <= len(text) <= 15:  # noqa: PLR2004 - Gmail's own numbers
+    if not 5 <= len(text) <= 15:
         raise Rejected(
-            f"{quoted(text)} has {len(text)} characters; Gmail wants 5 to 15", "write a longer or "
-            "shorter one, and never change it again" if text else "write one",
+            f"{quoted(text)} has {len(text)} characters; Gmail wants 5 to 15",
+            "write a longer or shorter one, and never change it again" if text else "write one",
         )
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
         raise Rejected(
@@ -292,9 +302,9 @@ def _listen(text: str) -> Address | None:
     try:
         bracketed = host.startswith("[") and host.endswith("]")
         address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        if colon and (address.version == 6) == bracketed and port.isascii() and port.isdigit():  # noqa: PLR2004
-            if 1 <= int(port[:6]) <= _MAX_PORT:
-                return Address(str(address), int(port))
+        fits = bool(colon) and (address.version == 6) == bracketed
+        if fits and port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= _MAX_PORT:
+            return Address(str(address), int(port))
     except ValueError:
         pass
     raise Rejected(
@@ -317,11 +327,15 @@ def _file(text: str) -> str:
 
 BOOLEAN = Scalar("yes or no", _boolean, "yes")
 DOMAIN = Scalar("a domain name", _plain_domain, "example.org")
-DOMAIN_OR_PARENT = Scalar("a domain name, or .domain for its sub-domains", _domain_or_parent, "example.org")
-CERTIFICATE_NAME = Scalar("a host name, or .domain for names below it", _certificate_name, "mx.example.org")
+DOMAIN_OR_PARENT = Scalar(
+    "a domain name, or .domain for its sub-domains", _domain_or_parent, "example.org"
+)
+CERTIFICATE_NAME = Scalar(
+    "a host name, or .domain for names below it", _certificate_name, "mx.example.org"
+)
 NETWORK = Scalar("an IP address or network", _network, "192.0.2.0/24")
 ADDRESS = Scalar("an IP address", _address, "192.0.2.10")
-FINGERPRINT = Scalar("a certificate fingerprint", _fingerprint, "b1:2f:…")
+FINGERPRINT = Scalar("a certificate fingerprint", _fingerprint, "b1:2f:6e:…")
 LOGIN = Scalar("a login", _login, "acme")
 HEADER = Scalar("the name of a header", _header, "X-Campaign")
 OWN_HEADER = Scalar("the name of a header", _own_header, "X-Tenant-ID")
@@ -335,10 +349,14 @@ SOCKET_DIR = matching(
     "the name of a directory, without slashes", r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", "gatepost"
 )
 TENANT_ID = matching(
-    "a tenant id: at most 31 of a-z, 0-9 and hyphen, no hyphen first", r"[a-z0-9][a-z0-9-]{0,30}", "acme"
+    "a tenant id: at most 31 of a-z, 0-9 and hyphen, no hyphen first",
+    r"[a-z0-9][a-z0-9-]{0,30}",
+    "acme",
 )
 SHORT_NAME = matching(
-    "a name of at most 16 of a-z and 0-9 that begins with a letter", r"[a-z][a-z0-9]{0,15}", "private"
+    "a name of at most 16 of a-z and 0-9 that begins with a letter",
+    r"[a-z][a-z0-9]{0,15}",
+    "private",
 )
 LISTENER = matching(
     "the name of a listener: printable ASCII without spaces", r"[!-~]{1,128}", "submission"
@@ -367,7 +385,7 @@ def _secret(text: str) -> bytes:
 
 def _date(text: str) -> str:
     try:
-        return datetime.date.fromisoformat(text).isoformat()
+        return dt.date.fromisoformat(text).isoformat()
     except ValueError as error:
         raise Rejected(f"{quoted(text)} is not a date", "write one such as 2030-12-31") from error
 

@@ -1,7 +1,7 @@
 """Load a configuration: read all files, check everything, and return it whole or not at all.
 
-Purpose: the one way from files to `Settings` and `Snapshot`, for the start of a process, for a reload
-and for ``gatepost check``.
+Purpose: the one way from files to `Settings` and `Snapshot`, for the start of a process, for a
+reload and for ``gatepost check``.
 Format: docs/config.md, which is generated from `keys`.
 Limits: see `files` and `tree`. 100,000 tenants with two sender domains each load within 5 s of
 processor time on CPython 3.11; ``./dev bench reload`` measures it.
@@ -11,7 +11,7 @@ Security: nothing but the files named by the configuration is read, and none is 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import gc
 import hashlib
 import ipaddress
@@ -111,7 +111,8 @@ class _Load:
         snapshot = Snapshot(
             self._digest(), platform, modes.general, index, tls, lanes, keyring, services
         )
-        return Loaded(_settings(self._path, main), snapshot, resolve(report.warnings, self._sources))
+        warnings = resolve(report.warnings, self._sources)
+        return Loaded(_settings(self._path, main), snapshot, warnings)
 
     def _errors(self) -> ConfigErrors:
         return ConfigErrors(resolve(self._report.errors, self._sources))
@@ -133,9 +134,7 @@ class _Load:
         name = source.name
         self._sources[name] = source
         if source.mode & _OTHERS_WRITE:
-            self._report.warn(
-                Place(name), "can be written by everybody", f"run: chmod o-w {name}"
-            )
+            self._report.warn(Place(name), "can be written by everybody", f"run: chmod o-w {name}")
         try:
             data, problems = parse(source.octets)
             if data is None:
@@ -164,7 +163,7 @@ class _Load:
             self._report.error(Place(source.name), problem.problem, problem.remedy)
         if section is None or len(self._report.errors) > before:
             return Keyring({}, 0)
-        today = datetime.datetime.now(datetime.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         return build_keyring(section, str(path), today, self._report)
 
     def _tenant_files(self, directory: str | None) -> Iterator[TenantFileContent]:

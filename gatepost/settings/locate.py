@@ -110,7 +110,7 @@ def _settle(wanted: _Wanted, line: int) -> None:
 
 def _skip(get: Callable[[], Event], event: Event) -> None:
     """Read to the end of the value that begins with an event."""
-    depth = isinstance(event, CollectionStartEvent)
+    depth = int(isinstance(event, CollectionStartEvent))
     while depth:
         event = get()
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)

@@ -1,4 +1,4 @@
-"""From the settings of platform and lanes to what decisions read, and what they need of one another.
+"""From the settings of platform and lanes to what decisions read, and what they need together.
 
 Errors: problems go to the report.
 """
@@ -91,7 +91,7 @@ def build_lanes(sections: Mapping[str, LaneSection], file: str, report: Report) 
         if name == DEFAULT_LANE and lane != lanes[name]:
             report.error(
                 place,
-                "is the lane of every tenant whose lane is not enforced, so it can have no settings",
+                "is the lane of every tenant whose lane is not enforced, so it has no settings",
                 "set Postfix's own parameters instead, or give the settings to another lane",
             )
         if lane.rate_delay_s and lane.concurrency and lane.concurrency > 1:

@@ -1,7 +1,7 @@
 """Problems of a configuration while it is being read: found without lines, told with lines.
 
-Purpose: validation works on plain data, which is quick and knows no lines. It names each problem by its
-path; only when there is something to tell, the files are read once more to find the lines, see
+Purpose: validation works on plain data, which is quick and knows no lines. It names each problem by
+its path; only when there is something to tell, the files are read once more to find the lines, see
 `locate`. So 100,000 tenants without a mistake pay nothing for good messages.
 Format: a path is the steps from the top of a file, such as ``("tenants", "acme", "logins", 0)``.
 Errors: `Rejected` is how one value is refused; who holds the value adds where it stands.
@@ -84,9 +84,7 @@ class Report:
         self.errors: list[Problem] = []
         self._warnings: dict[object, list[Problem]] = {}
 
-    def error(
-        self, place: Place, problem: str, remedy: str, other: Place | None = None
-    ) -> None:
+    def error(self, place: Place, problem: str, remedy: str, other: Place | None = None) -> None:
         """Add an error."""
         self.errors.append(_problem(place, problem, remedy, other))
 

@@ -21,7 +21,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, dataclass_transform
 
 from gatepost.settings.problems import Problem, Rejected, quoted
 from gatepost.settings.tree import Data
@@ -63,8 +63,8 @@ class Scalar(Generic[T]):
     parse: Callable[[str], T]
     example: str
 
-    def read(self, data: Data, problems: list[Problem]) -> T:
-        """Return the value of a scalar."""
+    def read(self, data: Data, problems: list[Problem]) -> T:  # noqa: ARG002
+        """Return the value of a scalar; it contains nothing that `problems` could be about."""
         if type(data) is str:
             return self.parse(data)
         raise Rejected(f"{shape(data)} stands where {self.label} is expected", self.remedy)
@@ -163,6 +163,8 @@ class Section(Generic[T]):
             for each in dataclasses.fields(cast("Any", cls))
             if _METADATA in each.metadata
         }
+        self._required = [name for name, entry in self.entries.items() if entry.required]
+        self._readers = {name: entry.node.read for name, entry in self.entries.items()}
 
     @property
     def label(self) -> str:
@@ -171,27 +173,33 @@ class Section(Generic[T]):
 
     def read(self, data: Data, problems: list[Problem]) -> T:
         """Return the section; settings that cannot be used have their default."""
+        if data is None:
+            data = {}
         if type(data) is not dict:
-            if data is None:
-                return self.cls()
             raise Rejected(
                 f"{shape(data)} stands where settings are expected",
                 f"write settings below, such as {next(iter(self.entries))}:",
             )
         values = {}
-        entries = self.entries
+        readers = self._readers
+        before = len(problems)
         for name, item in data.items():
-            before = len(problems)
-            entry = entries.get(name)
-            if entry is None:
+            read = readers.get(name)
+            if read is None:
                 problems.append(self._unknown(name))
+                before += 1
                 continue
             try:
-                values[name] = entry.node.read(item, problems)
+                values[name] = read(item, problems)
             except Rejected as error:
                 problems.append(Problem(error.problem, error.remedy))
             if len(problems) != before:
                 stand_in(problems, before, name)
+                before = len(problems)
+        for name in self._required:
+            if name not in data:
+                example = self.entries[name].example
+                problems.append(Problem(f"has no {name}", f"add {name}: {example}"))
         return self.cls(**values)
 
     def _unknown(self, name: str) -> Problem:
@@ -201,6 +209,8 @@ class Section(Generic[T]):
 
     def _guess(self, name: str) -> str:
         guess = did_you_mean(name.replace("-", "_").lower(), self.entries)
+        if guess is None and len(self.entries) == 1:
+            return f"write it below {next(iter(self.entries))}:"
         return guess or f"there are {listed(self.entries)}"
 
 
@@ -213,20 +223,20 @@ class Entry:
         doc: What it is for, in whole sentences.
         default: The default as it is written, or None where there is none to write.
         example: An example as it is written.
+        required: Whether it may not be left out.
     """
 
     node: Node[Any]
     doc: str
     default: str | None
     example: str
+    required: bool = False
 
 
-def setting(
-    node: Scalar[T], default: str, *, doc: str, example: str | None = None
-) -> T:
+def setting(node: Scalar[T], default: str, *, doc: str, example: str | None = None) -> T:
     """Declare a setting with a default, which is given as an operator would write it."""
     entry = Entry(node, _flat(doc), default, example or default)
-    return cast("T", field(default=node.parse(default), metadata={_METADATA: entry}))
+    return field(default=node.parse(default), metadata={_METADATA: entry})
 
 
 def optional(node: Scalar[T], *, doc: str, example: str | None = None) -> T | None:
@@ -235,23 +245,23 @@ def optional(node: Scalar[T], *, doc: str, example: str | None = None) -> T | No
     return cast("T | None", field(default=None, metadata={_METADATA: entry}))
 
 
-def part(node: Node[T], *, doc: str = "", example: str = "") -> T:
-    """Declare a list, a table or a section within a section.
+def required(node: Node[T], *, doc: str, example: str) -> T | None:
+    """Declare a setting that may not be left out; where it is, None stands beside a problem."""
+    entry = Entry(node, _flat(doc), None, example, required=True)
+    return cast("T | None", field(default=None, metadata={_METADATA: entry}))
 
-    Left out, it is empty; a node that refuses to be empty makes the setting a required one.
-    """
+
+def part(node: Node[T], *, doc: str = "", example: str = "") -> T:
+    """Declare a list, a table or a section within a section; left out, it is empty."""
     metadata = {_METADATA: Entry(node, _flat(doc), None, example)}
-    try:
-        empty = node.read(None, [])
-    except Rejected:
-        return cast("T", field(default_factory=lambda: node.read(None, []), metadata=metadata))
+    empty = node.read(None, [])
     if isinstance(empty, dict):
         return cast("T", field(default_factory=dict, metadata=metadata))
     # Nobody changes a section once it is read, so all tenants share the empty ones.
-    return cast("T", field(default=empty, metadata=metadata))
+    return field(default=empty, metadata=metadata)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(setting, optional, part))
+@dataclass_transform(kw_only_default=True, field_specifiers=(setting, optional, required, part))
 def section(cls: type[T]) -> type[T]:
     """Make a class of settings."""
     return dataclass(slots=True, kw_only=True, eq=False)(cls)
@@ -294,4 +304,4 @@ def _flat(doc: str) -> str:
     return " ".join(doc.split())
 
 
-Planned = ClassVar[Mapping[str, str]]
+Planned: TypeAlias = Mapping[str, str]

@@ -1,4 +1,4 @@
-"""From tenants as configured to the indices by which they are found; nothing belongs to two of them.
+"""From tenants as configured to the indices by which they are found; nothing belongs to two.
 
 Purpose: a login, certificate, network, listener or sender domain that two tenants claim would make
 identity a matter of order. Each is refused with both places.
@@ -13,11 +13,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from gatepost.domains import parents
-from gatepost.modes import Feature, Mode, Modes
+from gatepost.modes import Mode, Modes
 from gatepost.settings.keys import ModesSection, PlatformLoginSection, TenantSection
 from gatepost.settings.kinds import Network
 from gatepost.settings.problems import OTHER, Place, Report, StepPath
-from gatepost.settings.schema import did_you_mean
+from gatepost.settings.schema import Section, did_you_mean
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, tenant_number
 
 Networks = dict[tuple[int, int], dict[int, Tenant]]
@@ -44,21 +44,34 @@ class ModeTable:
     """
 
     def __init__(self, section: ModesSection) -> None:
-        self._made: dict[Modes, Modes] = {}
-        default = section.default or Mode.OBSERVE
-        self.general = self._resolve(section, Modes(default, default, default, default, default))
+        self._made: dict[tuple[Mode | None, ...], Modes] = {}
+        self.general = _resolve(section, _all(section.default or Mode.OBSERVE))
 
     def of(self, section: ModesSection) -> Modes:
         """Return the modes of a tenant."""
-        base = self.general
-        if (default := section.default) is not None:
-            base = Modes(default, default, default, default, default)
-        return self._resolve(section, base)
+        key = (
+            *(section.default, section.tag, section.sender),
+            *(section.tls, section.feedback, section.lane),
+        )
+        made = self._made.get(key)
+        if made is None:
+            base = self.general if section.default is None else _all(section.default)
+            made = self._made[key] = _resolve(section, base)
+        return made
 
-    def _resolve(self, section: ModesSection, base: Modes) -> Modes:
-        chosen = (getattr(section, feature.value) or base.of(feature) for feature in Feature)
-        made = Modes(**dict(zip((f.value for f in Feature), chosen, strict=True)))
-        return self._made.setdefault(made, made)
+
+def _all(mode: Mode) -> Modes:
+    return Modes(mode, mode, mode, mode, mode)
+
+
+def _resolve(section: ModesSection, base: Modes) -> Modes:
+    return Modes(
+        section.tag or base.tag,
+        section.sender or base.sender,
+        section.tls or base.tls,
+        section.feedback or base.feedback,
+        section.lane or base.lane,
+    )
 
 
 class TenantBuilder:
@@ -80,7 +93,7 @@ class TenantBuilder:
         self._modes = modes
         self._broken = broken
         self._report = report
-        self._no_modes = TenantSection().modes
+        self._no_modes = Section(TenantSection).read(None, []).modes
         self._shared: dict[str, str] = {}
         self._networks: list[tuple[Network, Tenant, int]] = []
         self.files: dict[str, str] = {}
@@ -228,7 +241,7 @@ class TenantBuilder:
         around: list[tuple[int, int, str, Tenant, int]] = []
         in_order = sorted(self._networks, key=lambda each: (each[0][0], each[0][2], each[0][1]))
         for (version, length, first, text), tenant, index in in_order:
-            last = first + (1 << ((32 if version == 4 else 128) - length)) - 1  # noqa: PLR2004
+            last = first + (1 << ((32 if version == 4 else 128) - length)) - 1
             while around and (around[-1][0] != version or around[-1][1] < first):
                 around.pop()
             other = next((each for each in reversed(around) if each[3] is not tenant), None)
@@ -264,6 +277,5 @@ class TenantBuilder:
 
     def _check_known(self, id_: str, place: Place) -> None:
         if id_ not in self.by_id:
-            self._report.error(
-                place, f"there is no tenant {id_}", did_you_mean(id_, self.by_id) or "add it, or remove it here"
-            )
+            remedy = did_you_mean(id_, self.by_id) or "add it, or remove it here"
+            self._report.error(place, f"there is no tenant {id_}", remedy)

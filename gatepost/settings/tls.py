@@ -1,8 +1,8 @@
 """From the TLS settings to the rules that decisions read, and what two rules may not be together.
 
 Errors: problems go to the report; the rules that come back are whole all the same.
-Security: the profile ``standard`` delivers the mail of every tenant whose TLS rules are not enforced, so
-a rule in it would act in observe; it is refused.
+Security: the profile ``standard`` delivers the mail of every tenant whose TLS rules are not
+enforced, so a rule in it would act in observe; it is refused.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
     profiles = {
         name: builder.profile(name, each, (*at, name)) for name, each in section.profiles.items()
     }
-    standard = profiles.setdefault(DEFAULT_PROFILE, Profile(DEFAULT_PROFILE, Requirement(Level.MAY)))
-    if standard != Profile(DEFAULT_PROFILE, Requirement(Level.MAY)):
+    ordinary = Profile(DEFAULT_PROFILE, Requirement(Level.MAY))
+    if profiles.setdefault(DEFAULT_PROFILE, ordinary) != ordinary:
         report.error(
             Place(file, (*at, DEFAULT_PROFILE)),
             "is the profile of every tenant whose rules are not enforced, so it can have none",
@@ -39,7 +39,7 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
     for name, domain, other in _conflicts(rules):
         report.error(
             Place(file, (*at, name, "domains", domain, "match")),
-            f"has no certificate name in common with tls.domains.{other}, so mail would wait for ever",
+            f"has no certificate name in common with tls.domains.{other}",
             "let both accept one name",
         )
     return rules
@@ -75,23 +75,21 @@ class _Builder:
         match: tuple[str, ...],
         at: tuple[str, ...],
     ) -> Requirement:
-        place = Place(self._file, at)
         version = section.min_version
-        if level is None:
-            self._report.error(place, "has no level", "add level: may, encrypt or verify")
-        elif version is not None and level < Level.ENCRYPT:
+        level = level or Level.MAY
+        if version is not None and level < Level.ENCRYPT:
             self._report.error(
                 Place(self._file, (*at, "min_version")),
                 f"needs an encrypted connection, and level {level.keyword} does not",
                 "set level: encrypt, or remove min_version",
             )
-        elif match and level is not Level.VERIFY:
+        if match and level is not Level.VERIFY:
             self._report.error(
                 Place(self._file, (*at, "match")),
                 f"needs level verify, since {level.keyword} looks at no certificate",
                 "set level: verify, or remove match",
             )
-        made = Requirement(level or Level.MAY, version, frozenset(match) or None)
+        made = Requirement(level, version, frozenset(match) or None)
         return self._made.setdefault(made, made)
 
 
@@ -108,5 +106,3 @@ def _conflicts(rules: TlsRules) -> Iterator[tuple[str, str, str]]:
             other = rules.everyone.find(domain)
             if found and other and decide_tls(profile, domain, rules).conflict:
                 yield profile.name, found[0], other[0]
-
-

@@ -1,7 +1,7 @@
 """From the octets of a YAML file to plain data: text, lists and mappings, and nothing else.
 
-Purpose: a scalar stays the text that stands in the file; the setting that it belongs to decides what
-it means. So ``off``, ``no`` and ``1e3`` are what the operator wrote, whatever YAML makes of them.
+Purpose: a scalar stays the text that stands in the file; the setting that it belongs to decides
+what it means. So ``off``, ``no`` and ``1e3`` are what the operator wrote.
 Source: YAML 1.1 as libyaml reads it; anchors, aliases and merge keys (``<<``) work.
 Format: None stands for a value that is left empty or is ``null`` or ``~`` without quotes.
 Limits: 64 MiB a file, four times the size of 100,000 tenants. Nesting of 32, far beyond
@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Union, cast
+from typing import TypeAlias, cast
 
 import yaml
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.events import (
     AliasEvent,
+    CollectionStartEvent,
     Event,
     MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
@@ -33,7 +32,7 @@ from yaml.events import (
 
 from gatepost.settings.problems import OTHER, Problem, Step, quoted
 
-Data = Union[str, None, list["Data"], dict[str, "Data"]]
+Data: TypeAlias = "str | list[Data] | dict[str, Data] | None"
 
 MAX_FILE_OCTETS = 64 * 1024 * 1024
 MAX_DEPTH = 32
@@ -79,7 +78,8 @@ def parse(octets: bytes) -> tuple[Data, list[Problem]]:
 
 def line_of(event: Event) -> int:
     """Return the 1-based line on which an event starts."""
-    return cast("int", event.start_mark.line) + 1
+    mark = event.start_mark
+    return mark.line + 1 if mark is not None else 0
 
 
 def events(octets: bytes) -> Callable[[], Event]:
@@ -102,14 +102,14 @@ class _Reader:
         self._next = events(octets)
         self._anchors: dict[str, Data] = {}
         self._open: set[str] = set()
-        self._weights: dict[int, int] = {}
+        # By identity, with the object itself, so that no other object can get its identity.
+        self._weights: dict[int, tuple[int, Data]] = {}
         self._aliased = 0
 
     def document(self) -> Data:
         """Return the data of the only document; None if there is none."""
         self._next()
-        event = self._next()
-        if isinstance(event, StreamEndEvent):
+        if isinstance(self._next(), StreamEndEvent):
             return None
         data = self._value(self._next(), 0)
         self._next()
@@ -120,108 +120,94 @@ class _Reader:
             )
         return data
 
+    def _sequence(self, depth: int) -> list[Data]:
+        found: list[Data] = []
+        get, add = self._next, found.append
+        while True:
+            event = get()
+            if type(event) is ScalarEvent and event.anchor is None and event.tag is None:
+                text: str = event.value
+                add(None if text in _NULLS and event.implicit[0] else text)
+            elif type(event) is SequenceEndEvent:
+                return found
+            else:
+                add(self._inner(event, depth, len(found)))
+
+    def _mapping(self, depth: int) -> dict[str, Data]:
+        found: dict[str, Data] = {}
+        merges: list[tuple[int, Data]] = []
+        get = self._next
+        while True:
+            event = get()
+            if type(event) is MappingEndEvent:
+                break
+            if type(event) is not ScalarEvent or event.tag is not None or not event.value:
+                raise Unreadable(
+                    line_of(event), "a key is missing or no text", "write a name before the colon"
+                )
+            key: str = event.value
+            if event.anchor is not None:
+                self._anchors[event.anchor] = key
+            value: Data
+            inner = get()
+            if type(inner) is ScalarEvent and inner.anchor is None and inner.tag is None:
+                text: str = inner.value
+                value = None if text in _NULLS and inner.implicit[0] else text
+            else:
+                value = self._inner(inner, depth, key)
+            if key in found:
+                self.problems.append(_twice(key, line_of(event)))
+            elif key == MERGE_KEY and event.implicit[0]:
+                merges.append((line_of(event), value))
+            else:
+                found[key] = value
+        for line, merged in merges:
+            _merge(line, merged, found)
+        return found
+
+    def _inner(self, event: Event, depth: int, step: Step) -> Data:
+        """Return the data of a value within another one."""
+        before = len(self.problems)
+        data = self._value(event, depth)
+        for problem in self.problems[before:]:
+            problem.steps.append(step)
+        return data
+
     def _value(self, event: Event, depth: int) -> Data:
         """Return the data of the value that begins with an event."""
         if isinstance(event, AliasEvent):
             return self._alias(event)
-        assert isinstance(event, NodeEvent)
-        if getattr(event, "tag", None) is not None:
+        assert isinstance(event, ScalarEvent | CollectionStartEvent)
+        if event.tag is not None:
             raise Unreadable(
                 line_of(event),
-                f"has the YAML tag {quoted(event.tag)}",  # type: ignore[attr-defined]
+                f"has the YAML tag {quoted(event.tag)}",
                 "remove the tag; the setting decides what a value means",
             )
         if event.anchor is None:
-            return self._plain_value(event, depth)
+            return self._untagged(event, depth)
         self._open.add(event.anchor)
-        data = self._plain_value(event, depth)
+        data = self._untagged(event, depth)
         self._open.discard(event.anchor)
         self._anchors[event.anchor] = data
-        # The object is kept by the anchor, or by whatever holds it, until the file is read.
-        self._weights[id(data)] = self._weigh(data)
+        self._weights[id(data)] = self._weigh(data), data
         return data
 
-    def _plain_value(self, event: Event, depth: int) -> Data:
+    def _untagged(self, event: ScalarEvent | CollectionStartEvent, depth: int) -> Data:
         if isinstance(event, ScalarEvent):
-            value: str = event.value
-            return None if value in _NULLS and event.implicit[0] else value
+            text: str = event.value
+            return None if text in _NULLS and event.implicit[0] else text
         if depth >= MAX_DEPTH:
             raise Unreadable(
                 line_of(event),
                 f"is nested more than {MAX_DEPTH} levels deep",
                 "no setting needs that; check brackets and indentation",
             )
-        if isinstance(event, SequenceStartEvent):
-            return self._sequence(depth + 1)
-        return self._mapping(depth + 1)
-
-    def _sequence(self, depth: int) -> list[Data]:
-        found: list[Data] = []
-        get, add = self._next, found.append
-        while True:
-            event = get()
-            kind = type(event)
-            if kind is ScalarEvent and event.anchor is None and event.tag is None:  # type: ignore[attr-defined]
-                value: str = event.value  # type: ignore[attr-defined]
-                add(None if value in _NULLS and event.implicit[0] else value)  # type: ignore[attr-defined]
-            elif kind is SequenceEndEvent:
-                return found
-            else:
-                before = len(self.problems)
-                add(self._value(event, depth))
-                self._stand_in(before, len(found) - 1)
-
-    def _mapping(self, depth: int) -> dict[str, Data]:
-        found: dict[str, Data] = {}
-        merges: list[tuple[Event, Data]] = []
-        get = self._next
-        while True:
-            event = get()
-            if type(event) is MappingEndEvent:
-                break
-            key = self._key(event)
-            value_event = get()
-            value: Data
-            if (
-                type(value_event) is ScalarEvent
-                and value_event.anchor is None
-                and value_event.tag is None
-            ):
-                text: str = value_event.value
-                value = None if text in _NULLS and value_event.implicit[0] else text
-            else:
-                before = len(self.problems)
-                value = self._value(value_event, depth)
-                self._stand_in(before, key)
-            if key == MERGE_KEY and event.implicit[0]:  # type: ignore[attr-defined]
-                merges.append((event, value))
-            elif key in found:
-                self.problems.append(_twice(key, line_of(event)))
-            else:
-                found[key] = value
-        for event, value in merges:
-            _merge(event, value, found)
-        return found
-
-    def _stand_in(self, before: int, step: Step) -> None:
-        """Say of the problems found since `before` in what they stand."""
-        for problem in self.problems[before:]:
-            problem.steps.append(step)
-
-    def _key(self, event: Event) -> str:
-        if type(event) is not ScalarEvent or event.tag is not None:
-            raise Unreadable(
-                line_of(event), "a key is not plain text", "write a name before the colon"
-            )
-        key: str = event.value
-        if event.anchor is not None:
-            self._anchors[event.anchor] = key
-        if not key:
-            raise Unreadable(line_of(event), "a key is missing", "write a name before the colon")
-        return key
+        is_sequence = isinstance(event, SequenceStartEvent)
+        return self._sequence(depth + 1) if is_sequence else self._mapping(depth + 1)
 
     def _alias(self, event: AliasEvent) -> Data:
-        name: str = event.anchor
+        name = event.anchor or ""
         if name in self._open:
             raise Unreadable(
                 line_of(event),
@@ -235,7 +221,7 @@ class _Reader:
                 f"put &{name} before the value that it stands for",
             )
         data = self._anchors[name]
-        self._aliased += self._weights.get(id(data), 1)
+        self._aliased += self._weight(data)
         if self._aliased > MAX_ALIASED:
             raise Unreadable(
                 line_of(event),
@@ -244,22 +230,25 @@ class _Reader:
             )
         return data
 
-    def _weigh(self, data: Data) -> int:
+    def _weight(self, data: Data) -> int:
         """Return how many values reading `data` will visit, aliases followed."""
-        total = 1
-        for child in data.values() if isinstance(data, dict) else data or ():
-            if isinstance(child, dict | list):
-                total += self._weights.get(id(child)) or self._weigh(child)
-            else:
-                total += 1
-        return total
+        if not isinstance(data, dict | list):
+            return 1
+        known = self._weights.get(id(data))
+        return known[0] if known is not None else self._weigh(data)
+
+    def _weigh(self, data: Data) -> int:
+        children = data.values() if isinstance(data, dict) else data
+        if children is None or isinstance(children, str):
+            return 1
+        return 1 + sum(self._weight(child) for child in children)
 
 
-def _merge(event: Event, value: Data, into: dict[str, Data]) -> None:
+def _merge(line: int, value: Data, into: dict[str, Data]) -> None:
     for source in value if isinstance(value, list) else [value]:
         if not isinstance(source, dict):
             raise Unreadable(
-                line_of(event),
+                line,
                 f"{MERGE_KEY} needs a mapping",
                 "write the alias of a mapping, such as <<: *common",
             )
@@ -310,4 +299,3 @@ def _syntax_error(error: yaml.MarkedYAMLError) -> Unreadable:
     problem = (error.problem or "").strip() or "cannot be read"
     remedy = _REMEDIES.get(problem, "correct the YAML here or on the line before")
     return Unreadable(mark.line + 1 if mark else 0, f"is not YAML: {problem}", remedy)
-
