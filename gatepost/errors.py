@@ -58,10 +58,18 @@ class ConfigError(GatepostError):
 
 
 class ConfigErrors(GatepostError):
-    """All problems of one configuration, in file order."""
+    """All problems of one configuration, in file order.
 
-    def __init__(self, errors: Iterable[ConfigError]) -> None:
+    Attributes:
+        errors: What must be mended.
+        warnings: What is probably not meant so, besides.
+    """
+
+    def __init__(
+        self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()
+    ) -> None:
         self.errors = tuple(errors)
+        self.warnings = tuple(warnings)
         super().__init__("\n".join(str(error) for error in self.errors))
 
 

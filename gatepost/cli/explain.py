@@ -22,13 +22,15 @@ from gatepost.decisions.facts import Header
 from gatepost.decisions.message import describe
 from gatepost.errors import PostfixUnavailable
 from gatepost.modes import Feature
-from gatepost.postfix.detect import detect
+from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.detect import detect_version
 from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
-from gatepost.settings.load import load
+from gatepost.settings import Loader
 from gatepost.tenants.client import Client
 
 
-def command(
+def command(  # noqa: PLR0913  # one parameter for each option
+    *,
     sender: Annotated[
         str, typer.Option(metavar="ADDRESS", help='Envelope sender; "" or "<>" for a bounce.')
     ],
@@ -69,10 +71,10 @@ def command(
     Example: gatepost explain --login acme --sender news@acme.example --recipient x@example.org
     """
     with errors_to_exit(as_json=as_json):
-        snapshot = load(config).snapshot
-        settings = load(config).settings
+        loaded = Loader(config).load()
+        snapshot = loaded.snapshot
         try:
-            version = detect(settings.postfix_config_dir).version
+            version = detect_version(PostfixCommands(loaded.settings.postfix_config_dir))
         except PostfixUnavailable:
             version = OLDEST_SUPPORTED
         case = Case(

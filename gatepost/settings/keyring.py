@@ -13,16 +13,16 @@ import datetime as dt
 import secrets
 from collections.abc import Mapping
 
-from gatepost.feedback.token import MAX_KEY_ID, MIN_KEY_OCTETS, Keyring
+from gatepost.feedback.token import MAX_AGE_DAYS, MAX_KEY_ID, MIN_KEY_OCTETS, Keyring
 from gatepost.settings.keys import KeyFile
 from gatepost.settings.problems import Place, Report
 
 _HEADER = """\
-# The keys that sign tokens. Whoever has one can forge return paths: keep this file secret.
+# The keys that sign tokens. Whoever has one can forge them: keep this file secret.
 # Several hosts that send for the same tenants need the same keys.
 #
-# A new key: gatepost init --rotate-key, then gatepost reload. Old keys go on to verify
-# until the day that is given; their lines may be removed after it.
+# A new key: gatepost init --rotate-key, then gatepost reload. An old key goes on to verify
+# until the day that is given; its line may be removed after it.
 """
 
 
@@ -36,6 +36,13 @@ def build_keyring(section: KeyFile, file: str, today: dt.date, report: Report) -
         elif section.current != int(name):
             report.warn(place, f"is no longer accepted since {each.until}", "remove it")
     current = section.current
+    ending = section.keys.get(str(current))
+    if ending is not None and ending.until is not None and current in keys:
+        report.warn(
+            Place(file, ("current",)),
+            f"key {current} signs and yet ends on {ending.until}",
+            "remove its until, or run gatepost init --rotate-key",
+        )
     if current is not None and current not in keys:
         day = section.keys[str(current)].until if str(current) in section.keys else None
         problem = f"ended on {day}" if day else "is not among the keys"
@@ -50,25 +57,33 @@ def new_key_file() -> str:
     return format_key_file({1: (secrets.token_bytes(MIN_KEY_OCTETS), None)}, 1)
 
 
-def rotated(section: KeyFile, last_day: dt.date) -> str | None:
-    """Return the text of a key file with a further key that signs from now on.
+def rotated(section: KeyFile, today: dt.date) -> tuple[str, int] | None:
+    """Return the text of a key file with a further key that signs, and the number of that key.
+
+    Keys that have ended are left out; the others go on to verify until the last token that they
+    may have signed has expired.
 
     Args:
         section: The file as it is.
-        last_day: Until when the keys of today are accepted, where they have no earlier end.
+        today: The day of the change.
 
     Returns:
-        The text, or None if every number is taken.
+        None if every number is taken.
     """
+    # One day more, for the time until every host has reloaded.
+    last_day = (today + dt.timedelta(days=MAX_AGE_DAYS + 1)).isoformat()
     keys: dict[int, tuple[bytes, str | None]] = {
-        int(name): (each.secret or b"", each.until or last_day.isoformat())
+        int(name): (each.secret or b"", each.until or last_day)
         for name, each in section.keys.items()
+        if each.until is None or dt.date.fromisoformat(each.until) >= today
     }
-    free = [number for number in range(1, MAX_KEY_ID + 1) if number not in keys]
-    if not free:
+    # The next number and not the lowest: one that has just become free may be in old tokens.
+    numbers = (((section.current or 0) + step) % (MAX_KEY_ID + 1) for step in range(MAX_KEY_ID + 1))
+    number = next((number for number in numbers if number not in keys), None)
+    if number is None:
         return None
-    keys[free[0]] = (secrets.token_bytes(MIN_KEY_OCTETS), None)
-    return format_key_file(keys, free[0])
+    keys[number] = secrets.token_bytes(MIN_KEY_OCTETS), None
+    return format_key_file(keys, number), number
 
 
 def format_key_file(keys: Mapping[int, tuple[bytes, str | None]], current: int) -> str:

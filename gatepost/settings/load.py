@@ -71,6 +71,27 @@ class Loader:
         with _without_collector():
             return _Load(self._path).run()
 
+    def key_file(self) -> tuple[Path, str]:
+        """Return the key file that the configuration names, and the account that uses it.
+
+        Raises:
+            ConfigErrors: If the main file has an error.
+        """
+        return _Load(self._path).key_file()
+
+
+def read_keys(path: Path, user: str) -> KeyFile:
+    """Return the settings of a key file.
+
+    Args:
+        path: The file.
+        user: Account of the service.
+
+    Raises:
+        ConfigErrors: With every problem of the file.
+    """
+    return _Load(path).keys(user)
+
 
 class _Load:
     """One load: what has been read so far, and what was wrong with it."""
@@ -114,8 +135,31 @@ class _Load:
         warnings = resolve(report.warnings, self._sources)
         return Loaded(_settings(self._path, main), snapshot, warnings)
 
+    def key_file(self) -> tuple[Path, str]:
+        """Return the path of the key file and the account of the service.
+
+        Raises:
+            ConfigErrors: If the main file has an error.
+        """
+        main = self._read(self._path, Place(self._file), MAIN)
+        if main is None or self._report.errors:
+            raise self._errors()
+        return self._path.parent / main.keys, main.service.user
+
+    def keys(self, user: str) -> KeyFile:
+        """Return the settings of the file as a key file.
+
+        Raises:
+            ConfigErrors: With every problem of it.
+        """
+        section = self._read_keys(self._path, Place(self._file), user)
+        if section is None or self._report.errors:
+            raise self._errors()
+        return section
+
     def _errors(self) -> ConfigErrors:
-        return ConfigErrors(resolve(self._report.errors, self._sources))
+        report, sources = self._report, self._sources
+        return ConfigErrors(resolve(report.errors, sources), resolve(report.warnings, sources))
 
     def _read(self, path: Path, named: Place, section: Section[T]) -> T | None:
         """Return the settings of a file, or None if it is not readable at all.
@@ -157,14 +201,18 @@ class _Load:
     def _keyring(self, main: MainFile) -> Keyring:
         path = self._path.parent / main.keys
         before = len(self._report.errors)
-        section = self._read(path, Place(self._file, ("keys",)), KEYS)
-        source = self._sources.get(str(path))
-        if source is not None and (problem := secrecy_problem(source, main.service.user)):
-            self._report.error(Place(source.name), problem.problem, problem.remedy)
+        section = self._read_keys(path, Place(self._file, ("keys",)), main.service.user)
         if section is None or len(self._report.errors) > before:
             return Keyring({}, 0)
         today = dt.datetime.now(dt.UTC).date()
         return build_keyring(section, str(path), today, self._report)
+
+    def _read_keys(self, path: Path, named: Place, user: str) -> KeyFile | None:
+        section = self._read(path, named, KEYS)
+        source = self._sources.get(str(path))
+        if source is not None and (problem := secrecy_problem(source, user)):
+            self._report.error(Place(source.name), problem.problem, problem.remedy)
+        return section
 
     def _tenant_files(self, directory: str | None) -> Iterator[TenantFileContent]:
         if directory is None:
