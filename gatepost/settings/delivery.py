@@ -10,10 +10,11 @@ that one mistake is told once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from gatepost.modes import Mode
 from gatepost.settings.problems import Place, Report
-from gatepost.settings.schema import did_you_mean, listed
+from gatepost.settings.schema import did_you_mean, listed, there_are
 from gatepost.snapshot import Platform
 from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath, Tenant
 from gatepost.tls.rules import Profile
@@ -30,12 +31,23 @@ class TenantCheck:
         lanes: Mapping[str, Lane],
         profiles: Mapping[str, Profile],
         report: Report,
+        unsure: AbstractSet[str],
     ) -> None:
-        """Remember what tenants are checked against."""
+        """Remember what tenants are checked against.
+
+        Args:
+            platform: The platform.
+            lanes: All lanes.
+            profiles: All profiles.
+            report: Takes problems.
+            unsure: Sections of the main file that could not be read as a whole; what depends on
+                them is not checked.
+        """
         self._platform = platform
         self._lanes = lanes
         self._profiles = profiles
         self._report = report
+        self._unsure = unsure
         self._ordinary: dict[tuple[str, str], bool] = {}
         self._headers = {platform.tenant_header.lower(), platform.token_header.lower()}
 
@@ -54,7 +66,8 @@ class TenantCheck:
             self._feedback_headers(tenant, at)
         if not tenant.senders:
             self._without_senders(tenant, at)
-        if known and (tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE):
+        wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
+        if known and wishes and not self._unsure:
             self._known_at_delivery(tenant, at)
         if not (
             acted_for or tenant.logins or tenant.clients or tenant.certificates or tenant.listeners
@@ -69,20 +82,24 @@ class TenantCheck:
     def _names(self, tenant: Tenant, at: Place) -> bool:
         """Check that profile and lane exist, and tell whether they do."""
         good = True
-        names: tuple[tuple[str, str, Mapping[str, object]], ...] = (
-            ("profile", tenant.profile, self._profiles),
-            ("lane", tenant.lane, self._lanes),
+        names: tuple[tuple[str, str, Mapping[str, object], str], ...] = (
+            ("profile", tenant.profile, self._profiles, "tls"),
+            ("lane", tenant.lane, self._lanes, "lanes"),
         )
-        for what, name, known in names:
-            if name not in known:
-                good = False
-                remedy = did_you_mean(name, known) or f"there are {listed(known)}"
+        for what, name, known, section in names:
+            if name in known:
+                continue
+            good = False
+            if section not in self._unsure:
+                remedy = did_you_mean(name, known) or there_are(known)
                 self._report.error(_below(at, what), f"there is no {what} {name}", remedy)
         return good
 
     def _return_path(self, tenant: Tenant, at: Place) -> None:
         place = _below(at, "return_path")
         if self._platform.bounce_domain is None:
+            if "platform" in self._unsure:
+                return
             self._report.error(
                 place, "token needs a domain that receives bounces", "set platform.bounce_domain"
             )

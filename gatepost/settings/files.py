@@ -98,7 +98,7 @@ def list_files(directory: Path) -> tuple[list[Path], list[str]]:
 def unreadable(error: OSError) -> Rejected:
     """Return what to say about a file that the system does not give us."""
     remedies = {
-        "FileNotFoundError": "create it, or correct the path",
+        "FileNotFoundError": "correct the path, or create it; gatepost init writes a first one",
         "PermissionError": "run the command as root, or let the account of the service read it",
         "NotADirectoryError": "give the path of a directory",
         "IsADirectoryError": "give the path of a file",

@@ -127,6 +127,8 @@ class AllOrSome:
         """Return the ids, or None for all."""
         if data in ("*", ["*"]):
             return None
+        if data == []:
+            raise Rejected("names no tenant", 'write [acme] or "*", or remove the login')
         if not data or isinstance(data, str):
             raise Rejected(
                 f"{shape(data)} stands where {self.label} is expected", 'write [acme] or "*"'

@@ -38,6 +38,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NORMAL = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
+_IPV4 = re.compile(r"[0-9.]+")
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
 _FINGERPRINT = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2})+")
 _DIGEST_OCTETS = frozenset({16, 20, 28, 32, 48, 64})
@@ -143,6 +144,9 @@ def _domain(text: str) -> str:
             f"write {text[1:]} for the sub-domains, and {text[2:]} for the domain itself",
         )
     if text.startswith("[") or ":" in text:
+        host = text.removeprefix("[").partition("]")[0]
+        if _IPV4.fullmatch(host) or ":" in host.partition(":")[2]:
+            raise Rejected(f"{quoted(text)} is an IP address, not a domain name", "write a name")
         raise Rejected(
             f"{quoted(text)} is a next-hop, not a domain name",
             "write the name alone; it counts whatever the brackets and the port are",
@@ -271,7 +275,7 @@ def _sender_id(text: str) -> str:
     if not 5 <= len(text) <= 15:
         raise Rejected(
             f"{quoted(text)} has {len(text)} characters; Gmail wants 5 to 15",
-            "write a longer or shorter one, and never change it again" if text else "write one",
+            f"write a {'longer' if len(text) < 5 else 'shorter'} one, and never change it again",
         )
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
         raise Rejected(

@@ -102,6 +102,7 @@ class _Load:
         self._report = Report()
         self._sources: dict[str, Source] = {}
         self._broken: set[str] = set()
+        self._unsure: set[str] = set()
 
     def run(self) -> Loaded:
         """Return the configuration.
@@ -124,7 +125,7 @@ class _Load:
         for content in self._tenant_files(main.tenants_dir):
             builder.add(content)
         index = builder.index(main.platform.logins, file)
-        services = self._services(main, platform, index, lanes, tls)
+        services = self._services(platform, index, lanes, tls)
         self._check_tenants(builder, index, platform, lanes, tls)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
@@ -182,19 +183,24 @@ class _Load:
         try:
             data, problems = parse(source.octets)
             if data is None:
-                raise Unreadable(0, "holds no settings", "write some, or remove the file")
+                raise Unreadable(0, "holds no settings", "write some, as gatepost init does")
             settings = section.read(data, problems)
         except Unreadable as error:
-            self._report.errors.append(Problem(error.problem, error.remedy, [], error.line, name))
+            problem = Problem(error.problem, error.remedy, [], error.line, name)
+            problem.hide = section is KEYS
+            self._report.errors.append(problem)
             return None
         except Rejected as error:
             self._report.error(Place(name), error.problem, error.remedy)
             return None
         for problem in problems:
             problem.file = name
+            problem.hide = section is KEYS
             top, *rest = problem.place.path or ("",)
             if top == "tenants" and rest:
                 self._broken.add(str(rest[0]))
+            else:
+                self._unsure.add(str(top))
         self._report.errors += problems
         return settings
 
@@ -237,15 +243,16 @@ class _Load:
 
     def _services(
         self,
-        main: MainFile,
         platform: Platform,
         index: TenantIndex,
         lanes: dict[str, Lane],
         tls: TlsRules,
     ) -> dict[str, tuple[str, str]]:
         pairs = {(tenant.lane, tenant.profile) for tenant in index.by_id.values()}
-        if check_null_sender_profile(platform, tls.profiles, self._file, self._report):
-            pairs.add((DEFAULT_LANE, main.platform.null_sender_profile or ""))
+        if "tls" not in self._unsure:
+            check_null_sender_profile(platform, tls.profiles, self._file, self._report)
+        if platform.null_sender_profile is not None:
+            pairs.add((DEFAULT_LANE, platform.null_sender_profile))
         known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
         return services_for(known, lanes, tls.profiles)
 
@@ -257,7 +264,7 @@ class _Load:
         lanes: dict[str, Lane],
         tls: TlsRules,
     ) -> None:
-        check = TenantCheck(platform, lanes, tls.profiles, self._report)
+        check = TenantCheck(platform, lanes, tls.profiles, self._report, self._unsure)
         named: set[str] = set()
         anybody = False
         for login in index.platform.values():
@@ -286,7 +293,8 @@ class _Load:
                 "use a loopback address, or keep others out with a firewall",
             )
         in_use = {modes.feedback} | {t.modes.feedback for t in index.by_id.values()}
-        if index.by_id and not platform.sender_id and in_use != {Mode.OFF}:
+        known = "platform" not in self._unsure
+        if index.by_id and known and not platform.sender_id and in_use != {Mode.OFF}:
             self._report.warn(
                 Place(self._file, ("platform",)),
                 "has no sender_id, so messages get no Feedback-ID",

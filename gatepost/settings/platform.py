@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from gatepost.modes import Mode, Modes
 from gatepost.settings.keys import LaneSection, PlatformSection
 from gatepost.settings.problems import Place, Report
-from gatepost.settings.schema import did_you_mean, listed
+from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Platform, Unknown
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 
@@ -60,17 +60,15 @@ def build_platform(section: PlatformSection, file: str, modes: Modes, report: Re
 
 def check_null_sender_profile(
     platform: Platform, profiles: Mapping[str, object], file: str, report: Report
-) -> str | None:
-    """Return the profile for mail with an empty sender if there is one of that name."""
+) -> None:
+    """Check that the profile for mail with an empty sender is one of those there are."""
     name = platform.null_sender_profile
-    if name is None or name in profiles:
-        return name
-    report.error(
-        Place(file, ("platform", "null_sender_profile")),
-        f"there is no profile {name}",
-        did_you_mean(name, profiles) or f"there are {listed(profiles)}",
-    )
-    return None
+    if name is not None and name not in profiles:
+        report.error(
+            Place(file, ("platform", "null_sender_profile")),
+            f"there is no profile {name}",
+            did_you_mean(name, profiles) or there_are(profiles),
+        )
 
 
 def build_lanes(sections: Mapping[str, LaneSection], file: str, report: Report) -> dict[str, Lane]:

@@ -9,11 +9,15 @@ Errors: `Rejected` is how one value is refused; who holds the value adds where i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 Step = str | int
 StepPath = tuple[Step, ...]
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = re.compile(r"[!-Z^-~]+")
 
 # Stands in a text for where the other place is, until lines are known; no text of a file holds it.
 OTHER = "\0"
@@ -57,6 +61,7 @@ class Problem:
         line: Line where it is known already, or 0.
         file: The file, or empty until who reads the file has filled it in.
         other: The further place that the text names.
+        hide: Whether the file is secret, so that nothing in it may be shown.
     """
 
     problem: str
@@ -65,6 +70,7 @@ class Problem:
     line: int = 0
     file: str = ""
     other: Place | None = None
+    hide: bool = False
 
     @property
     def place(self) -> Place:
@@ -108,14 +114,14 @@ class Report:
 
 
 def path_text(path: Sequence[Step]) -> str:
-    """Return a path in one word, such as ``tenants.acme.logins[0]``."""
+    """Return a path in one word, such as ``tls.domains[example.org].match[0]``."""
     text = ""
     for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
+        if isinstance(step, str) and _WORD.fullmatch(step):
+            text += f".{step}" if text else step
         else:
-            word = step if step.isprintable() and step.strip() == step != "" else ascii(step)
-            text += f".{word}" if text else word
+            shown = step if isinstance(step, int) or _BARE.fullmatch(step) else ascii(step)
+            text += f"[{shown}]"
     return text
 
 

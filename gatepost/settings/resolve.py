@@ -1,16 +1,23 @@
 """From problems with paths to `ConfigError` with lines, in file order.
 
 Errors: none.
+Security: of a secret file, what is long enough to be a secret is not shown, wherever it stands: an
+operator may have put it in the place of a key or of an alias.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from gatepost.errors import ConfigError
 from gatepost.settings.files import Source
 from gatepost.settings.locate import lines_of
 from gatepost.settings.problems import OTHER, Place, Problem, StepPath, path_text
+
+# Longer than any word that we say, shorter than a third of the shortest secret.
+_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{16,}")
+_HIDDEN = "(hidden)"
 
 
 def resolve(problems: Sequence[Problem], sources: Mapping[str, Source]) -> tuple[ConfigError, ...]:
@@ -59,4 +66,7 @@ def _told(problem: Problem, lines: _Lines) -> ConfigError:
         else:
             other = f"{problem.other.file}:{lines.of(problem.other)}"
         text = text.replace(OTHER, other)
-    return ConfigError(problem.file, line, path_text(place.path), text, problem.remedy)
+    path, remedy = path_text(place.path), problem.remedy
+    if problem.hide:
+        path, text, remedy = (_SECRET.sub(_HIDDEN, each) for each in (path, text, remedy))
+    return ConfigError(problem.file, line, path, text, remedy)

@@ -72,7 +72,7 @@ class Scalar(Generic[T]):
     @property
     def remedy(self) -> str:
         """Return what to write, in general."""
-        return f"write {self.label}, such as {self.example}"
+        return f"write one such as {self.example}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class Section(Generic[T]):
         guess = did_you_mean(name.replace("-", "_").lower(), self.entries)
         if guess is None and len(self.entries) == 1:
             return f"write it below {next(iter(self.entries))}:"
-        return guess or f"there are {listed(self.entries)}"
+        return guess or there_are(self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +290,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
         return None
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else None
+
+
+def there_are(names: Iterable[str]) -> str:
+    """Return ``there are a, b and c``, or ``there is only a``."""
+    known = list(names)
+    return f"there is only {known[0]}" if len(known) == 1 else f"there are {listed(known)}"
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:

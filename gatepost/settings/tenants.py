@@ -276,6 +276,6 @@ class TenantBuilder:
         return found
 
     def _check_known(self, id_: str, place: Place) -> None:
-        if id_ not in self.by_id:
+        if id_ not in self.by_id and id_ not in self._broken:
             remedy = did_you_mean(id_, self.by_id) or "add it, or remove it here"
             self._report.error(place, f"there is no tenant {id_}", remedy)

@@ -39,7 +39,7 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
     for name, domain, other in _conflicts(rules):
         report.error(
             Place(file, (*at, name, "domains", domain, "match")),
-            f"has no certificate name in common with tls.domains.{other}",
+            f"has no certificate name in common with tls.domains[{other}]",
             "let both accept one name",
         )
     return rules
@@ -76,7 +76,9 @@ class _Builder:
         at: tuple[str, ...],
     ) -> Requirement:
         version = section.min_version
-        level = level or Level.MAY
+        if level is None:
+            # It is reported already; with the strictest level nothing else is said about it.
+            level = Level.VERIFY
         if version is not None and level < Level.ENCRYPT:
             self._report.error(
                 Place(self._file, (*at, "min_version")),

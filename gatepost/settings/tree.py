@@ -70,7 +70,7 @@ def parse(octets: bytes) -> tuple[Data, list[Problem]]:
     try:
         data = reader.document()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error) from error
+        raise _syntax_error(error, octets) from error
     except yaml.YAMLError as error:
         raise Unreadable(0, f"is not YAML: {error}", "correct it") from error
     return data, reader.problems
@@ -280,22 +280,42 @@ def _check_characters(octets: bytes) -> None:
 
 # What libyaml says, and what an operator should do about it.
 _REMEDIES = {
-    "found character that cannot start any token": "indent with spaces instead of tabs, and put "
-    "quotes around a value that starts with a special character",
-    "mapping values are not allowed in this context": "check the indentation, and put quotes "
-    "around a value that contains a colon and a space",
-    "could not find expected ':'": "put a colon and a space after the key",
+    "mapping values are not allowed in this context": "check the indentation, put a blank after "
+    "the colon of a key, and quotes around a value that contains a colon and a blank",
+    "could not find expected ':'": "put a colon and a blank after the key",
     "did not find expected key": "check the indentation of this line and of those above",
     "did not find expected '-' indicator": "check the indentation of the list",
     "did not find expected ',' or ']'": "close the list with ]",
     "did not find expected ',' or '}'": "close the mapping with }",
-    "found unexpected end of stream": "close the quotes",
     "did not find expected node content": "write a value after the comma or the bracket",
+    "did not find expected alphabetic or numeric character": "put quotes around a value that "
+    'starts with * or &, as in "*"',
 }
 
 
-def _syntax_error(error: yaml.MarkedYAMLError) -> Unreadable:
-    mark = error.problem_mark or error.context_mark
+def _syntax_error(error: yaml.MarkedYAMLError, octets: bytes) -> Unreadable:
     problem = (error.problem or "").strip() or "cannot be read"
     remedy = _REMEDIES.get(problem, "correct the YAML here or on the line before")
-    return Unreadable(mark.line + 1 if mark else 0, f"is not YAML: {problem}", remedy)
+    line, start = _line(error.problem_mark), _line(error.context_mark)
+    if problem == "found character that cannot start any token":
+        remedy = _about_character(error, octets)
+    elif problem == "found unexpected end of stream" and start:
+        # The end of the file tells nothing; where the quotes were opened does.
+        line, problem, remedy = start, "quotes are opened and never closed", "close the quotes"
+    elif start and start != line:
+        problem += f" of what begins in line {start}"
+    return Unreadable(line or start, f"is not YAML: {problem}", remedy)
+
+
+def _about_character(error: yaml.MarkedYAMLError, octets: bytes) -> str:
+    mark = error.problem_mark
+    lines = octets.decode("utf-8").splitlines()
+    text = lines[mark.line][mark.column :] if mark and mark.line < len(lines) else ""
+    if text.startswith("\t"):
+        return "indent with blanks instead of tabs"
+    return f"put quotes around a value that starts with {quoted(text[:1])}"
+
+
+def _line(mark: object) -> int:
+    line = getattr(mark, "line", None)
+    return line + 1 if isinstance(line, int) else 0
