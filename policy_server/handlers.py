@@ -68,7 +68,7 @@ class Handlers:
         self._recorder = recorder
         self._counts = counts
         self._clock = clock
-        self._version = version
+        self.version = version
 
     def policy(self, request: PolicyRequest) -> PolicyReply:
         """Answer one request on the policy socket."""
@@ -93,7 +93,7 @@ class Handlers:
                 service = decide_transport(request.key, snapshot, self._clock()).service
                 result = f"{service}:" if service is not None else None
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
-                result = decide_policy(name, request.key, snapshot, self._version)
+                result = decide_policy(name, request.key, snapshot, self.version)
             else:
                 self._counts.lookup("other", "perm")
                 return Perm(f"no such map: {clean(name, 60)}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typer
 
+from gatepost.cli import check, explain, init, serve
+
 app = typer.Typer(
     name="gatepost",
     no_args_is_help=True,
@@ -16,6 +18,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn an existing Postfix into a multi-tenant sending platform.",
 )
+
+app.command("init")(init.command)
+app.command("check")(check.command)
+app.command("explain")(explain.command)
+app.command("serve")(serve.command)
+
+
+@app.callback()
+def _commands() -> None:
+    """Turn an existing Postfix into a multi-tenant sending platform."""
 
 
 def main() -> None:

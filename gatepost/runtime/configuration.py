@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -104,7 +104,15 @@ class SnapshotHolder:
         self.current: Snapshot = loaded.snapshot
         self.loaded_at = time.time()
         self.last_reload: ReloadResult | None = None
-        self.notes = (*map(str, loaded.warnings), *self._complaints(loaded.snapshot))
+        self.notes = (
+            *map(str, loaded.warnings),
+            *self._complaints(loaded.snapshot, self._validators),
+        )
+
+    def add_validator(self, validator: Validator) -> None:
+        """Add a check; what it says of the snapshot in force becomes notes."""
+        self._validators += (validator,)
+        self.notes += self._complaints(self.current, [validator])
 
     def reload(self) -> ReloadResult:
         """Load again and put the result in force, or keep the old one and say why.
@@ -131,7 +139,7 @@ class SnapshotHolder:
             # The old snapshot must stay in force whatever goes wrong here.
             _log.exception("reload-failed")
             return self._refuse((f"{type(error).__name__}: {error}",))
-        complaints = self._complaints(loaded.snapshot)
+        complaints = self._complaints(loaded.snapshot, self._validators)
         if complaints:
             return self._refuse(complaints)
         notes = (*map(str, loaded.warnings), *_restart_notes(self.settings, loaded.settings))
@@ -144,9 +152,9 @@ class SnapshotHolder:
     def _refuse(self, errors: tuple[str, ...]) -> ReloadResult:
         return ReloadResult(False, self.current.digest, changed=False, errors=errors)
 
-    def _complaints(self, snapshot: Snapshot) -> tuple[str, ...]:
+    def _complaints(self, snapshot: Snapshot, validators: Iterable[Validator]) -> tuple[str, ...]:
         found: list[str] = []
-        for validator in self._validators:
+        for validator in validators:
             try:
                 found += validator(snapshot)
             except GatepostError as error:
@@ -187,6 +195,15 @@ def _tell(result: ReloadResult) -> None:
             errors=len(result.errors),
             in_force=result.digest,
         )
+
+
+def load_settings(path: Path) -> Settings:
+    """Return the settings alone.
+
+    Raises:
+        ConfigErrors: With every problem of the whole configuration.
+    """
+    return _loader(path).load().settings
 
 
 def _loader(path: Path) -> Source:

@@ -55,7 +55,7 @@ class ControlServer:
         self.path = path
         self._handlers = dict(handlers)
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._listener = listen_unix(path, CONTROL_MODE, backlog=MAX_CONNECTIONS * 2)
+        self._listener, self._file = listen_unix(path, CONTROL_MODE, backlog=MAX_CONNECTIONS * 2)
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
         self._thread.start()
@@ -67,7 +67,7 @@ class ControlServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
-        self.path.unlink(missing_ok=True)
+        self._file.remove()
 
     def _accept(self) -> None:
         while not self._closing:

@@ -149,14 +149,14 @@ class LineFormatter(logging.Formatter):
     def __init__(self, role: str, style: str) -> None:
         super().__init__()
         self._role = role
-        self._style = style
+        self._form = style
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         text = _WORDS.get(record.levelno, "") + line_of(record)
-        if self._style == "syslog":
+        if self._form == "syslog":
             return text
-        if self._style == "journal":
+        if self._form == "journal":
             return f"<{_PRIORITIES.get(record.levelno, 2)}>{self._role}: {text}"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(record.created))
         offset = time.strftime("%z", time.localtime(record.created))

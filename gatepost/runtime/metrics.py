@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
-from prometheus_client import generate_latest as _generate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -38,6 +37,9 @@ UNIDENTIFIED = "-"
 disable_created_metrics()
 
 Increment = Callable[[], None]
+
+# Name, description, type, and samples: name, labels, value.
+Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 
 
 class Tally(dict[Hashable, Increment]):
@@ -170,6 +172,10 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"{PREFIX}{name}", text, ["role"], registry=self.registry).labels(self.role)
 
+    def connections(self, count: Callable[[], int]) -> None:
+        """Have the number of open connections asked from `count` whenever it is wanted."""
+        self._gauge("connections", "Connections that Postfix holds open.").set_function(count)
+
     def policy(self, verdict: str) -> None:
         """Count one policy answer."""
         self.policy_requests[verdict]()
@@ -201,9 +207,7 @@ class Metrics:
                 label = OTHER
             else:
                 self._tenants.add(label)
-            increment: Increment = self._observations.labels(
-                self.role, feature, action, label
-            ).inc
+            increment: Increment = self._observations.labels(self.role, feature, action, label).inc
             if label != OTHER:
                 self._seen[feature, action, tenant] = increment
             return increment
@@ -214,9 +218,18 @@ class Metrics:
         self._snapshot.clear()
         self._snapshot.labels(self.role, digest).set(1)
 
-    def text(self) -> str:
-        """Return all metrics in the Prometheus text format."""
-        return _generate(self.registry).decode("utf-8")
+    def families(self) -> list[Family]:
+        """Return all metrics as plain values, for the reply on the control socket."""
+        return [
+            (
+                family.name,
+                family.documentation,
+                family.type,
+                [(each.name, dict(each.labels), each.value) for each in family.samples],
+            )
+            for family in self.registry.collect()
+            if family.samples
+        ]
 
     def counts(self) -> dict[str, float]:
         """Return the total of each counter that has counted, for ``gatepost status``."""

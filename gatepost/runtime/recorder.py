@@ -156,7 +156,11 @@ class QueueRecorder:
         self._metrics.error("store")
         if not self._retry_s:
             log_event(
-                _log, logging.WARNING, "store-unavailable", reason=str(error), waiting=self.waiting()
+                _log,
+                logging.WARNING,
+                "store-unavailable",
+                reason=str(error),
+                waiting=self.waiting(),
             )
         self._retry_s = min(self._retry_s * 2 or RETRY_FIRST_S, RETRY_MAX_S)
         self._flush_at = self._clock() + self._retry_s

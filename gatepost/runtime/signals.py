@@ -136,3 +136,5 @@ def install_in_loop(
     loop.add_signal_handler(signal.SIGHUP, reload)
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop)
+    # Only now: a SIGHUP that came during the start has waited, and finds its handler.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP, *STOP_SIGNALS))

@@ -142,9 +142,7 @@ class SqliteStore:
         """See `ObservationStore.prune`."""
         hour = _hour_of(before)
         with self._writing() as db:
-            db.execute(
-                "delete from observation_examples where at < ?", [hour * SECONDS_AN_HOUR]
-            )
+            db.execute("delete from observation_examples where at < ?", [hour * SECONDS_AN_HOUR])
             return db.execute("delete from observation_hours where hour < ?", [hour]).rowcount
 
     def what_if(

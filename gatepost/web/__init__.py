@@ -1,0 +1,1 @@
+"""What Gatepost serves over HTTP: metrics and a health check."""

@@ -1,0 +1,92 @@
+"""The process of the milter: ``python -m milters --config FILE``.
+
+Purpose: give libmilter its socket and our callbacks, run it in a second thread, and keep the main
+thread for signals.
+Format of the end: take away the socket file, so that Postfix opens no new connection; wait until
+no message is in hand, or the grace period is over; write what the recorder holds; leave with the
+connections open. Postfix gives a message that is cut off a temporary failure.
+Source: libmilter smfi_main, smfi_opensocket, smfi_settimeout; Postfix smtpd(8), cleanup(8).
+Limits: 7,210 s for one read from Postfix, libmilter's default: Postfix says nothing while a client
+takes its time over a message, 300 s for each line of it. Connections: one for each smtpd(8)
+process and message; libmilter serves them with a pool of threads.
+Errors: see `gatepost.runtime.role`.
+Security: the socket appears in its place complete, with mode 0660 and Postfix's group.
+Not handled: libmilter takes a SIGHUP for a stop if it gets it, see `gatepost.runtime.signals`. Should
+that ever happen, this process ends with an error and is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+
+from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
+from gatepost.runtime.log import log_event
+from gatepost.runtime.memory import settle_memory
+from gatepost.runtime.role import Role, run
+from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
+from milters.adapter import GatepostMilter
+from milters.admission import AdmissionClient
+from milters.context import Shared, Views
+from milters.listen import open_socket, register, serve
+
+log = logging.getLogger("gatepost.milter")
+
+
+def main() -> None:
+    """Run the role."""
+    run("milter", _serve)
+
+
+def _serve(role: Role) -> None:
+    with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
+        shared = _share(role)
+        register(GatepostMilter)
+        socket = open_socket(role.place.socket_dir / MILTER_SOCKET, role.settings.postfix_group)
+        role.on_reload.append(lambda _: settle_memory())
+        settle_memory()
+        threading.Thread(target=_run_libmilter, name="libmilter", daemon=True).start()
+        role.ready()
+        wait_for_stop(role.reloader.request, signals)
+        role.stopping()
+        socket.remove()
+        if not shared.in_flight.wait_idle(role.settings.grace_s):
+            log_event(
+                log,
+                logging.WARNING,
+                "cut-off",
+                messages=shared.in_flight.count,
+                after_s=role.settings.grace_s,
+            )
+
+
+def _run_libmilter() -> None:
+    try:
+        serve()
+    except Exception:
+        log.critical("libmilter-failed", exc_info=True)
+    else:
+        log.critical("libmilter-stopped")
+    # Without libmilter this process is of no use; the main thread waits for a signal.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _share(role: Role) -> Shared:
+    assert role.recorder is not None
+    admission = AdmissionClient(
+        role.place.socket_dir / POLICY_SOCKET, role.settings.policy_timeout_s
+    )
+    shared = Shared(
+        Views(role.current), role.recorder, admission.admit, role.metrics.message, time.time
+    )
+    role.metrics.in_flight.set_function(lambda: shared.in_flight.count)
+    role.details = lambda: {"messages_in_hand": shared.in_flight.count}
+    GatepostMilter.shared = shared
+    return shared
+
+
+if __name__ == "__main__":
+    main()

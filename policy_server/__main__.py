@@ -1,0 +1,73 @@
+"""The process of the policy server: ``python -m policy_server --config FILE``.
+
+Purpose: open the two sockets, wire handlers to pumps, and serve on one uvloop loop.
+Limits: garbage collection, see `gatepost.runtime.memory`.
+Errors: see `gatepost.runtime.role`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import uvloop
+
+from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
+from gatepost.runtime.memory import settle_memory
+from gatepost.runtime.role import Role, run
+from gatepost.runtime.signals import install_in_loop
+from gatepost.snapshot import Snapshot
+from policy_server.delegation import delegation
+from policy_server.failures import Failure
+from policy_server.handlers import Handlers
+from policy_server.listen import open_socket
+from policy_server.maps import maps
+from policy_server.serve import Endpoint, serve
+
+
+def main() -> None:
+    """Run the role."""
+    run("policy", _serve)
+
+
+def _serve(role: Role) -> None:
+    uvloop.run(_serve_in_loop(role))
+
+
+async def _serve_in_loop(role: Role) -> None:
+    assert role.recorder is not None
+    handlers = Handlers(role.current, role.recorder, role.metrics, time.time, role.version)
+
+    def count(failure: Failure) -> None:
+        role.metrics.error(failure.value)
+
+    def reloaded(snapshot: Snapshot) -> None:
+        del snapshot
+        handlers.version = role.version
+        settle_memory()
+
+    role.on_reload.append(reloaded)
+    pumps = {
+        POLICY_SOCKET: delegation(handlers.policy, count),
+        MAPS_SOCKET: maps(handlers.lookup, count),
+    }
+    role.details = lambda: {"connections": {n: p.connections for n, p in pumps.items()}}
+    role.metrics.connections(lambda: sum(pump.connections for pump in pumps.values()))
+    endpoints = [
+        Endpoint(open_socket(role.place.socket_dir / name, group=role.settings.postfix_group), pump)
+        for name, pump in pumps.items()
+    ]
+    stop = asyncio.Event()
+
+    def end() -> None:
+        role.stopping()
+        stop.set()
+
+    install_in_loop(asyncio.get_running_loop(), role.reloader.request, end)
+    settle_memory()
+    role.ready()
+    await serve(endpoints, stop, role.settings.grace_s)
+
+
+if __name__ == "__main__":
+    main()
