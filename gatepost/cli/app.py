@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli import check, explain, init, serve
+from gatepost.cli import attach, check, detach, explain, init, serve
 
 app = typer.Typer(
     name="gatepost",
@@ -21,6 +21,8 @@ app = typer.Typer(
 
 app.command("init")(init.command)
 app.command("check")(check.command)
+app.command("attach")(attach.command)
+app.command("detach")(detach.command)
 app.command("explain")(explain.command)
 app.command("serve")(serve.command)
 
