@@ -71,6 +71,13 @@ class Loader:
         with _without_collector():
             return _Load(self._path).run()
 
+    def settings(self) -> Settings:
+        """Return the settings as far as they can be read, and defaults for the rest.
+
+        For commands that must find the running processes while a file has mistakes.
+        """
+        return _Load(self._path).settings()
+
     def key_file(self) -> tuple[Path, str]:
         """Return the key file that the configuration names, and the account that uses it.
 
@@ -135,6 +142,11 @@ class _Load:
         )
         warnings = resolve(report.warnings, self._sources)
         return Loaded(_settings(self._path, main), snapshot, warnings)
+
+    def settings(self) -> Settings:
+        """Return the settings, whatever is wrong with others or with the rest of the file."""
+        main = self._read(self._path, Place(self._file), MAIN)
+        return Settings(self._path) if main is None else _settings(self._path, main)
 
     def key_file(self) -> tuple[Path, str]:
         """Return the path of the key file and the account of the service.
