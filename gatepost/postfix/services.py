@@ -2,19 +2,24 @@
 
 Purpose: "no needless hook": each hook costs Postfix a round trip per message or recipient, so one
 that no mode and no tenant can need is left out, with the reason.
-Errors: none.
+Errors: none; `missing_services` says nothing about files that it cannot read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from gatepost.modes import Feature, Mode, Modes
+from gatepost.postfix import master_cf
+from gatepost.postfix.main_cf import refers_to, settings
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
 from gatepost.snapshot import Snapshot
 
 _MILTER_FEATURES = (Feature.TAG, Feature.FEEDBACK)
 _POLICY_FEATURES = (Feature.SENDER, Feature.TLS, Feature.LANE)
+_TRANSPORT_LIST = "sender_dependent_default_transport_maps"
 _TRANSPORT_FEATURES = (Feature.TLS, Feature.LANE)
 
 
@@ -33,6 +38,34 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         if Hook.TRANSPORT in hooks
     )
     return AttachSpec(hooks, tuple(left_out.items()), services, socket_dir)
+
+
+def missing_services(snapshot: Snapshot, config_dir: Path) -> list[str]:
+    """Return a sentence for each delivery service that a snapshot names and master.cf lacks.
+
+    Mail for such a service would wait in the queue. Where Postfix does not ask our transport map,
+    nothing is missing. Two files are read and no command is run, so a reload can afford it.
+
+    Args:
+        snapshot: The configuration that is to come into force.
+        config_dir: The configuration directory of the instance.
+    """
+    try:
+        main, master = (
+            (config_dir / name).read_text(encoding="utf-8", errors="surrogateescape")
+            for name in (MAIN_CF, MASTER_CF)
+        )
+    except OSError:
+        return []
+    if not refers_to("$" + _TRANSPORT_LIST, Hook.TRANSPORT, settings(main)):
+        return []
+    present = {entry.name for entry in master_cf.services(master) if entry.type == "unix"}
+    return [
+        f"master.cf has no service {name} (lane {lane}, profile {profile}), and mail for it would "
+        "wait; run gatepost attach, then gatepost reload"
+        for name, (lane, profile) in snapshot.services.items()
+        if name not in present
+    ]
 
 
 def _service(snapshot: Snapshot, name: str, lane_name: str, profile_name: str) -> ServiceSpec:
