@@ -27,6 +27,7 @@ from gatepost.tenants.model import Tenant
 from gatepost.tenants.ownership import from_allowed, refusal
 from gatepost.tenants.tags import named_tenant
 
+_STRENGTH = {mode: strength for strength, mode in enumerate(Mode)}
 _OVERFULL = Reject("550", "5.7.1", "too many copies of header fields that this system sets itself")
 
 
@@ -208,8 +209,9 @@ def _check_room(draft: _Draft, modes: Modes) -> Reject | None:
     """Return the refusal for a message with more header fields than could be looked at."""
     if not draft.facts.overfull:
         return None
-    mode = Mode.ENFORCE if Mode.ENFORCE in (modes.tag, modes.feedback) else modes.tag
-    return draft.refuse(Feature.TAG, mode, _OVERFULL)
+    # Both features edit headers; the one in the stronger mode speaks.
+    feature = max((Feature.TAG, Feature.FEEDBACK), key=lambda each: _STRENGTH[modes.of(each)])
+    return draft.refuse(feature, modes.of(feature), _OVERFULL)
 
 
 def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
