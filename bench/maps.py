@@ -1,7 +1,7 @@
 """Map answer: our processor time per look-up, beside a bare echo, with 1,000 tenants.
 
-Purpose: each delivery attempt asks the map ``transport`` for its sender and the map of its profile for
-its next-hop.
+Purpose: each delivery attempt asks the map ``transport`` for its sender and the map of its profile
+for its next-hop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def transport_requests(seed: int) -> Iterator[bytes]:
     """Return an endless run of look-ups of senders."""
     draw = random.Random(seed)  # noqa: S311 - which tenant asks is no secret
     while True:
-        yield _netstring(f"transport news-{draw.randrange(10**6)}@t{draw.randrange(TENANTS)}.example")
+        yield _netstring(
+            f"transport news-{draw.randrange(10**6)}@t{draw.randrange(TENANTS)}.example"
+        )
 
 
 def tls_requests(seed: int) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Peers that are measured beside us where they are installed: policyd-rate-limit and postfwd.
 
-Purpose: start each with its database in memory or in a directory of ours and one ordinary rate limit
-that nobody reaches, under the account that measures.
+Purpose: start each with its database in memory or in a directory of ours and one ordinary rate
+limit that nobody reaches, under the account that measures.
 Errors: none; a peer that is not installed or does not start is left out, with a row that says so.
 """
 
@@ -90,9 +90,7 @@ def _quiet(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def _answering(
-    process: subprocess.Popen[bytes], address: AddressT
-) -> tuple[int, AddressT] | None:
+def _answering(process: subprocess.Popen[bytes], address: AddressT) -> tuple[int, AddressT] | None:
     try:
         wait_for(address, 10)
     except LoadError:

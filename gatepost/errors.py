@@ -65,9 +65,7 @@ class ConfigErrors(GatepostError):
         warnings: What is probably not meant so, besides.
     """
 
-    def __init__(
-        self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()
-    ) -> None:
+    def __init__(self, errors: Iterable[ConfigError], warnings: Iterable[ConfigError] = ()) -> None:
         self.errors = tuple(errors)
         self.warnings = tuple(warnings)
         super().__init__("\n".join(str(error) for error in self.errors))

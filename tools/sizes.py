@@ -1,8 +1,9 @@
 """Check that modules and functions stay small enough to be read in one sitting.
 
 Limits: a module 500 lines, the median of all modules 180; a function 60 lines, nine in ten at most
-30. Lines are counted as they stand, docstrings and comments included. Tests have the limit on
-modules only: a table of cases is long and still easy to read.
+30. Lines are counted as they stand, docstrings and comments included, but not those of a function's
+signature: a command's is the table of its options. Tests have the limit on modules only: a table of
+cases is long and still easy to read.
 Errors: exit status 1, with one line for each thing that is too long.
 """
 
@@ -29,7 +30,7 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             end = node.end_lineno or node.lineno
-            yield f"{path}:{node.lineno}: {node.name}", end - node.lineno + 1
+            yield f"{path}:{node.lineno}: {node.name}", end - node.body[0].lineno + 1
 
 
 def sources(folders: tuple[str, ...]) -> list[Path]:
