@@ -1,7 +1,7 @@
 """What a measurement says: rows with a value, what it is compared with, and the goal.
 
-Purpose: every number of ``./dev bench`` is printed beside the one that it is compared with, measured
-in the same run, since times on a shared machine mean little by themselves.
+Purpose: every number of ``./dev bench`` is printed beside the one that it is compared with,
+measured in the same run, since times on a shared machine mean little by themselves.
 Errors: none.
 """
 
