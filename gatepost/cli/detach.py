@@ -14,7 +14,7 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.errors import ConfigErrors, GatepostError
+from gatepost.errors import GatepostError
 from gatepost.postfix.attach import Options, detach
 from gatepost.postfix.render import describe, document
 from gatepost.settings import Loader
@@ -41,10 +41,11 @@ def command(
 ) -> None:
     """Detach from Postfix: take out what attach wrote, and nothing else.
 
-    Works from main.cf and master.cf alone; with --postfix-config it needs no configuration of
-    Gatepost's. What you have changed since stays, also inside the marked block. A file that nobody
-    has touched since comes back byte for byte. The files as they were are kept in gatepost-backup.
-    Mail in the queue is then delivered by Postfix's own services, without tenants' TLS rules.
+    Works from main.cf and master.cf alone: the configuration may have mistakes, and with
+    --postfix-config it need not be there. What you have changed since stays, also inside the marked
+    block. A file that nobody has touched since comes back byte for byte. The files as they were are
+    kept in gatepost-backup. Mail in the queue is then delivered by Postfix's own services, without
+    tenants' TLS rules.
 
     Exit status: 0 done, or nothing to do; 2 refused, or failed and rolled back.
 
@@ -60,10 +61,10 @@ def command(
 
 
 def _config_dir(config: Path) -> Path:
-    try:
-        return Loader(config).load().settings.postfix_config_dir
-    except ConfigErrors as error:
+    if not config.exists():
         raise GatepostError(
-            f"{error}\nThe configuration would tell which Postfix instance this is about; name its "
-            "directory instead: gatepost detach --postfix-config /etc/postfix"
-        ) from error
+            f"{config} does not exist, so nothing tells which Postfix instance is meant; name its "
+            "directory: gatepost detach --postfix-config /etc/postfix"
+        )
+    # Taking it out must work as well when the configuration has mistakes.
+    return Loader(config).settings().postfix_config_dir

@@ -1,0 +1,103 @@
+"""postfix-conf/ shows what attach writes, to the letter.
+
+After a change of what attach writes, run this file with GATEPOST_WRITE=1 in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gatepost.postfix import bounce_filter
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.parameters import LIST_HOOKS, SCALARS
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF
+from gatepost.postfix.planning import bare, plan_attach
+from gatepost.postfix.spec import AttachSpec, Hook, ServiceSpec
+from gatepost.postfix_version import PostfixVersion
+from gatepost.tls.levels import Level
+from gatepost.tls.rules import OnFailure
+
+FOLDER = Path(__file__).resolve().parents[2] / "postfix-conf"
+
+MAIN_HEAD = """\
+# What `gatepost attach` writes into the main.cf of a freshly installed Postfix 3.10. Nothing of it
+# is to be copied by hand: `gatepost attach --dry-run` shows the same for your own files.
+#
+# Where main.cf sets one of these lists already, the list stays where it is and gets a reference to
+# ours in front, such as "smtpd_milters = $gatepost_milter, inet:localhost:8891"; the line here is
+# then missing. A setting that ours replaces is commented out with "#gatepost# " where it stands.
+# `gatepost detach` takes back all of it. Lines that start with "#: " are part of what is written.
+
+"""
+MASTER_HEAD = """\
+# What `gatepost attach` writes into master.cf: one smtp(8) service for each pair of lane and TLS
+# profile that tenants use. Here: a profile "private" (level encrypt, on_failure bounce) on a lane
+# "bulk" with a source address of its own, and a profile "bank" (level verify) on the lane "normal".
+# Each service takes over the columns and the -o overrides of your own smtp service.
+#
+# Where a listener overrides a list that we stand in, as submission services often do, the override
+# gets a reference to ours in front, such as
+#   -o smtpd_recipient_restrictions=$gatepost_policy,permit_sasl_authenticated,reject
+# A listener on loopback where a content filter gives mail back gets
+#   -o gatepost_milter=
+#   -o gatepost_policy=
+# so that mail is not checked and tagged a second time.
+
+"""
+
+
+def written() -> dict[str, str]:
+    """Return what attach writes for a set-up that shows all of it."""
+    defaults = {
+        **dict.fromkeys((hook.parameter for hook in LIST_HOOKS), ""),
+        **dict.fromkeys(SCALARS, ""),
+        "smtp_tls_loglevel": "0",
+        "default_transport": "smtp",
+        "syslog_name": "postfix",
+    }
+    facts = PostfixFacts(
+        PostfixVersion(3, 10),
+        Path("/etc/postfix"),
+        Path("/var/spool/postfix"),
+        values=defaults,
+        defaults=defaults,
+        ca_file=Path("/etc/ssl/certs/ca-certificates.crt"),
+    )
+    spec = AttachSpec(
+        frozenset(Hook),
+        services=(
+            ServiceSpec(
+                "gp-bulk-private",
+                "bulk",
+                "private",
+                Level.ENCRYPT,
+                OnFailure.BOUNCE,
+                concurrency=10,
+                rate_delay_s=1,
+                address4="192.0.2.10",
+                address6="2001:db8::10",
+            ),
+            ServiceSpec("gp-normal-bank", "normal", "bank", Level.VERIFY),
+        ),
+    )
+    files = {
+        MAIN_CF: "",
+        MASTER_CF: "smtp      unix  -       -       y       -       -       smtp\n",
+    }
+    plan = plan_attach(files, bare(files), spec, facts)
+    return {
+        MAIN_CF: MAIN_HEAD + plan.new[MAIN_CF],
+        MASTER_CF: MASTER_HEAD + plan.new[MASTER_CF].removeprefix(files[MASTER_CF]),
+        bounce_filter.FILE_NAME: bounce_filter.TEXT,
+    }
+
+
+@pytest.mark.parametrize("name", [MAIN_CF, MASTER_CF, bounce_filter.FILE_NAME])
+def test_the_fragment_is_what_attach_writes(name: str) -> None:
+    path, text = FOLDER / name, written()[name]
+    if os.environ.get("GATEPOST_WRITE"):
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
