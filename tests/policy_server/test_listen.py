@@ -54,6 +54,7 @@ def test_a_full_backlog_belongs_to_a_living_process(tmp_path: Path) -> None:
         try:
             client.connect(str(path))
         except BlockingIOError:
+            client.close()
             break
         waiting.append(client)
     with pytest.raises(StartError, match="another process answers there"):
