@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,11 @@ def test_connections_are_bounded_and_told_once(
             assert await ask(first) == await ask(second) == OK
             for _ in range(5):
                 third = await connect()
-                try:
+                with suppress(ConnectionError):
                     assert await loop.sock_recv(third, 1) == b""
-                except ConnectionError:
-                    pass
                 third.close()
             first.close()
-            while pump.connections > 1:
+            while pump.connections > 1:  # noqa: ASYNC110 a pump tells nobody of its count
                 await asyncio.sleep(0)
             fourth = await connect()
             assert await ask(fourth) == OK
@@ -209,7 +207,7 @@ def test_drain_answers_what_is_in_hand_and_cuts_off_the_rest(run: Any, tmp_path:
             await asked.wait()
             # Half a request: Postfix will send the rest, or never.
             await loop.sock_sendall(half, b"7:map")
-            while pump.connections < 3:
+            while pump.connections < 3:  # noqa: ASYNC110 a pump tells nobody of its count
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
             draining = asyncio.ensure_future(pump.drain(0.2))
@@ -218,5 +216,7 @@ def test_drain_answers_what_is_in_hand_and_cuts_off_the_rest(run: Any, tmp_path:
             assert await answer == OK
             assert await loop.sock_recv(waiting, 1) == b""
             assert await draining == 1
+            for client in (idle, waiting, half):
+                client.close()
 
     run(scenario())
