@@ -7,12 +7,12 @@ Errors: none; trouble that would make mail wait is part of the explanation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import ChangeSender, Plan
 from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
 from gatepost.decisions.message import decide_message
-from gatepost.decisions.recipient import Verdict, admit, decide_recipient
+from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
 from gatepost.decisions.transport import Route, decide_transport
 from gatepost.errors import Unavailable
@@ -87,8 +87,10 @@ def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float)
     rcpt = decide_recipient(RecipientFacts(case.client, case.sender, case.recipient), snapshot, now)
     if rcpt.reject is not None:
         return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
+    # A milter does not see the certificate; it reads the session header.
+    seen = replace(case.client, certificate="")
     facts = MessageFacts(
-        case.client, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
+        seen, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
     )
     plan = decide_message(facts, snapshot, now)
     modes = _modes(plan.tenant, snapshot)
@@ -102,8 +104,7 @@ def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float)
         (action.address for action in plan.actions if isinstance(action, ChangeSender)),
         case.sender,
     )
-    # Postfix asks with the next-hop as it stands in the address.
-    nexthop = case.nexthop or case.recipient.rpartition("@")[2]
+    nexthop = case.nexthop or nexthop_of(case.recipient)
     try:
         route = decide_transport(sender, snapshot, now)
         map_name = _map_name(route, snapshot)

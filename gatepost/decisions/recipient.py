@@ -11,7 +11,7 @@ always passes: a refused bounce is a lost one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
@@ -21,7 +21,7 @@ from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.session import seal_session
 from gatepost.feedback.token import Purpose, open_token
-from gatepost.modes import MAX_DETAIL, Feature, Mode, Observation
+from gatepost.modes import MAX_DETAIL, Feature, Mode, Modes, Observation
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.identity import Evidence, Identity, identify
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
@@ -159,11 +159,28 @@ def _session_header(
     # one header for a message and not one for each recipient.
     if facts.queue_id:
         return None
-    modes = tenant.modes
-    checks_from = tenant.check_from and modes.sender is not Mode.OFF
-    if modes.tag is Mode.OFF and modes.feedback is Mode.OFF and not checks_from:
+    # Without the header the milter would take the message for one of nobody, or of the tenant
+    # that it finds by weaker evidence.
+    other = identify(replace(facts.client, certificate=""), snapshot.tenants).tenant
+    acts = _edits(snapshot.modes) or _milter_acts(tenant)
+    if not acts and (other is None or not _milter_acts(other)):
         return None
     return seal_session(tenant, facts.client, snapshot.keyring, now)
+
+
+def _milter_acts(tenant: Tenant) -> bool:
+    """Tell whether the milter has anything to do with a tenant's mail."""
+    checks_from = tenant.check_from and tenant.modes.sender is not Mode.OFF
+    return checks_from or _edits(tenant.modes)
+
+
+def _edits(modes: Modes) -> bool:
+    return modes.tag is not Mode.OFF or modes.feedback is not Mode.OFF
+
+
+def nexthop_of(recipient: str) -> str:
+    """Return the next-hop that Postfix takes from an address, empty for a bare local part."""
+    return recipient.rpartition("@")[2] if "@" in recipient else ""
 
 
 def _would_route(
@@ -174,7 +191,7 @@ def _would_route(
     domain = domain_of(recipient) or "an address without a domain"
     if tenant.modes.tls is Mode.OBSERVE:
         profile = snapshot.tls.profiles[tenant.profile]
-        answer = decide_tls(profile, recipient.rpartition("@")[2], snapshot.tls)
+        answer = decide_tls(profile, nexthop_of(recipient), snapshot.tls)
         if answer.conflict:
             sources = " and ".join(opinion.source for opinion in answer.opinions)
             found.append(("defer", Feature.TLS, f"{sources} exclude each other for {domain}"))

@@ -1,0 +1,159 @@
+"""The map from an envelope sender to the service that delivers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.decisions.transport import decide_transport, effective_pair, tenant_at_delivery
+from gatepost.errors import Unavailable
+from gatepost.feedback.token import Keyring, Purpose
+from gatepost.modes import Mode
+from gatepost.snapshot import Snapshot
+from gatepost.tls.levels import Level, Requirement
+from gatepost.tls.rules import Profile
+from tests.decisions.cases import return_path, snapshots, token
+from tests.world import KEYS, NOW, OFF, PROFILES, snapshot, tenant
+
+ACME = tenant(
+    "acme", senders=("acme.example", "xn--exmple-cua.org"), profile="private", lane="bulk"
+)
+MAIL = tenant("mail", senders=(".mail.example",), profile="bank")
+PLAIN = tenant("plain", senders=("plain.example",))
+WORLD = snapshot(ACME, MAIL, PLAIN)
+ACME_SERVICE, MAIL_SERVICE = "gp-bulk-private", "gp-normal-bank"
+
+
+def service(sender: str, world: Snapshot = WORLD) -> str | None:
+    return decide_transport(sender, world, NOW).service
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        ("news@acme.example", ACME_SERVICE),
+        ("News@ACME.Example", ACME_SERVICE),
+        ("news@acme.example.", ACME_SERVICE),
+        ('"a b"@acme.example', ACME_SERVICE),
+        ('"a@evil.example"@acme.example', ACME_SERVICE),
+        ("x@exämple.org", ACME_SERVICE),
+        ("x@EXÄMPLE.org", ACME_SERVICE),
+        ("x@xn--exmple-cua.org", ACME_SERVICE),
+        ("x@XN--EXMPLE-CUA.ORG.", ACME_SERVICE),
+        ("x@a.mail.example", MAIL_SERVICE),
+        ("x@b.a.mail.example", MAIL_SERVICE),
+        ("x@mail.example", None),
+        ("x@www.acme.example", None),
+        ("x@plain.example", None),
+        ("x@stranger.example", None),
+        ("bare", None),
+        ("x@[192.0.2.1]", None),
+        ("x@", None),
+        ("@acme.example", ACME_SERVICE),
+        (return_path("acme"), ACME_SERVICE),
+        (return_path("acme").upper(), ACME_SERVICE),
+        ("postmaster@bounces.example", None),
+        ("@bounces.example", None),
+        ("x@sub.bounces.example", None),
+    ],
+)
+def test_sender_to_service(sender: str, expected: str | None) -> None:
+    assert service(sender) == expected
+
+
+@pytest.mark.parametrize("key", ["", "<>", '"<>"'])
+@pytest.mark.parametrize(
+    ("profile", "expected"), [(None, None), ("private", "gp-normal-private"), ("standard", None)]
+)
+def test_the_null_sender_in_all_its_spellings(key: str, profile, expected) -> None:
+    assert service(key, snapshot(ACME, null_sender_profile=profile)) == expected
+
+
+@pytest.mark.parametrize("key", ["< >", "<>@acme.example", "MAILER-DAEMON", "<a@acme.example>"])
+def test_no_other_key_is_the_null_sender(key: str) -> None:
+    world = snapshot(ACME, null_sender_profile="private")
+    assert service(key, world) != "gp-normal-private"
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "a" * 48 + "@bounces.example",
+        token("acme", Purpose.COMPLAINT) + "@bounces.example",
+    ],
+)
+def test_a_token_that_does_not_verify_makes_mail_wait(sender: str) -> None:
+    with pytest.raises(Unavailable, match="bounce domain"):
+        service(sender)
+
+
+def test_a_key_that_was_removed_too_early_makes_mail_wait() -> None:
+    with pytest.raises(Unavailable):
+        service(return_path("acme"), snapshot(ACME, keyring=Keyring({1: KEYS.keys[1]}, 1)))
+
+
+def test_a_token_of_a_tenant_that_is_gone_makes_mail_wait() -> None:
+    with pytest.raises(Unavailable, match="not configured"):
+        service(return_path("acme"), snapshot(MAIL))
+
+
+def test_without_a_bounce_domain_nothing_is_a_token() -> None:
+    assert service(return_path("acme"), snapshot(ACME, bounce_domain=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("lane", "tls", "pair"),
+    [
+        (Mode.ENFORCE, Mode.ENFORCE, ("bulk", "private")),
+        (Mode.ENFORCE, Mode.OBSERVE, ("bulk", "standard")),
+        (Mode.ENFORCE, Mode.OFF, ("bulk", "standard")),
+        (Mode.OBSERVE, Mode.ENFORCE, ("normal", "private")),
+        (Mode.OFF, Mode.ENFORCE, ("normal", "private")),
+        (Mode.OBSERVE, Mode.OBSERVE, ("normal", "standard")),
+        (Mode.OFF, Mode.OFF, ("normal", "standard")),
+    ],
+)
+def test_modes_choose_the_pair(lane: Mode, tls: Mode, pair: tuple[str, str]) -> None:
+    acme = replace(ACME, modes=replace(OFF, lane=lane, tls=tls))
+    assert effective_pair(acme) == pair
+    expected = None if pair == ("normal", "standard") else f"gp-{pair[0]}-{pair[1]}"
+    assert service("x@acme.example", snapshot(acme)) == expected
+
+
+def test_a_pair_that_needs_a_service_and_has_none_makes_mail_wait() -> None:
+    lost = replace(WORLD, services={})
+    with pytest.raises(Unavailable, match="no service gp-bulk-private"):
+        service("x@acme.example", lost)
+    # A pair that asks for nothing goes Postfix's own way.
+    assert service("x@plain.example", lost) is None
+    strict = {**PROFILES, "standard": Profile("standard", Requirement(Level.ENCRYPT))}
+    with pytest.raises(Unavailable):
+        service("x@plain.example", replace(snapshot(PLAIN, profiles=strict), services={}))
+
+
+def test_the_reason_is_told() -> None:
+    assert decide_transport("x@acme.example", WORLD, NOW).why == (
+        "sender domain acme.example; lane bulk, profile private"
+    )
+    assert decide_transport(return_path("acme"), WORLD, NOW).why == (
+        "token return path; lane bulk, profile private"
+    )
+    assert decide_transport("x@plain.example", WORLD, NOW).why == (
+        "sender domain plain.example; lane normal and profile standard are ordinary"
+    )
+    assert decide_transport("x@x.example", WORLD, NOW).why == "no tenant owns x.example"
+    assert decide_transport("bare", WORLD, NOW).why == "the sender has no domain"
+    assert decide_transport("<>", WORLD, NOW).why == "null sender"
+    assert tenant_at_delivery("x@acme.example", WORLD, NOW)[0] is ACME
+
+
+@given(st.text(max_size=60) | st.text(max_size=50).map("{}@bounces.example".format), snapshots())
+def test_any_key_is_answered_or_waits(key: str, world: Snapshot) -> None:
+    try:
+        route = decide_transport(key, world, NOW)
+    except Unavailable:
+        return
+    assert route.service is None or route.service in world.services
