@@ -239,8 +239,10 @@ def test_tls_in_observe_with_rules_that_exclude_each_other() -> None:
         (
             Feature.TLS,
             "defer",
-            "profile bank, domain partner.example and tls.domains partner.example exclude each "
-            "other for partner.example",
+            (
+                "profile bank, domain partner.example and tls.domains partner.example exclude "
+                "each other for partner.example"
+            ),
         )
     ]
 
