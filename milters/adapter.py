@@ -78,7 +78,8 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         """
         try:
             for stage, names in MACROS.items():
-                self.setsymlist(stage, *names)
+                # Not Base.setsymlist: in pymilter 1.0.5 it gives octets to a call that wants text.
+                self._ctx.setsymlist(stage, " ".join(names))
             missing = RIGHTS & ~opts[0]
             if missing:
                 raise Unavailable(f"Postfix does not offer milter rights {missing:#x}")
