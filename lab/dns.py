@@ -142,9 +142,7 @@ class NameService:
             LabError: If one is not installed or does not start.
         """
         self._make_files()
-        knot = Daemon(
-            ["knotd", "-c", self._directory / "knot.conf"], self._directory / "knot.log"
-        )
+        knot = Daemon(["knotd", "-c", self._directory / "knot.conf"], self._directory / "knot.log")
         self._daemons.append(knot)
         knot.wait_until(self._keys_made, _START_S, "knotd to sign the zone")
         unbound = Daemon(
@@ -222,4 +220,3 @@ def _account(name: str) -> bool:
     except KeyError:
         return False
     return True
-

@@ -156,8 +156,7 @@ class Fleet:
                 event["message"],
             )
             for event in self._events()
-            if event["event"] == "message"
-            and (domain is None or event["host"] == f"mx.{domain}")
+            if event["event"] == "message" and (domain is None or event["host"] == f"mx.{domain}")
         ]
 
     def plaintext_data(self, domain: str) -> int:

@@ -1,8 +1,9 @@
 """Sending mail into a Postfix: one message, or many with every 4xx tried again.
 
-Purpose: clients that behave as a good client does. smtp-source(1) makes load but gives up at the first
-refusal; `send_many` keeps a message until it is taken or refused for good, and counts every reply.
-Source: RFC 5321 §4.5.4.1 (a client retries what got a 4xx or lost its connection).
+Purpose: clients that behave as a good client does. smtp-source(1) makes load but gives up at the
+first refusal (see `lab.load`); `send_many` keeps a message until it is taken or refused for good,
+and counts every reply.
+Source: RFC 5321 §4.5.4.1 (a client retries what got a 4xx or lost its connection), §3.8 (421).
 Limits: `RETRY_S` 0.2 s between attempts of one message; short, because a test waits for it.
 Errors: `send` raises what smtplib raises; `send_many` raises `LabError` when its time is up.
 """
@@ -13,7 +14,7 @@ import contextlib
 import smtplib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from lab.process import LabError
 RETRY_S = 0.2
 TIMEOUT_S = 30.0
 SUBMISSION = 587
+# What PrivatePostfix's users in a World have.
+PASSWORD = "secret"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Mail:
         headers: Whole header lines to put in front, without line ends.
         body: The text.
         sender_header: The From: header, or None for the envelope sender.
+        more_recipients: Further envelope recipients of the same message.
+        client: The address to send from, or empty for the lab's usual one.
     """
 
     sender: str
@@ -45,10 +50,14 @@ class Mail:
     headers: Sequence[str | bytes] = ()
     body: str = "hello\r\n"
     sender_header: str | None = None
+    more_recipients: Sequence[str] = ()
+    client: str = ""
 
     def octets(self) -> bytes:
         """Return the message."""
-        lines = [line if isinstance(line, bytes) else line.encode("latin-1") for line in self.headers]
+        lines = [
+            each if isinstance(each, bytes) else each.encode("latin-1") for each in self.headers
+        ]
         author = self.sender_header or self.sender or "mailer-daemon@lab.example"
         lines += [
             f"From: {author}".encode(),
@@ -68,25 +77,37 @@ class Outcome:
         replies: How often each reply code came, ``lost`` for a lost connection.
         refused: Subject to reply, for messages that were refused for good.
         taken: Subjects of the messages that were taken.
+        uncertain: Subjects of messages whose connection was lost between their last dot and the
+            reply; they were sent again and may rightly arrive twice.
     """
 
     replies: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    uncertain: set[str] = field(default_factory=set)
 
 
-def connect(host: str, login: str = "", password: str = "secret") -> smtplib.SMTP:  # noqa: S107
+def connect(
+    host: str, login: str = "", password: str = PASSWORD, *, client: str = ""
+) -> smtplib.SMTP:
     """Return a connection to port 25, or to port 587 with a login.
 
     Raises:
         smtplib.SMTPException: If the server refuses.
         OSError: If it cannot be reached.
     """
-    client = smtplib.SMTP(host, SUBMISSION if login else 0, "client.example", TIMEOUT_S)
-    client.ehlo()
-    if login:
-        client.login(login, password)
-    return client
+    source = (client, 0) if client else None
+    connection = smtplib.SMTP(
+        host, SUBMISSION if login else 0, "client.example", TIMEOUT_S, source_address=source
+    )
+    try:
+        connection.ehlo()
+        if login:
+            connection.login(login, password)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def send(host: str, mail: Mail) -> str:
@@ -95,24 +116,19 @@ def send(host: str, mail: Mail) -> str:
     Raises:
         smtplib.SMTPResponseException: With the reply of the command that was refused.
     """
-    with contextlib.closing(connect(host, mail.login)) as client:
-        return transact(client, mail)
+    with contextlib.closing(connect(host, mail.login, client=mail.client)) as connection:
+        return transact(connection, mail)
 
 
 def transact(client: smtplib.SMTP, mail: Mail) -> str:
     """Send one message on a connection.
 
     Raises:
-        smtplib.SMTPResponseException: With the reply of the command that was refused.
+        smtplib.SMTPResponseException: With the reply of the command that was refused; after it the
+            connection takes another message, unless the reply was 421.
     """
-    for code, reply in (client.mail(mail.sender), client.rcpt(mail.recipient)):
-        if code >= 400:
-            client.rset()
-            raise smtplib.SMTPResponseException(code, reply)
-    code, reply = client.data(mail.octets())
-    if code >= 400:
-        raise smtplib.SMTPResponseException(code, reply)
-    return reply.decode(errors="replace")
+    _envelope(client, mail)
+    return _content(client, mail)
 
 
 def queue_id(reply: str) -> str:
@@ -128,54 +144,125 @@ def send_many(
     Raises:
         LabError: If some are neither when the time is up.
     """
-    waiting = list(mails)
-    waiting.reverse()
-    outcome = Outcome()
-    lock = threading.Lock()
-    deadline = time.monotonic() + timeout_s
-
-    def work() -> None:
-        client: smtplib.SMTP | None = None
-        while time.monotonic() < deadline:
-            with lock:
-                if not waiting:
-                    break
-                mail = waiting.pop()
-            try:
-                if client is None:
-                    client = connect(host, mail.login)
-                reply = transact(client, mail)
-            except smtplib.SMTPResponseException as error:
-                text = error.smtp_error
-                reply = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-                again = error.smtp_code < 500
-                with lock:
-                    outcome.replies[str(error.smtp_code)] += 1
-                    if not again:
-                        outcome.refused[mail.subject] = f"{error.smtp_code} {reply}"
-            except (OSError, smtplib.SMTPException):
-                again = True
-                with lock:
-                    outcome.replies["lost"] += 1
-            else:
-                with lock:
-                    outcome.replies["250"] += 1
-                    outcome.taken.add(mail.subject)
-                continue
-            client = None
-            if again:
-                time.sleep(RETRY_S)
-                with lock:
-                    waiting.insert(0, mail)
-        if client is not None:
-            with contextlib.suppress(OSError, smtplib.SMTPException):
-                client.quit()
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(sessions)]
+    work = _Work(host, deque(mails), time.monotonic() + timeout_s)
+    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(sessions)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if waiting:
-        raise LabError(f"{len(waiting)} messages were not taken in {timeout_s:g} s: {outcome.replies}")
-    return outcome
+    if work.waiting:
+        raise LabError(
+            f"{len(work.waiting)} messages were not taken in {timeout_s:g} s: "
+            f"{dict(work.outcome.replies)}"
+        )
+    return work.outcome
+
+
+@dataclass
+class _Work:
+    """Messages that wait, shared by threads that send them."""
+
+    host: str
+    waiting: deque[Mail]
+    deadline: float
+    outcome: Outcome = field(default_factory=Outcome)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """Send what waits, one after the other, until nothing does."""
+        with _Line(self.host) as line:
+            while time.monotonic() < self.deadline:
+                try:
+                    # Whoever puts a message back tries again itself, so none is left behind.
+                    mail = self.waiting.popleft()
+                except IndexError:
+                    return
+                if self._attempt(line, mail):
+                    self.waiting.append(mail)
+                    time.sleep(RETRY_S)
+
+    def _attempt(self, line: _Line, mail: Mail) -> bool:
+        """Try to send a message; return whether to try it again."""
+        sent = False
+        try:
+            client = line.client(mail)
+            _envelope(client, mail)
+            sent = True
+            _content(client, mail)
+        except smtplib.SMTPResponseException as error:
+            if error.smtp_code == 421 or error.smtp_code < 0:
+                line.drop()
+            return self._refused(mail, error)
+        except (OSError, smtplib.SMTPException):
+            line.drop()
+            with self.lock:
+                self.outcome.replies["lost"] += 1
+                if sent:
+                    self.outcome.uncertain.add(mail.subject)
+            return True
+        with self.lock:
+            self.outcome.replies["250"] += 1
+            self.outcome.taken.add(mail.subject)
+        return False
+
+    def _refused(self, mail: Mail, error: smtplib.SMTPResponseException) -> bool:
+        text = error.smtp_error
+        reply = text.decode(errors="replace") if isinstance(text, bytes) else text
+        with self.lock:
+            self.outcome.replies[str(error.smtp_code)] += 1
+            if error.smtp_code >= 500:
+                self.outcome.refused[mail.subject] = f"{error.smtp_code} {reply}"
+        return error.smtp_code < 500
+
+
+class _Line:
+    """One connection, made when it is needed."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._client: smtplib.SMTP | None = None
+        self._identity = ("", "")
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                self._client.quit()
+        self.drop()
+
+    def client(self, mail: Mail) -> smtplib.SMTP:
+        """Return a connection for the login and address that a message asks for."""
+        identity = (mail.login, mail.client)
+        if self._client is None or self._identity != identity:
+            self.drop()
+            self._client = connect(self._host, mail.login, client=mail.client)
+            self._identity = identity
+        return self._client
+
+    def drop(self) -> None:
+        """Close the connection without a word."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _envelope(client: smtplib.SMTP, mail: Mail) -> None:
+    code, reply = client.mail(mail.sender)
+    if code < 400:
+        for recipient in (mail.recipient, *mail.more_recipients):
+            code, reply = client.rcpt(recipient)
+            if code >= 400:
+                break
+    if code >= 400:
+        if code != 421:
+            client.rset()
+        raise smtplib.SMTPResponseException(code, reply)
+
+
+def _content(client: smtplib.SMTP, mail: Mail) -> str:
+    code, reply = client.data(mail.octets())
+    if code >= 400:
+        raise smtplib.SMTPResponseException(code, reply)
+    return reply.decode(errors="replace")
