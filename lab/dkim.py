@@ -2,15 +2,14 @@
 
 Purpose: prove that headers which Gatepost adds are covered by a signature made after it.
 Source: opendkim.conf(5); RFC 6376.
-Format: the signer listens on a UNIX socket below Postfix's queue directory, as an administrator's would.
+Format: the signer listens on a UNIX socket below Postfix's queue directory, as an
+administrator's would.
 Errors: `LabError` if it is not installed or does not start.
 """
 
 from __future__ import annotations
 
 import base64
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import dkim
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab.dns import Names
 from lab.postfix import PrivatePostfix
-from lab.process import Daemon
+from lab.process import Daemon, accepts
 
 SELECTOR = "lab"
 _START_S = 10
@@ -92,7 +91,7 @@ class Signer:
             encoding="ascii",
         )
         self._daemon = Daemon(["opendkim", "-f", "-x", conf], self._directory / "opendkim.log")
-        self._daemon.wait_until(_accepts(path), _START_S, "opendkim to listen")
+        self._daemon.wait_until(lambda: accepts(path), _START_S, "opendkim to listen")
         return "unix:opendkim.sock"
 
     def stop(self) -> None:
@@ -107,11 +106,3 @@ def signed_headers(octets: bytes) -> tuple[bool, set[str]]:
     verifier = dkim.DKIM(octets)
     good = bool(verifier.verify())
     return good, {name.decode().lower() for name in verifier.include_headers}
-
-
-def _accepts(path: Path) -> Callable[[], bool]:
-    def accepts() -> bool:
-        with socket.socket(socket.AF_UNIX) as client:
-            return client.connect_ex(str(path)) == 0
-
-    return accepts

@@ -19,7 +19,7 @@ from typing import Any
 
 from lab.ca import Authority
 from lab.dns import Names
-from lab.mx import PORT, Host, Kind
+from lab.mx import PORT, WITHOUT_TLS, Host, Kind
 from lab.process import Daemon, LabError, wait_until
 
 _NETWORK = "198.18.1"
@@ -34,7 +34,9 @@ class Received:
     """A message as it arrived.
 
     Attributes:
+        at: When it was taken, in seconds since 1970.
         host: Name of the mail server.
+        kind: What is special about that server.
         client: IP address of the sending Postfix.
         tls: ``version`` and ``cipher``, or None for plaintext.
         sender: Envelope sender.
@@ -42,7 +44,9 @@ class Received:
         raw: The octets, as characters of Latin-1.
     """
 
+    at: float
     host: str
+    kind: Kind
     client: str
     tls: dict[str, str] | None
     sender: str
@@ -88,11 +92,14 @@ class Fleet:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.record = directory / "record"
+        self.record.write_bytes(b"")
         self.hosts = [
             self._host(kind, f"{network}.{number}", authority)
             for number, kind in enumerate(kinds, 1)
         ]
         self._daemon: Daemon | None = None
+        self._read: list[dict[str, Any]] = []
+        self._offset = 0
         self._seen = 0
 
     def __enter__(self) -> Fleet:
@@ -111,16 +118,16 @@ class Fleet:
             names.mail(host.name.removeprefix("mx."), host.name)
 
     def start(self) -> None:
-        """Start, and return when all listen.
+        """Start, and return when all listen; after a `stop`, the record goes on.
 
         Raises:
             LabError: If they do not.
         """
+        before = self._ready()
         specification = self._directory / "specification"
         specification.write_text(
             json.dumps([asdict(host) for host in self.hosts]), encoding="utf-8"
         )
-        self.record.write_text("", encoding="ascii")
         openssl = self._directory / "openssl.cnf"
         openssl.write_text(_OPENSSL_CONF, encoding="ascii")
         self._daemon = Daemon(
@@ -129,9 +136,7 @@ class Fleet:
             self._directory / "mx.log",
         )  # fmt: skip
         self._daemon.wait_until(
-            lambda: any(event["event"] == "ready" for event in self._events()),
-            _START_S,
-            "the mail servers to listen",
+            lambda: self._ready() > before, _START_S, "the mail servers to listen"
         )
 
     def stop(self) -> None:
@@ -142,13 +147,16 @@ class Fleet:
 
     def forget(self) -> None:
         """Make everything that arrived so far unseen by the methods below."""
-        self._seen = len(self._lines())
+        self._events()
+        self._seen = len(self._read)
 
     def messages(self, domain: str | None = None) -> list[Received]:
         """Return the messages that arrived, all or those at the mail server of a domain."""
         return [
             Received(
+                event["at"],
                 event["host"],
+                Kind(event["kind"]),
                 event["client"],
                 event["tls"],
                 event["sender"],
@@ -212,13 +220,18 @@ class Fleet:
         Raises:
             LabError: If they do not in time.
         """
-        wait_until(
-            lambda: self._lines_with('"event": "message"') >= count, timeout_s, f"{count} messages"
-        )
+
+        def arrived() -> int:
+            return sum(event["event"] == "message" for event in self._events())
+
+        try:
+            wait_until(lambda: arrived() >= count, timeout_s, f"{count} messages")
+        except LabError as error:
+            raise LabError(f"{error}; {arrived()} arrived") from None
 
     def _host(self, kind: Kind, address: str, authority: Authority) -> Host:
         name = f"mx.{kind}.example"
-        if kind in {Kind.PLAIN, Kind.DEAD, Kind.BUSY}:
+        if kind in WITHOUT_TLS:
             return Host(name, address, kind)
         if kind is Kind.SELF_SIGNED:
             certificate = authority.issue_self_signed(name)
@@ -228,13 +241,17 @@ class Fleet:
             certificate = authority.issue(name, expired=kind is Kind.EXPIRED)
         return Host(name, address, kind, str(certificate.chain_file), PORT)
 
-    def _lines(self) -> list[str]:
-        # What the last newline follows is whole; the rest is still being written.
-        whole, _, _ = self.record.read_text("utf-8").rpartition("\n")
-        return whole.split("\n") if whole else []
-
-    def _lines_with(self, text: str) -> int:
-        return sum(text in line[:40] for line in self._lines()[self._seen :])
+    def _ready(self) -> int:
+        self._events()
+        return sum(event["event"] == "ready" for event in self._read)
 
     def _events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._lines()[self._seen :]]
+        """Return the events since `forget`, reading only what is new in the record."""
+        with self.record.open("rb") as file:
+            file.seek(self._offset)
+            # What the last newline follows is whole; the rest is still being written.
+            whole, end, _ = file.read().rpartition(b"\n")
+        if end:
+            self._offset += len(whole) + 1
+            self._read += map(json.loads, whole.split(b"\n"))
+        return self._read[self._seen :]

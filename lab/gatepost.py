@@ -21,12 +21,14 @@ from typing import Any
 
 import yaml
 
+from gatepost.errors import StartError
+from gatepost.runtime.control import ask
+from gatepost.runtime.paths import ROLES, SOCKETS, control_path
 from lab.postfix import PrivatePostfix
-from lab.process import Daemon, LabError, wait_for_exit, wait_until
+from lab.process import Daemon, LabError, accepts, wait_for_exit, wait_until
 
 _START_S = 30
 _COMMAND_S = 60
-ROLES = ("policy", "milter", "back")
 
 
 class Gatepost:
@@ -54,8 +56,10 @@ class Gatepost:
         self.postfix = postfix
         self.config = directory / "gatepost.yaml"
         self.log = directory / "log"
+        self.run_dir = directory / "run"
         self._user = user
-        self._daemon: Daemon | None = None
+        # By role; the supervisor, which runs all of them, under the name "".
+        self._daemons: dict[str, Daemon] = {}
         keys = directory / "keys.yaml"
         if not keys.exists():
             secret = os.urandom(32).hex()
@@ -79,9 +83,9 @@ class Gatepost:
 
     def configure(self, configuration: Mapping[str, Any]) -> None:
         """Write gatepost.yaml anew; call `reload` afterwards."""
-        whole = {
+        whole: dict[str, Any] = {
             "postfix": {"config_dir": str(self.postfix.config_dir)},
-            "service": {"user": self._user, "run_dir": str(self.directory / "run"), "grace": "5s"},
+            "service": {"user": self._user, "run_dir": str(self.run_dir), "grace": "5s"},
             "log": {"to": "stderr"},
             "state": f"sqlite:///{self.directory}/state/gatepost.db",
             "metrics": "off",
@@ -97,32 +101,48 @@ class Gatepost:
         temporary.write_text(text, encoding="utf-8")
         temporary.rename(self.config)
 
-    def start(self) -> None:
+    def start(self, *roles: str) -> None:
         """Start ``gatepost serve`` and return when all roles answer.
+
+        Args:
+            roles: Start these as processes of their own, ``gatepost serve ROLE``, which nobody
+                starts again when they die; without any, all under the supervisor, which does.
 
         Raises:
             LabError: If they do not.
         """
-        self._daemon = Daemon([*_command(), "serve", "--config", self.config], self.log)
-        self._daemon.wait_until(self.answering, _START_S, "all roles of Gatepost to answer")
+        for role in roles or ("",):
+            if role in self._daemons:
+                # One that was killed is collected here.
+                self._daemons.pop(role).stop()
+            arguments = ["serve", role] if role else ["serve"]
+            daemon = Daemon([*_command(), *arguments, "--config", self.config], self.log)
+            self._daemons[role] = daemon
+        for role in roles or ROLES:
+            daemon = self._daemons[role if roles else ""]
+            daemon.wait_until(lambda: self.answers(role), _START_S, f"the role {role} to answer")  # noqa: B023
 
     def stop(self) -> None:
-        """Stop ``gatepost serve`` and all roles; idempotent."""
-        if self._daemon is not None:
-            self._daemon.stop(15)
-            self._daemon = None
+        """Stop everything that `start` has started; idempotent."""
+        while self._daemons:
+            _, daemon = self._daemons.popitem()
+            daemon.stop(15)
+
+    def answers(self, role: str) -> bool:
+        """Tell whether a role answers on its control socket, and listens where Postfix asks it."""
+        directory = self.postfix.queue_dir / "gatepost"
+        return self.pid(role) is not None and all(
+            accepts(directory / name) for name in SOCKETS[role]
+        )
 
     def answering(self) -> bool:
-        """Tell whether every role answers on its control socket."""
-        return all(self.pid(role) is not None for role in ROLES)
+        """Tell whether every role answers."""
+        return all(map(self.answers, ROLES))
 
     def pid(self, role: str) -> int | None:
         """Return the process id of a role, or None if it does not answer."""
-        from gatepost.errors import StartError
-        from gatepost.runtime.control import ask
-
         try:
-            return int(ask(self.directory / "run" / f"{role}.ctl", "status")["pid"])
+            return int(ask(control_path(self.run_dir, role), "status")["pid"])
         except (StartError, KeyError, ValueError):
             return None
 

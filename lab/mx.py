@@ -1,10 +1,14 @@
-"""Mail servers of every TLS kind on many addresses, in one process, and a record of what reached them.
+"""Mail servers of every TLS kind on many addresses in one process, and a record of what they got.
 
 Purpose: what a sending Postfix meets. The record is the proof in tests: it says what came over TLS,
 and also whether DATA was ever spoken in plaintext, finished or not.
 Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS: what was said before it is forgotten).
 Format: ``python -m lab.mx SPECIFICATION RECORD``: the specification is a JSON list of `Host`s, the
-record gets one JSON object a line: ``{"event": "data" | "message" | "session", …}``.
+record gets one JSON object a line, with ``event``, ``at`` (seconds since 1970), ``host``, ``kind``,
+``client`` and ``tls`` (``{"version": …, "cipher": …}`` or null). Events: ``ready`` once all listen;
+``data`` at each DATA command, before anything is answered; ``message`` once a message is taken,
+with ``sender``, ``recipients`` and ``message`` (its octets as Latin-1); ``session`` when a
+connection has ended, with its ``commands`` and ``failure`` (what went wrong, or null).
 Limits: a line of 64 KiB and a message of 64 MiB; what is longer is cut off with the connection.
 Errors: a client that breaks the rules gets a 5xx or loses its connection; nothing is raised.
 Not handled: SMTPUTF8, CHUNKING, AUTH.
@@ -17,6 +21,8 @@ import contextlib
 import json
 import ssl
 import sys
+import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,7 +50,13 @@ class Kind(StrEnum):
     REFUSES = "refuses"
     BROKEN_TLS = "brokentls"
     REFUSES_TLS = "refusestls"
+    CLOSES = "closes"
+    HANGS_GREETING = "hangs-greeting"
+    HANGS_EHLO = "hangs-ehlo"
+    HANGS_TLS = "hangs-tls"
     HANGS = "hangs"
+    HANGS_DATA = "hangs-data"
+    HANGS_END = "hangs-end"
 
 
 MEANING: Mapping[Kind, str] = {
@@ -53,15 +65,24 @@ MEANING: Mapping[Kind, str] = {
     Kind.SELF_SIGNED: "self-signed certificate",
     Kind.WRONG_NAME: "certificate of another name",
     Kind.EXPIRED: "expired certificate",
-    Kind.OLD_TLS: "TLS 1.0 only",
+    Kind.OLD_TLS: "TLS 1.0 and 1.1 only",
     Kind.SLOW: f"answers after {_SLOW_S:g} s",
     Kind.DEAD: "nothing listens",
     Kind.BUSY: "421 instead of a greeting",
     Kind.REFUSES: "550 to every recipient",
     Kind.BROKEN_TLS: "closes the connection in the handshake",
     Kind.REFUSES_TLS: "offers STARTTLS and answers 454",
+    Kind.CLOSES: "closes the connection at DATA",
+    Kind.HANGS_GREETING: "never greets",
+    Kind.HANGS_EHLO: "never answers EHLO",
+    Kind.HANGS_TLS: "never begins the handshake",
     Kind.HANGS: "never answers RCPT TO",
+    Kind.HANGS_DATA: "never answers DATA",
+    Kind.HANGS_END: "reads the message and never answers",
 }
+
+# The kinds without TLS, for which no certificate is made.
+WITHOUT_TLS = frozenset({Kind.PLAIN, Kind.DEAD, Kind.BUSY, Kind.HANGS_GREETING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +111,8 @@ class Recorder:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, **event: Any) -> None:
-        """Append one event."""
-        self._file.write(json.dumps(event) + "\n")
+        """Append one event, with the time."""
+        self._file.write(json.dumps({**event, "at": time.time()}) + "\n")
 
 
 class _Gone(Exception):
@@ -119,21 +140,27 @@ class _Session:
         self._recipients: list[str] = []
         self._client = writer.get_extra_info("peername")[0]
         self._commands: list[str] = []
+        self._failure: str | None = None
 
     async def run(self) -> None:
         """Talk until one side leaves."""
         try:
             await self._talk()
-        except (_Gone, OSError, EOFError, ssl.SSLError, ValueError):
-            # What a client does to us is what the record is for; it is not our failure.
+        except _Gone:
             pass
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            # What a client does to us is what the record is for; it is not our failure.
+            self._failure = str(error) or type(error).__name__
         finally:
-            self._record.write(event="session", **self._where(), commands=self._commands)
+            self._record.write(
+                event="session", **self._where(), commands=self._commands, failure=self._failure
+            )
             self._writer.close()
             with contextlib.suppress(OSError, ssl.SSLError):
                 await self._writer.wait_closed()
 
     async def _talk(self) -> None:
+        await self._hang_at(Kind.HANGS_GREETING)
         if self._host.kind is Kind.SLOW:
             await asyncio.sleep(_SLOW_S)
         if self._host.kind is Kind.BUSY:
@@ -147,6 +174,13 @@ class _Session:
                 await self._say("502 5.5.1 command not known here")
             else:
                 await handler(self, argument)
+
+    async def _hang_at(self, kind: Kind) -> None:
+        """If this is such a host, say nothing more until the client leaves."""
+        if self._host.kind is kind:
+            while await self._reader.read(_MAX_LINE):
+                pass
+            raise _Gone
 
     async def _command(self) -> tuple[str, str]:
         line = await self._reader.readuntil(b"\n")
@@ -162,6 +196,7 @@ class _Session:
         await self._writer.drain()
 
     async def _ehlo(self, _: str) -> None:
+        await self._hang_at(Kind.HANGS_EHLO)
         lines = [f"250 {self._host.name}", "250 PIPELINING", "250 SIZE", "250 8BITMIME"]
         lines += ["250 DSN", "250 ENHANCEDSTATUSCODES"]
         if self._context is not None and self._tls is None:
@@ -182,6 +217,7 @@ class _Session:
         await self._say("220 2.0.0 go ahead")
         if self._host.kind is Kind.BROKEN_TLS:
             raise _Gone
+        await self._hang_at(Kind.HANGS_TLS)
         await self._writer.start_tls(self._context)
         tls = self._writer.get_extra_info("ssl_object")
         self._tls = {"version": tls.version(), "cipher": tls.cipher()[0]}
@@ -193,8 +229,7 @@ class _Session:
         await self._say("250 2.1.0 fine")
 
     async def _rcpt(self, argument: str) -> None:
-        if self._host.kind is Kind.HANGS:
-            await asyncio.Event().wait()
+        await self._hang_at(Kind.HANGS)
         if self._host.kind is Kind.REFUSES:
             await self._say("550 5.1.1 no such user")
             return
@@ -204,11 +239,15 @@ class _Session:
     async def _data(self, _: str) -> None:
         # Written before anything is read: a DATA that is cut off has been spoken all the same.
         self._record.write(event="data", **self._where())
+        await self._hang_at(Kind.HANGS_DATA)
+        if self._host.kind is Kind.CLOSES:
+            raise _Gone
         if self._sender is None or not self._recipients:
             await self._say("554 5.5.1 no recipients")
             return
         await self._say("354 go ahead")
         message = await self._content()
+        await self._hang_at(Kind.HANGS_END)
         self._record.write(
             event="message",
             **self._where(),
@@ -271,17 +310,15 @@ def _context(host: Host) -> ssl.SSLContext | None:
     if host.kind is Kind.OLD_TLS:
         # Distributions forbid such old versions from security level 1 on.
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.load_cert_chain(host.chain_file)
     return context
 
 
 async def _serve(hosts: list[Host], record: Recorder) -> None:
-    servers = []
-    for host in hosts:
-        if host.kind is not Kind.DEAD:
-            servers.append(await _listen(host, record))
+    servers = [await _listen(host, record) for host in hosts if host.kind is not Kind.DEAD]
     record.write(event="ready")
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

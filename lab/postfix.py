@@ -37,7 +37,19 @@ MAX_QUEUE_PATH_OCTETS = 80
 _STOP_S = 5.0
 _POSTFIX_MODES = {
     **dict.fromkeys(
-        "active bounce corrupt defer deferred flush hold incoming private saved trace".split(),
+        (
+            "active",
+            "bounce",
+            "corrupt",
+            "defer",
+            "deferred",
+            "flush",
+            "hold",
+            "incoming",
+            "private",
+            "saved",
+            "trace",
+        ),
         0o700,
     ),
     "maildrop": 0o730,

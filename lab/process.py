@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -171,6 +172,12 @@ def wait_for_exit(pid: int, timeout_s: float) -> bool:
     finally:
         os.close(descriptor)
     return bool(ready)
+
+
+def accepts(path: Path) -> bool:
+    """Return whether somebody accepts connections on a UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def add_address(address: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from lab.ca import Authority
 from lab.dkim import Signer
-from lab.dns import NameService, Names
+from lab.dns import Names, NameService
 from lab.enter import LAB_DIR
 from lab.fleet import Fleet
 from lab.gatepost import Gatepost
