@@ -79,8 +79,10 @@ def test_no_command_is_a_usage_error() -> None:
 
 
 def test_without_root_is_one_sentence() -> None:
+    # Root is given up after the import: nobody may not read a checkout that lies in /root.
+    program = "import os; from lab import enter; os.setuid(65534); exit(enter.main(['true']))"
     done = subprocess.run(
-        ["setpriv", "--reuid", "65534", "--clear-groups", *ENTER, "true"],
+        [sys.executable, "-c", program],
         cwd=ROOT,
         capture_output=True,
         text=True,
