@@ -238,6 +238,11 @@ def _added(received: Received | None) -> str:
     return ", ".join(name for name in HEADERS if received.headers(name)) or "none added"
 
 
+def _short(text: str) -> str:
+    room = WIDTH - 8
+    return text if len(text) <= room else f"{text[:room]}…"
+
+
 def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.strip().splitlines())
 

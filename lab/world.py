@@ -1,7 +1,7 @@
 """A small internet, put together: names, mail servers, and a sending Postfix with Gatepost.
 
-Purpose: one line for a test, the demo or a measurement to have all of it, started in a few seconds and
-gone without a trace.
+Purpose: one line for a test, the demo or a measurement to have all of it, started in a few seconds
+and gone without a trace.
 Format: the sending platform is ``sender.example``, its Postfix ``mail.sender.example``.
 Errors: `LabError` from whatever cannot be started.
 Not handled: more than one world in one lab; side by side run separate labs.
