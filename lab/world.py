@@ -3,13 +3,15 @@
 Purpose: one line for a test, the demo or a measurement to have all of it, started in a few seconds
 and gone without a trace.
 Format: the sending platform is ``sender.example``, its Postfix ``mail.sender.example``.
-Errors: `LabError` from whatever cannot be started.
-Not handled: more than one world in one lab; side by side run separate labs.
+Errors: `LabError` from whatever cannot be started, and outside of a lab.
+Not handled: more than one world at a time in one lab, which has one resolv.conf; any number run
+side by side in labs of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -20,11 +22,12 @@ from typing import Any
 from lab.ca import Authority
 from lab.dkim import Signer
 from lab.dns import Names, NameService
-from lab.enter import LAB_DIR
+from lab.enter import LAB_DIR, inside
 from lab.fleet import Fleet
 from lab.gatepost import Gatepost
 from lab.mx import Kind
 from lab.postfix import PrivatePostfix
+from lab.process import LabError
 
 SENDER_DOMAIN = "sender.example"
 HOSTNAME = f"mail.{SENDER_DOMAIN}"
@@ -37,13 +40,23 @@ class World:
 
     Attributes:
         directory: For everything in it.
+        names: What the name service will know.
         authority: The certification authority that good servers use.
         fleet: The mail servers.
         signer: A DKIM signer for the tenant domain ``acme.example``, not started.
     """
 
     def __init__(self, kinds: Sequence[Kind] = tuple(Kind)) -> None:
-        """Make files; nothing runs yet."""
+        """Make files; nothing runs yet, and `names` can still be added to.
+
+        Raises:
+            LabError: Outside of a lab.
+        """
+        if not inside():
+            raise LabError(
+                "this needs root and a network of its own; run it as: "
+                "sudo .venv/bin/python -m lab.enter -- COMMAND"
+            )
         parent = Path(os.environ.get("GATEPOST_LAB_DIR", LAB_DIR))
         # Postfix puts sockets below it: its name has to be short, and open to Postfix's account.
         self.directory = Path(tempfile.mkdtemp(prefix="w", dir=parent))
@@ -60,8 +73,13 @@ class World:
         self._used = 0
 
     def __enter__(self) -> World:
-        """Start names and mail servers."""
+        """Start names and mail servers.
+
+        Raises:
+            LabError: If something does not start, or another world runs in this lab.
+        """
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_only_one(self.directory.parent / "world.lock"))
             stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
             stack.callback(self.signer.stop)
             stack.enter_context(NameService(self.directory / "dns", self.names))
@@ -111,3 +129,17 @@ class World:
     def gatepost(self, postfix: PrivatePostfix, configuration: Mapping[str, Any]) -> Gatepost:
         """Return Gatepost for a Postfix, not started."""
         return Gatepost(self.directory / f"g{self._used}", postfix, configuration)
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold a lock, which the kernel takes back whatever becomes of us."""
+    with path.open("w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(
+                "another world runs in this lab; start this one in a lab of its own, "
+                "or end the other first"
+            ) from None
+        yield
