@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lab.process import LabError
+from lab.process import LabError, run
 
 RETRY_S = 0.2
 TIMEOUT_S = 30.0
@@ -129,6 +129,23 @@ def transact(client: smtplib.SMTP, mail: Mail) -> str:
     """
     _envelope(client, mail)
     return _content(client, mail)
+
+
+def swaks(host: str, mail: Mail) -> str:
+    """Send one message with swaks(1), and return what both sides said.
+
+    Raises:
+        LabError: If it is not taken; with what both sides said.
+    """
+    options = ["--server", host, "--helo", "client.example", "--from", mail.sender or "<>"]
+    options += ["--to", ",".join((mail.recipient, *mail.more_recipients)), "--data", "-"]
+    if mail.login:
+        options += ["--port", str(SUBMISSION), "--auth", "PLAIN"]
+        options += ["--auth-user", mail.login, "--auth-password", PASSWORD]
+    if mail.client:
+        options += ["--local-interface", mail.client]
+    content = mail.octets().replace(b"\r\n", b"\n")
+    return run(["swaks", *options], stdin=content).decode(errors="replace")
 
 
 def queue_id(reply: str) -> str:
