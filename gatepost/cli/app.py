@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli import attach, check, detach, explain, init, serve
+from gatepost.cli import attach, check, detach, doctor, explain, init, reload, report, serve, status
 
 app = typer.Typer(
     name="gatepost",
@@ -23,8 +23,12 @@ app.command("init")(init.command)
 app.command("check")(check.command)
 app.command("attach")(attach.command)
 app.command("detach")(detach.command)
+app.command("doctor")(doctor.command)
 app.command("explain")(explain.command)
 app.command("serve")(serve.command)
+app.command("reload")(reload.command)
+app.command("status")(status.command)
+app.add_typer(report.app, name="report")
 
 
 @app.callback()

@@ -63,6 +63,34 @@ class PostfixCommands:
         directory = str(config_dir or self.config_dir)
         return _run(["postconf", "-c", directory, *arguments], POSTCONF_TIMEOUT_S)
 
+    def postmap(self, option: str, *arguments: str, directory: Path) -> str:
+        """Run a query of postmap(1) and return what it prints; not found prints nothing.
+
+        Args:
+            option: ``-q`` with a key and a table, or ``-s`` with a table.
+            arguments: What belongs to the option.
+            directory: The queue directory, which names of sockets are relative to.
+
+        Raises:
+            PostfixUnavailable: If it is missing, or cannot read the table.
+        """
+        command = ["postmap", "-c", str(self.config_dir), option, *arguments]
+        output = _run(command, POSTCONF_TIMEOUT_S, may_fail=True, directory=directory)
+        # Status 1 without a word means that there is no such key.
+        if output.status and output.stderr:
+            raise PostfixUnavailable(f"postmap {option}: {output.stderr.strip()}")
+        return output.stdout.strip()
+
+    def postcat(self, descriptor: int) -> bytes:
+        """Return header and body of a queue file that is open, even if its name has gone.
+
+        Raises:
+            PostfixUnavailable: If postcat is missing, or it is no queue file.
+        """
+        command = ["postcat", "-c", str(self.config_dir), "-bh", f"/proc/self/fd/{descriptor}"]
+        output = _run(command, POSTCONF_TIMEOUT_S, keep=(descriptor,))
+        return output.stdout.encode("utf-8", "surrogateescape")
+
     def check(self) -> str:
         """Run ``postfix check`` and return what it warned about.
 
@@ -107,18 +135,25 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C", "PATH": _SEARCH}
 
 
-def _run(command: Sequence[str], timeout_s: int, *, may_fail: bool = False) -> Output:
+def _run(
+    command: Sequence[str],
+    timeout_s: int,
+    *,
+    may_fail: bool = False,
+    directory: Path | None = None,
+    keep: tuple[int, ...] = (),
+) -> Output:
     arguments = _found(command)
     try:
         done = subprocess.run(
             arguments,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
-            errors="surrogateescape",
             timeout=timeout_s,
             check=False,
             env=_environment(),
+            cwd=directory,
+            pass_fds=keep,
         )
     except subprocess.TimeoutExpired as error:
         raise PostfixUnavailable(
@@ -126,7 +161,11 @@ def _run(command: Sequence[str], timeout_s: int, *, may_fail: bool = False) -> O
         ) from error
     except OSError as error:
         raise PostfixUnavailable(f"{' '.join(command)}: {error.strerror}") from error
+    # Not by the text mode of subprocess, which would turn a carriage return into a line feed.
+    stdout, stderr = (
+        each.decode("utf-8", "surrogateescape") for each in (done.stdout, done.stderr)
+    )
     if done.returncode != 0 and not may_fail:
-        printed = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        printed = (stderr or stdout).strip() or f"exit status {done.returncode}"
         raise PostfixUnavailable(f"{' '.join(command)}: {printed}")
-    return Output(done.returncode, done.stdout, done.stderr)
+    return Output(done.returncode, stdout, stderr)

@@ -1,0 +1,149 @@
+"""``gatepost doctor``: find what would break Gatepost on this Postfix."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatepost.cli.common import (
+    DEFAULT_CONFIG,
+    NO,
+    ConfigOption,
+    JsonOption,
+    errors_to_exit,
+    print_json,
+)
+from gatepost.errors import ConfigErrors
+from gatepost.postfix.doctor.findings import Finding, Severity, problem
+from gatepost.postfix.doctor.probe import Probe
+from gatepost.postfix.doctor.run import Side, examine
+from gatepost.postfix.doctor.scene import look
+from gatepost.settings import Loader
+from gatepost.snapshot import Snapshot
+
+PASSWORD = "GATEPOST_PROBE_PASSWORD"  # noqa: S105 - the name of a variable, not a password
+
+_WIDTH = 98
+
+
+def command(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    postfix_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Configuration directory of the Postfix instance; "
+            "without it, postfix.config_dir of the configuration.",
+        ),
+    ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Send a real message there and look at what leaves."),
+    ] = None,
+    probe_from: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Sender of the probe, such as a tenant's.")
+    ] = "",
+    probe_server: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Listener for the probe; else port 25 of this host."
+        ),
+    ] = "",
+    probe_login: Annotated[
+        str,
+        typer.Option(
+            metavar="LOGIN",
+            help="Log in for the probe; the password is asked for, "
+            f"or taken from the environment variable {PASSWORD}.",
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Look for what would break Gatepost on this Postfix, and tell the command that mends it.
+
+    Looks at main.cf and master.cf as Postfix reads them, sockets and permissions, the resolver,
+    the log and its rate limits, and faults of certain Postfix versions. Changes nothing. Run it as
+    root: only root can try whether Postfix's own account may connect.
+
+    With --probe it also sends one message, and shows from the queue file whether the milter was in
+    the way and whether a DKIM signature covers Feedback-ID and List-Unsubscribe.
+
+    Exit status: 0 no problem, perhaps warnings; 1 problems; 2 it could not look.
+
+    Example: gatepost doctor --probe me@example.org --probe-from news@acme.example
+    """
+    with errors_to_exit(as_json=as_json):
+        snapshot, mistakes = _snapshot(config)
+        settings = Loader(config).settings()
+        scene = look(postfix_config or settings.postfix_config_dir, snapshot, settings.socket_dir)
+        wanted = None
+        if probe is not None:
+            wanted = Probe(probe, probe_from, probe_server, probe_login, _password(probe_login))
+        sides = [Side("configuration", mistakes), *examine(scene, wanted)]
+    found = [finding for side in sides for finding in side.findings]
+    problems = sum(finding.severity is Severity.PROBLEM for finding in found)
+    if as_json:
+        print_json({"ok": not problems, "sides": [asdict(side) for side in sides]})
+    else:
+        for line in _text(sides, problems, len(found) - problems):
+            print(line)
+    if problems:
+        raise typer.Exit(NO)
+
+
+def _snapshot(config: Path) -> tuple[Snapshot | None, tuple[Finding, ...]]:
+    try:
+        return Loader(config).load().snapshot, ()
+    except ConfigErrors as errors:
+        finding = problem(
+            f"The configuration has {len(errors.errors)} mistake(s); the first: "
+            f"{errors.errors[0]}.",
+            "Gatepost does not start with it, and much could not be looked at.",
+            "gatepost check",
+        )
+        return None, (finding,)
+
+
+def _password(login: str) -> str:
+    if not login:
+        return ""
+    return os.environ.get(PASSWORD) or typer.prompt(f"Password of {login}", hide_input=True)
+
+
+def _text(sides: list[Side], problems: int, warnings: int) -> Iterator[str]:
+    for side in sides:
+        for finding in side.findings:
+            head = f"{finding.severity.upper()} ({side.name}) "
+            yield from _wrapped(head + finding.what, "")
+            yield from _wrapped(finding.why, "    ")
+            for each in finding.mend:
+                yield f"    -> {each}"
+            yield ""
+    fine = [side.name for side in sides if not side.findings]
+    if fine:
+        yield f"Nothing to say about: {', '.join(fine)}."
+    yield f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
+    if problems or warnings:
+        yield "After a change of main.cf or master.cf: postfix reload"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

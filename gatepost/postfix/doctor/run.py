@@ -1,0 +1,81 @@
+"""All of doctor: every side, in the order in which a message meets them.
+
+Errors: none are raised: a side that cannot be looked at is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from gatepost.errors import GatepostError
+from gatepost.postfix.doctor import (
+    attachment,
+    hooks,
+    identity,
+    logs,
+    probe,
+    resolver,
+    routing,
+    sockets,
+    tls,
+    versions,
+)
+from gatepost.postfix.doctor.findings import Finding, Severity, problem
+from gatepost.postfix.doctor.scene import Scene
+
+Check = Callable[[Scene], Iterable[Finding]]
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("attached", attachment.check),
+    ("sockets", sockets.check),
+    ("hooks", hooks.check),
+    ("identity", identity.check),
+    ("routing", routing.check),
+    ("tls", tls.check),
+    ("resolver", resolver.check),
+    ("logs", logs.check),
+    ("versions", versions.check),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side that was looked at.
+
+    Attributes:
+        name: Its name.
+        findings: What was found there, problems first.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+
+
+def examine(
+    scene: Scene,
+    wanted: probe.Probe | None = None,
+    checks: tuple[tuple[str, Check], ...] = CHECKS,
+) -> Iterator[Side]:
+    """Look at each side in turn.
+
+    Args:
+        scene: What was read of Postfix.
+        wanted: A probe to send as well.
+        checks: The sides, by name.
+    """
+    for name, check in checks:
+        yield Side(name, _sorted(_careful(check, scene)))
+    if wanted is not None:
+        yield Side("probe", _sorted(_careful(lambda seen: probe.check(seen, wanted), scene)))
+
+
+def _careful(check: Check, scene: Scene) -> Iterator[Finding]:
+    try:
+        yield from check(scene)
+    except GatepostError as error:
+        yield problem(f"This could not be looked at: {error}.", "What is wrong here stays unknown.")
+
+
+def _sorted(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(found, key=lambda each: each.severity is not Severity.PROBLEM))

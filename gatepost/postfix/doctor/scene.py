@@ -1,0 +1,125 @@
+"""Everything that doctor looks at, read once.
+
+Source: postconf(1) ``-x`` (values in force), ``-d`` (defaults), ``-Px`` (overrides in force).
+Errors: `look` raises `PostfixUnavailable` where postconf fails, and `AttachError` for files that
+cannot be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatepost.postfix.attach_master import takes_mail_back
+from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.detect import detect, parse_settings
+from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.main_cf import settings
+from gatepost.postfix.markers import PRIVATE_PREFIX
+from gatepost.postfix.master_cf import Service, services
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF
+from gatepost.postfix.services import attach_spec
+from gatepost.postfix.session import read_files
+from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec
+from gatepost.snapshot import Snapshot
+
+_DEFAULT_CONFIG_DIR = Path("/etc/postfix")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One instance, and the configuration that it is to serve.
+
+    Attributes:
+        facts: The instance; its values are those in force, ours included.
+        files: File name to text of main.cf and master.cf.
+        entries: The services of master.cf.
+        overrides: ``service/type/parameter`` to value in force, expanded.
+        snapshot: The configuration of Gatepost, or None if it has mistakes.
+        socket_dir: Directory of the sockets below the queue directory.
+    """
+
+    facts: PostfixFacts
+    files: Mapping[str, str]
+    entries: tuple[Service, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    socket_dir: str = DEFAULT_SOCKET_DIR
+
+    @property
+    def attached(self) -> bool:
+        """Tell whether main.cf has anything of ours in force."""
+        return any(name.startswith(PRIVATE_PREFIX) for name in settings(self.files[MAIN_CF]))
+
+    @property
+    def spec(self) -> AttachSpec | None:
+        """Return what Postfix should be told, or None where the configuration has mistakes."""
+        return None if self.snapshot is None else attach_spec(self.snapshot, self.socket_dir)
+
+    def value(self, name: str, entry: Service | None = None) -> str:
+        """Return the value in force of a parameter, for one service or in general."""
+        general = self.facts.value(name)
+        return general if entry is None else self.overrides.get(f"{entry.key}/{name}", general)
+
+    def on(self, name: str) -> bool:
+        """Tell whether a yes/no parameter is on."""
+        return self.facts.value(name) == "yes"
+
+    def listeners(self) -> Iterator[Service]:
+        """Yield the smtpd(8) services at which clients hand in mail.
+
+        Left out are those where a content filter gives mail back, and those where the operator
+        has switched us off by our own parameters.
+        """
+        for entry in self.entries:
+            ours = any(option.name.startswith(PRIVATE_PREFIX) for option in entry.options)
+            if entry.command == "smtpd" and not ours and not takes_mail_back(entry):
+                yield entry
+
+    def set_main(self, setting: str) -> str:
+        """Return the command that sets a parameter in main.cf."""
+        return f"postconf {self._instance()}-e '{setting}'"
+
+    def unset_override(self, entry: Service, name: str) -> str:
+        """Return the command that removes an override from master.cf."""
+        return f"postconf {self._instance()}-PX {entry.key}/{name}"
+
+    def _instance(self) -> str:
+        directory = self.facts.config_dir
+        return "" if directory == _DEFAULT_CONFIG_DIR else f"-c {directory} "
+
+
+def look(
+    config_dir: Path, snapshot: Snapshot | None, socket_dir: str = DEFAULT_SOCKET_DIR
+) -> Scene:
+    """Read everything about an instance.
+
+    Args:
+        config_dir: The configuration directory of the instance.
+        snapshot: The configuration of Gatepost, or None if it has mistakes.
+        socket_dir: Directory of the sockets below the queue directory.
+
+    Raises:
+        PostfixUnavailable: If a Postfix command is missing or fails.
+        AttachError: If a file cannot be read, or the version is older than we support.
+    """
+    postfix = PostfixCommands(config_dir)
+    files = read_files(config_dir)
+    return Scene(
+        detect(postfix),
+        files,
+        tuple(services(files[MASTER_CF])),
+        parse_settings(postfix.postconf("-P", "-x").stdout),
+        snapshot,
+        socket_dir,
+    )
+
+
+_ELEMENT = re.compile(r"[^\s,{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^\s,{}]*)+|[^\s,{}]+")
+
+
+def elements(value: str) -> list[str]:
+    """Return the elements of a list, which commas and white space outside of braces separate."""
+    return _ELEMENT.findall(value)
