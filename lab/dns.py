@@ -3,8 +3,10 @@
 Purpose: a sending Postfix and everything around it resolve the lab's hosts, and nothing else, over
 a real resolver. `Names` collects records; `NameService` serves them.
 Source: knot.conf(5), keymgr(8); unbound.conf(5).
-Format: one zone, ``example.``, signed by knot with keys of its own; unbound trusts those keys. The
-reverse zone is unbound's own and is not signed. What else is asked for does not exist.
+Format: one zone, ``example.``, signed by knot with keys of its own; unbound trusts those keys.
+Below it are ``insecure.example``, which is not signed, and ``bogus.example``, which is not although
+its parent says so: a resolver that validates refuses to answer for it. The reverse zone is
+unbound's own and is not signed. What else is asked for does not exist.
 Errors: `LabError`, with what the daemon printed.
 Not handled: records that change while the daemons run.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +25,10 @@ from lab.process import Daemon, LabError, run
 
 AUTHORITY = "198.18.0.54"
 ZONE = "example"
+INSECURE = f"insecure.{ZONE}"
+BOGUS = f"bogus.{ZONE}"
+# What both of these have at their apex.
+CHILD_ADDRESS = "198.18.0.55"
 _START_S = 15
 # A TXT string holds 255 octets; longer ones are split.
 _STRING = 255
@@ -44,6 +51,8 @@ policy:
 template:
   - id: default
     storage: "{directory}"
+  - id: signed
+    storage: "{directory}"
     dnssec-signing: on
     dnssec-policy: lab
     zonefile-sync: -1
@@ -52,7 +61,18 @@ template:
 zone:
   - domain: {zone}
     file: zone
+    template: signed
+  - domain: {insecure}
+    file: insecure
+  - domain: {bogus}
+    file: bogus
 """
+# The digest is that of no key.
+_DELEGATIONS = (
+    f"{INSECURE}. 60 NS ns.{ZONE}.",
+    f"{BOGUS}. 60 NS ns.{ZONE}.",
+    f"{BOGUS}. 60 DS 4711 13 2 {'AB' * 32}",
+)
 
 _UNBOUND = """\
 server:
@@ -162,14 +182,11 @@ class NameService:
         for each in (self._directory, self._directory / "run", self._directory / "db"):
             each.mkdir(parents=True, exist_ok=True)
             each.chmod(0o755)
-        head = [
-            f"{ZONE}. 60 SOA ns.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 1",
-            f"{ZONE}. 60 NS ns.{ZONE}.",
-            f"ns.{ZONE}. 60 A {AUTHORITY}",
-            "$TTL 60",
-        ]
-        zone = self._directory / "zone"
-        zone.write_text("\n".join([*head, *self._names.records]) + "\n", encoding="ascii")
+        self._make_zone("zone", ZONE, [f"ns.{ZONE}. A {AUTHORITY}", *_DELEGATIONS])
+        for name, child in (("insecure", INSECURE), ("bogus", BOGUS)):
+            self._make_zone(name, child, [f"{child}. A {CHILD_ADDRESS}"])
+        with (self._directory / "zone").open("a", encoding="ascii") as zone:
+            zone.writelines(f"{record}\n" for record in self._names.records)
         reverse = "\n".join(
             f'    local-data-ptr: "{address} {name}."'
             for address, name in self._names.reverse.items()
@@ -179,6 +196,8 @@ class NameService:
             "authority": AUTHORITY,
             "resolver": RESOLVER,
             "zone": ZONE,
+            "insecure": INSECURE,
+            "bogus": BOGUS,
             "user": user,
             "reverse": reverse,
         }
@@ -188,6 +207,11 @@ class NameService:
             owner = pwd.getpwnam(user)
             for each in (self._directory / "run", self._directory / "db"):
                 os.chown(each, owner.pw_uid, owner.pw_gid)
+
+    def _make_zone(self, file: str, zone: str, records: Sequence[str]) -> None:
+        soa = f"{zone}. 60 SOA ns.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 1"
+        lines = ["$TTL 60", soa, f"{zone}. NS ns.{ZONE}.", *records]
+        (self._directory / file).write_text("\n".join(lines) + "\n", encoding="ascii")
 
     def _keys_made(self) -> bool:
         """Tell whether the zone is signed; if so, leave its key for the resolver."""

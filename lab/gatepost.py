@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,21 +178,12 @@ class Gatepost:
         Raises:
             LabError: If it has another one.
         """
-        done = subprocess.run(
-            [*_command(), *arguments, "--config", str(self.config)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_COMMAND_S,
-            check=False,
-        )
-        printed = done.stdout.decode(errors="replace")
-        if done.returncode != status:
-            raise LabError(f"gatepost {' '.join(arguments)}: status {done.returncode}: {printed}")
-        return printed
+        out, errors = self._run(arguments, status)
+        return out + errors
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         """Run a command with ``--json`` and return the document."""
-        return json.loads(self.command(*arguments, "--json", status=status))
+        return json.loads(self._run([*arguments, "--json"], status)[0])
 
     def attach(self, *arguments: str) -> str:
         """Attach, and return when Postfix works by the new configuration."""
@@ -212,8 +203,23 @@ class Gatepost:
 
     def _change_postfix(self, *arguments: str) -> str:
         printed = self.command(*arguments, "--no-reload")
-        self.postfix.reload()
+        if "--dry-run" not in arguments:
+            self.postfix.reload()
         return printed
+
+    def _run(self, arguments: Sequence[str], status: int) -> tuple[str, str]:
+        done = subprocess.run(
+            [*_command(), *arguments, "--config", str(self.config)],
+            capture_output=True,
+            timeout=_COMMAND_S,
+            check=False,
+        )
+        out, errors = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
+        if done.returncode != status:
+            raise LabError(
+                f"gatepost {' '.join(arguments)}: status {done.returncode}: {out}{errors}"
+            )
+        return out, errors
 
 
 def _command() -> list[str]:
