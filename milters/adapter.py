@@ -42,11 +42,13 @@ _DECLINED = (
 )
 PROTOCOL = _TAKEN | _DECLINED
 
-# libmilter takes at most five names a stage, and no empty list: "i" is the cheapest.
+# libmilter takes at most five names a stage, and no empty list: "i" is the cheapest. It keeps the
+# macros of the last MAIL when a MAIL has none; "j", which always has a value, sees to it that a
+# login never outlives its message.
 MACROS: Mapping[int, tuple[str, ...]] = {
-    Milter.M_CONNECT: ("j", "{daemon_name}", "{client_addr}", "{client_port}"),
+    Milter.M_CONNECT: ("{daemon_name}", "{client_addr}", "{client_port}"),
     Milter.M_HELO: ("i",),
-    Milter.M_ENVFROM: ("{auth_authen}",),
+    Milter.M_ENVFROM: ("j", "{auth_authen}"),
     Milter.M_ENVRCPT: ("i",),
     Milter.M_DATA: ("i",),
     Milter.M_EOH: ("i",),

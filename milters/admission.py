@@ -11,10 +11,9 @@ Security: the socket lies in a directory that only Postfix's group may enter.
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
 import time
+from collections import deque
 from pathlib import Path
 
 from gatepost.decisions.actions import Reject
@@ -29,12 +28,19 @@ _FIRST_DELAY_S = 0.1
 _SHORTEST_WAIT_S = 0.001
 _READ_OCTETS = 16384
 
-# The codec stays with its connection: it notices an answer that nobody asked for.
-_Connection = tuple[socket.socket, PolicyClient]
+
+class _Connection:
+    """A connection with its codec, which notices an answer that nobody asked for."""
+
+    __slots__ = ("codec", "socket")
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.codec = PolicyClient()
 
 
 class AdmissionClient:
-    """Asks over one connection per thread, which is kept open between messages.
+    """Asks over connections that are kept open between messages, as many as ask at once.
 
     Args:
         path: The policy server's socket.
@@ -44,7 +50,8 @@ class AdmissionClient:
     def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        self._local = threading.local()
+        # Not one for each thread: libmilter's threads come and go with SMTP connections.
+        self._idle: deque[_Connection] = deque()
 
     def admit(self, tenant: str, message: MessageInProgress, queue_id: str) -> Reject | None:
         """Return the refusal for a message, or None if it may go out.
@@ -57,52 +64,53 @@ class AdmissionClient:
         deadline = time.monotonic() + self._timeout_s
         delay = _FIRST_DELAY_S
         while True:
-            kept = self._kept()
+            kept = self._take()
+            connection = kept or _Connection()
             try:
-                return parse_action(self._ask(request, deadline))
+                action = self._ask(request, connection, deadline, is_open=kept is not None)
             except LocalProtocolError as error:
-                self._drop()
+                connection.socket.close()
                 raise PolicyUnavailable(f"policy server: {error}") from error
             except (OSError, RemoteProtocolError) as error:
-                self._drop()
+                connection.socket.close()
                 # A kept connection is most likely one that a restarted server has closed.
                 if kept is not None:
                     continue
                 # A server that is starting has no socket yet.
                 if time.monotonic() + delay >= deadline:
                     raise PolicyUnavailable(f"policy server: {error}") from error
+            else:
+                self._idle.append(connection)
+                return parse_action(action)
             time.sleep(delay)
             delay *= 2
 
-    def _ask(self, request: AdmitRequest, deadline: float) -> Action:
-        connection, codec = self._kept() or self._connect(deadline)
+    def close(self) -> None:
+        """Close the connections that nobody is asking over."""
+        while (connection := self._take()) is not None:
+            connection.socket.close()
+
+    def _take(self) -> _Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _ask(
+        self, request: AdmitRequest, connection: _Connection, deadline: float, *, is_open: bool
+    ) -> Action:
+        link, codec = connection.socket, connection.codec
         data = codec.send(request)
-        connection.settimeout(_left(deadline))
-        connection.sendall(data)
+        link.settimeout(_left(deadline))
+        if not is_open:
+            link.connect(str(self._path))
+        link.sendall(data)
         while (event := codec.next_event()) is Signal.NEED_DATA:
-            connection.settimeout(_left(deadline))
-            codec.receive_data(connection.recv(_READ_OCTETS))
+            link.settimeout(_left(deadline))
+            codec.receive_data(link.recv(_READ_OCTETS))
         if not isinstance(event, Action):
             raise ConnectionError("closed the connection without an answer")
         return event
-
-    def _kept(self) -> _Connection | None:
-        kept: _Connection | None = getattr(self._local, "kept", None)
-        return kept
-
-    def _connect(self, deadline: float) -> _Connection:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        kept = self._local.kept = (connection, PolicyClient())
-        connection.settimeout(_left(deadline))
-        connection.connect(str(self._path))
-        return kept
-
-    def _drop(self) -> None:
-        kept = self._kept()
-        self._local.kept = None
-        if kept is not None:
-            with contextlib.suppress(OSError):
-                kept[0].close()
 
 
 def _left(deadline: float) -> float:

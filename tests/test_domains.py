@@ -56,6 +56,7 @@ def test_two_spellings_are_one_name(written: str, normal: str) -> None:
         "a\n.example",
         "example\n",
         "a" * 64 + ".example",
+        "aa." + "a." * 125 + "b",
         "a." * 127 + "b",
         "xn--.ä",
         "\udc80.example",

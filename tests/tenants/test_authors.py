@@ -82,6 +82,10 @@ def test_read(value: str, domains: list[str | None]) -> None:
         "Ann\\, b <a@acme.example>",
         '\\" <a@acme.example>',
         "a@acme.example (((((((((((too deep)))))))))))",
+        "a@acme.example (((((((((((",
+        "a@acme.example (Ann",
+        "<a@acme.example> \"Ann",
+        "a(x)@acme.example",
         # Quotes mean nothing in a comment, and brackets nothing in quotes: whoever strips the one
         # before the other reads only the last address of these.
         '(") evil@bank.example, (") a@acme.example "',
