@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import socketserver
 import threading
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from gatepost.postfix import apply
+from gatepost.postfix.replace import replace as replace_file
 
 # What a map answers: "OK x", "NOTFOUND ", "TEMP x"; None closes the connection.
 Answer = Callable[[str, str], str]
@@ -135,3 +139,19 @@ def roles() -> Iterator[Callable[[Path], Roles]]:
     yield start
     for made in started:
         made.stop()
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make files that attach has written look a minute old.
+
+    Postfix's commands wait a second or two before they read a file that has only just been
+    written; here each would wait several times.
+    """
+
+    def replace_and_backdate(path: Path, old: bytes, new: bytes) -> None:
+        replace_file(path, old, new)
+        past = path.stat().st_mtime - 60
+        os.utime(path, (past, past))
+
+    monkeypatch.setattr(apply, "replace", replace_and_backdate)

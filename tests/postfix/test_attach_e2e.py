@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.errors import AttachError
-from gatepost.postfix import apply, commands
+from gatepost.postfix import commands
 from gatepost.postfix.attach import Options, attach, detach
 from gatepost.postfix.journal import DIRECTORY
-from gatepost.postfix.replace import replace as replace_file
 from gatepost.postfix.spec import AttachSpec, Hook, ServiceSpec
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
@@ -28,7 +27,7 @@ from lab.postfix import PrivatePostfix
 if TYPE_CHECKING:
     from tests.postfix.conftest import Roles
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90), pytest.mark.usefixtures("settled")]
 
 ADDRESS, OTHER, SERVER = "198.18.7.25", "198.18.7.26", "198.18.7.27"
 # The stand-in for the milter takes no part, so hooks that decide something are enough here.
@@ -67,22 +66,6 @@ def shared(directory: Path) -> Iterator[PrivatePostfix]:
         users={"acme": "secret"},
     ) as postfix:
         yield postfix
-
-
-@pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make files that attach has written look a minute old.
-
-    Postfix's commands wait a second or two before they read a file that has only just been
-    written; here each would wait several times.
-    """
-
-    def replace_and_backdate(path: Path, old: bytes, new: bytes) -> None:
-        replace_file(path, old, new)
-        past = path.stat().st_mtime - 60
-        os.utime(path, (past, past))
-
-    monkeypatch.setattr(apply, "replace", replace_and_backdate)
 
 
 @pytest.fixture

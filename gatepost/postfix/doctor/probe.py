@@ -1,10 +1,12 @@
 """Sending a real message through Postfix, and reading it as it leaves.
 
 Purpose: only the message itself shows what all milters together have made of it. It is handed in by
-SMTP as a client would, and read from the queue file, which holds what smtp(8) sends: doctor opens
-that file as soon as Postfix names it, and an open file stays readable when the message has gone.
-Source: postcat(1); smtpd(8), "queued as"; MAILLOG_README for queue ids.
-Limits: 3 messages, should one be delivered before its file could be opened; 60 s for the dialog.
+SMTP as a client would, and read from the queue file, which holds what smtp(8) sends. Postfix makes
+that file when it accepts the recipient, and names it when it has accepted the message. So doctor
+opens all files that are just coming in before it sends the text: an open file stays readable,
+however soon the message has been delivered.
+Source: postcat(1); smtpd(8), "queued as"; cleanup(8) for the queue ``incoming``.
+Limits: 1,000 messages that are coming in at that moment; 60 s for each step of the dialog.
 Errors: `ProbeFailed` if the message is refused or cannot be read.
 Security: needs root, who alone may read queue files. The password is taken from the environment or
 asked for, and sent over TLS where the server offers it, without looking at its certificate: the
@@ -13,6 +15,7 @@ server is this host.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -31,10 +34,8 @@ from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 
 TIMEOUT_S = 60
-_ATTEMPTS = 3
+_MAX_FILES = 1_000
 _QUEUED_AS = re.compile(rb"queued as ([0-9A-Za-z]+)")
-# Where a message can be at that moment; Postfix does not hash these unless it is told to.
-_QUEUES = ("incoming", "active", "hold")
 _FORGED = "doctor-forged-tag"
 
 _TEXT = """\
@@ -98,15 +99,18 @@ def message_that_leaves(scene: Scene, probe: Probe) -> bytes:
     """
     if os.geteuid() != 0:
         raise ProbeFailed("only root may read queue files; run it with sudo")
-    for _ in range(_ATTEMPTS):
-        queue_id = _send(scene, probe)
-        content = _read(scene, queue_id)
-        if content is not None:
-            return content
-    raise ProbeFailed(
-        f"{_ATTEMPTS} messages were delivered before they could be read; choose a recipient on "
-        "another host"
-    )
+    host, port = _server(scene, probe.server)
+    sender = probe.sender or f"postmaster@{_host(scene)}"
+    with _Incoming(scene) as incoming:
+        try:
+            reply = _send(scene, probe, host, port, sender, incoming)
+        except (OSError, smtplib.SMTPException) as error:
+            raise ProbeFailed(f"{host} port {port}: {error}") from error
+        found = _QUEUED_AS.search(reply[1])
+        if reply[0] != 250 or found is None:
+            text = reply[1].decode("utf-8", "replace")
+            raise ProbeFailed(f"{host} port {port} said {reply[0]} {text}")
+        return incoming.read(found[1].decode("ascii"))
 
 
 def compose(scene: Scene, probe: Probe, sender: str) -> bytes:
@@ -141,25 +145,59 @@ def _tag(scene: Scene, message: bytes) -> Iterator[Finding]:
         )
 
 
-def _send(scene: Scene, probe: Probe) -> str:
-    host, port = _server(scene, probe.server)
-    sender = probe.sender or f"postmaster@{_host(scene)}"
-    try:
-        with smtplib.SMTP(host, port, _host(scene), timeout=TIMEOUT_S) as client:
-            client.ehlo()
-            if probe.login:
-                _log_in(client, probe)
-            code, text = client.mail(sender)
-            if code == 250:
-                code, text = client.rcpt(probe.recipient)
-            if code == 250:
-                code, text = client.data(compose(scene, probe, sender))
-    except (OSError, smtplib.SMTPException) as error:
-        raise ProbeFailed(f"{host} port {port}: {error}") from error
-    found = _QUEUED_AS.search(text)
-    if code != 250 or found is None:
-        raise ProbeFailed(f"{host} port {port} said {code} {text.decode('utf-8', 'replace')}")
-    return found[1].decode("ascii")
+def _send(
+    scene: Scene, probe: Probe, host: str, port: int, sender: str, incoming: _Incoming
+) -> tuple[int, bytes]:
+    """Hand the probe in and return the last reply."""
+    with smtplib.SMTP(host, port, _host(scene), timeout=TIMEOUT_S) as client:
+        client.ehlo()
+        if probe.login:
+            _log_in(client, probe)
+        code, text = client.mail(sender)
+        if code == 250:
+            code, text = client.rcpt(probe.recipient)
+        if code == 250:
+            incoming.open()
+            code, text = client.data(compose(scene, probe, sender))
+        return code, text
+
+
+class _Incoming:
+    """The queue files that are coming in at one moment, held open."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._postfix = PostfixCommands(scene.facts.config_dir)
+        self._directory = scene.facts.queue_directory / "incoming"
+        self._files: dict[str, int] = {}
+
+    def __enter__(self) -> _Incoming:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+
+    def open(self) -> None:
+        """Open what is there, also where hash_queue_names spreads it over directories."""
+        for directory, _, names in os.walk(self._directory):
+            for name in names[: _MAX_FILES - len(self._files)]:
+                # Somebody else's message may have gone on meanwhile.
+                with contextlib.suppress(OSError):
+                    path = os.path.join(directory, name)  # noqa: PTH118 - many at once
+                    self._files[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, queue_id: str) -> bytes:
+        """Return header and body of a message.
+
+        Raises:
+            ProbeFailed: If it was not there.
+        """
+        if queue_id not in self._files:
+            raise ProbeFailed(
+                f"message {queue_id} was not among those that were coming in; is there a second "
+                "Postfix, or a proxy, in front of this one?"
+            )
+        return self._postfix.postcat(self._files[queue_id])
 
 
 def _log_in(client: smtplib.SMTP, probe: Probe) -> None:
@@ -181,21 +219,6 @@ def _server(scene: Scene, server: str) -> tuple[str, int]:
     interfaces = elements(scene.value("inet_interfaces"))
     own = [each for each in interfaces if each not in {"all", "loopback-only", "localhost"}]
     return (own[0].strip("[]") if own else "127.0.0.1"), 25
-
-
-def _read(scene: Scene, queue_id: str) -> bytes | None:
-    """Return the content of a message in the queue, or None if it has gone already."""
-    for queue in _QUEUES:
-        path = scene.facts.queue_directory / queue / queue_id
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            return PostfixCommands(scene.facts.config_dir).postcat(descriptor)
-        finally:
-            os.close(descriptor)
-    return None
 
 
 def _host(scene: Scene) -> str:
