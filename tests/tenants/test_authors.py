@@ -84,7 +84,7 @@ def test_read(value: str, domains: list[str | None]) -> None:
         "a@acme.example (((((((((((too deep)))))))))))",
         "a@acme.example (((((((((((",
         "a@acme.example (Ann",
-        "<a@acme.example> \"Ann",
+        '<a@acme.example> "Ann',
         "a(x)@acme.example",
         # Quotes mean nothing in a comment, and brackets nothing in quotes: whoever strips the one
         # before the other reads only the last address of these.

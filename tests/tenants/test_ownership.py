@@ -63,3 +63,7 @@ def test_a_refusal_stays_short() -> None:
     text = refusal(longest, tenant("t", senders=tuple(f"{i}.example" for i in range(100_000))))
     assert len(text) <= 200
     assert text.startswith("...aaa")
+    exact = ".".join(["a" * 30, "b" * 30, "c" * 30, "d" * 27])
+    assert len(exact) == 120
+    assert refusal(exact, ONE).startswith(exact)
+    assert refusal("x" + exact, ONE).startswith("..." + exact)

@@ -71,6 +71,8 @@ def test_words_are_left_out_where_they_are_unknown() -> None:
     assert format_policy(verify, PostfixVersion(3, 4)) == (
         "verify match=hostname servername=hostname"
     )
+    ranged = Requirement(Level.ENCRYPT, TlsVersion.TLSv1_2)
+    assert format_policy(ranged, PostfixVersion(3, 6)) == "encrypt protocols=>=TLSv1.2"
     with pytest.raises(LocalProtocolError, match="no protocol ranges"):
         format_policy(Requirement(Level.ENCRYPT, TlsVersion.TLSv1_2), PostfixVersion(3, 5, 9))
 
