@@ -97,12 +97,18 @@ class Signer:
     def stop(self) -> None:
         """Stop it; idempotent."""
         if self._daemon is not None:
-            self._daemon.stop()
+            # Asked politely, libmilter looks up only every five seconds; there is nothing to save.
+            self._daemon.kill()
             self._daemon = None
 
 
 def signed_headers(octets: bytes) -> tuple[bool, set[str]]:
-    """Return whether a message's DKIM signature verifies, and which fields it covers."""
+    """Return whether a message's DKIM signature verifies, and which fields it covers.
+
+    A message without a signature gives False and no fields.
+    """
     verifier = dkim.DKIM(octets)
     good = bool(verifier.verify())
-    return good, {name.decode().lower() for name in verifier.include_headers}
+    # dkimpy has a list of fields only once it has seen a signature.
+    covered = getattr(verifier, "include_headers", ())
+    return good, {name.decode().lower() for name in covered}
