@@ -171,6 +171,7 @@ def shown(explanation: Explanation) -> Live:
     return done
 
 
+@pytest.mark.fuzz
 @given(CASES, snapshots())
 def test_explain_says_what_the_servers_do(case: Case, world: Snapshot) -> None:
     world = replace(world, tls=replace(world.tls, everyone=EVERYONE))

@@ -338,6 +338,7 @@ def test_the_adapter_keeps_what_is_read_and_nothing_else() -> None:
     assert renamed == always - {"x-tenant-id"} | {"x-customer"}
 
 
+@pytest.mark.fuzz
 @given(messages(), snapshots())
 def test_headers_that_are_not_wanted_change_nothing(facts, world: Snapshot) -> None:
     wanted = wanted_headers(world)
@@ -351,6 +352,7 @@ def test_actions_in_words() -> None:
     assert describe(ChangeSender("a@b")) == "change the envelope sender to a@b"
 
 
+@pytest.mark.fuzz
 @given(messages(), snapshots())
 def test_a_plan_is_fit_for_the_wire(facts, world: Snapshot) -> None:
     plan = decide(facts, world)

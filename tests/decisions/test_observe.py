@@ -70,6 +70,7 @@ def without_session(facts):
     return [header for header in facts.headers if header.name != SESSION_HEADER]
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("feature", Feature)
 @given(messages(), snapshots())
 def test_each_feature_at_the_end_of_message(feature: Feature, facts, world: Snapshot) -> None:
@@ -98,6 +99,7 @@ def test_each_feature_at_the_end_of_message(feature: Feature, facts, world: Snap
 RCPT = st.builds(RecipientFacts, CLIENTS, SENDERS, RECIPIENTS.map(lambda all_: all_[0]))
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("feature", Feature)
 @given(RCPT, snapshots())
 def test_each_feature_at_rcpt_to(feature: Feature, facts: RecipientFacts, world: Snapshot) -> None:
@@ -116,6 +118,7 @@ def test_each_feature_at_rcpt_to(feature: Feature, facts: RecipientFacts, world:
     assert all(each.feature is feature for each in observed.observations)
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("feature", [Feature.TLS, Feature.LANE])
 @given(RCPT, snapshots())
 def test_what_a_delivery_would_be_is_told_when_it_would_be_another(
@@ -151,6 +154,7 @@ def test_all_off_is_as_if_we_were_not_there(facts, world: Snapshot) -> None:
     assert (plan.reject, plan.observations, after.sender) == (None, (), facts.sender)
 
 
+@pytest.mark.fuzz
 @given(messages(), snapshots(st.just(OBSERVE)))
 def test_attached_in_observe_every_message_leaves_as_it_came(facts, world: Snapshot) -> None:
     plan = decide_message(facts, world, NOW)

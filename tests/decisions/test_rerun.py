@@ -25,6 +25,7 @@ HERE = Client(address="127.0.0.1", port="0")
 ELSEWHERE = Client(address="198.51.100.1", port="4242")
 
 
+@pytest.mark.fuzz
 @given(messages(), snapshots())
 def test_what_a_plan_leaves_needs_no_further_edit(facts, world: Snapshot) -> None:
     """Apply a plan to the message and decide again: there is nothing left to do."""

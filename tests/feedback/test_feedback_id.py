@@ -108,6 +108,7 @@ def test_no_octet_is_cut_in_two() -> None:
 VALUES = st.binary(max_size=300).map(lambda octets: octets.decode("utf-8", "surrogateescape"))
 
 
+@pytest.mark.fuzz
 @given(VALUES, VALUES)
 def test_the_field_keeps_its_form_whatever_tenants_write(campaign: str, mail_type: str) -> None:
     value = feedback_id(campaign, mail_type)

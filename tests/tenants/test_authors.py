@@ -173,6 +173,7 @@ def test_what_the_standard_library_writes_is_read(people) -> None:
         assert author_domains(field) == expected
 
 
+@pytest.mark.fuzz
 @given(PIECES)
 def test_no_author_that_the_standard_library_finds_is_missed(text: str) -> None:
     """Python's parser is lenient; whatever it takes for an author must be among ours."""
