@@ -1,4 +1,4 @@
-"""Every kind of mistake, with the whole of what is said about it; see tests/bad_configs/README.md."""
+"""Every kind of mistake, with all that is said about it; see tests/bad_configs/README.md."""
 
 from __future__ import annotations
 
