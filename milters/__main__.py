@@ -11,8 +11,8 @@ takes its time over a message, 300 s for each line of it. Connections: one for e
 process and message; libmilter serves them with a pool of threads.
 Errors: see `gatepost.runtime.role`.
 Security: the socket appears in its place complete, with mode 0660 and Postfix's group.
-Not handled: libmilter takes a SIGHUP for a stop if it gets it, see `gatepost.runtime.signals`. Should
-that ever happen, this process ends with an error and is started again.
+Not handled: libmilter takes a SIGHUP for a stop if it gets it, see `gatepost.runtime.signals`.
+Should that ever happen, this process ends with an error and is started again.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import uvloop
 
@@ -22,6 +23,7 @@ from policy_server.failures import Failure
 from policy_server.handlers import Handlers
 from policy_server.listen import open_socket
 from policy_server.maps import maps
+from policy_server.pump import Pump
 from policy_server.serve import Endpoint, serve
 
 
@@ -47,7 +49,7 @@ async def _serve_in_loop(role: Role) -> None:
         settle_memory()
 
     role.on_reload.append(reloaded)
-    pumps = {
+    pumps: dict[str, Pump[Any, Any]] = {
         POLICY_SOCKET: delegation(handlers.policy, count),
         MAPS_SOCKET: maps(handlers.lookup, count),
     }

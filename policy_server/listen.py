@@ -1,7 +1,7 @@
 """The sockets that Postfix connects to.
 
-Purpose: open ``<queue_directory>/gatepost/<name>.sock`` so that Postfix may use it, and take it away
-at the end if it is still ours; how, is `gatepost.runtime.sockets`.
+Purpose: open ``<queue_directory>/gatepost/<name>.sock`` so that Postfix may use it, and take it
+away at the end if it is still ours; how, is `gatepost.runtime.sockets`.
 Source: Postfix socketmap_table(5), SMTPD_POLICY_README: both take ``unix:PATH`` relative to the
 queue directory, which works in a chroot too.
 Errors: `open_socket` raises `StartError`.

@@ -38,6 +38,7 @@ def _start_errors() -> Iterator[None]:
 
 
 def command(
+    *,
     role: Annotated[
         RoleName | None,
         typer.Argument(help="Serve only this; without it, all three under a supervisor."),
@@ -51,7 +52,8 @@ def command(
     """Serve Postfix, in the foreground, until SIGTERM.
 
     Without an argument, three processes run: the milter, the policy server and the back role
-    (metrics, upkeep of the store). One that dies is started again. SIGHUP reloads the configuration.
+    (metrics, upkeep of the store). One that dies is started again. SIGHUP reloads the
+    configuration.
 
     Started as root, it makes the directories that are missing and becomes the configured user.
 
@@ -63,6 +65,7 @@ def command(
             return
         if role is not None:
             arguments = role_command(role.value, config)
+            # The role takes our place, so that whoever started us signals the role itself.
             os.execve(arguments[0], arguments, role_environment())
         settings = load_settings(config)
         set_up("supervisor", settings.log_to, settings.log_level)

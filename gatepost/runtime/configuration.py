@@ -3,8 +3,8 @@
 Purpose: a decision reads `SnapshotHolder.current` once and works with that object to its end, so a
 reload never shows anybody half of a configuration. A configuration that does not pass is refused
 with every reason, and the old one stays in force.
-Errors: `SnapshotHolder` raises `ConfigErrors` when the first load fails, as there is nothing to keep;
-`reload` never raises.
+Errors: `SnapshotHolder` raises `ConfigErrors` when the first load fails, as there is nothing to
+keep; `reload` never raises.
 Security: reasons name settings and files, never keys.
 Not handled: `Settings` (sockets, paths) is what only a restart can change; a reload that finds a
 difference there says so in a note.
@@ -19,14 +19,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gatepost.errors import ConfigErrors, GatepostError
 from gatepost.runtime.log import log_event
+from gatepost.settings import Loaded, Loader, Settings
 from gatepost.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from gatepost.settings import Loaded, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -207,6 +205,4 @@ def load_settings(path: Path) -> Settings:
 
 
 def _loader(path: Path) -> Source:
-    from gatepost.settings import Loader
-
     return Loader(path)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gatepost.errors import GatepostError, MalformedMessage, PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
+from gatepost.postfix.services import missing_services
 from gatepost.postfix_version import PostfixVersion, parse_version
 from gatepost.runtime.log import log_event
 from gatepost.runtime.paths import SOCKET_DIRECTORY_MODE
@@ -119,12 +120,8 @@ def look_again(settings: Settings, place: Place) -> Place:
 
 def validator(settings: Settings) -> Callable[[Snapshot], list[str]]:
     """Return a check that Postfix has every delivery service that a snapshot can answer with."""
-    try:
-        from gatepost.postfix.services import missing_services  # type: ignore[attr-defined]
-    except ImportError:
-        return lambda _: []
 
     def check(snapshot: Snapshot) -> list[str]:
-        return list(missing_services(snapshot, settings.postfix_config_dir))
+        return missing_services(snapshot, settings.postfix_config_dir)
 
     return check

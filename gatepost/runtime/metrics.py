@@ -13,11 +13,11 @@ Errors: counting never raises.
 
 from __future__ import annotations
 
-import os
 import resource
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -34,7 +34,7 @@ OTHER = "_other"
 UNIDENTIFIED = "-"
 
 # A "_created" series beside every counter would double what is scraped and tell nothing.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Increment = Callable[[], None]
 
@@ -231,14 +231,21 @@ class Metrics:
             if family.samples
         ]
 
-    def counts(self) -> dict[str, float]:
-        """Return the total of each counter that has counted, for ``gatepost status``."""
-        totals: dict[str, float] = {}
+    def counts(self) -> dict[str, dict[str, float]]:
+        """Return what was counted, for ``gatepost status``: by counter, then by label values.
+
+        Tenants are added up; the metrics tell them apart.
+        """
+        found: dict[str, dict[str, float]] = {}
         for family in self.registry.collect():
-            if family.type == "counter" and family.samples and "process" not in family.name:
-                name = family.name.removeprefix(PREFIX)
-                totals[name] = sum(sample.value for sample in family.samples)
-        return totals
+            if family.type != "counter" or "process" in family.name:
+                continue
+            by_labels = found.setdefault(family.name.removeprefix(PREFIX), {})
+            for sample in family.samples:
+                labels = sample.labels
+                key = " ".join(labels[n] for n in labels if n not in {"role", "tenant"}) or "all"
+                by_labels[key] = by_labels.get(key, 0) + sample.value
+        return {name: by_labels for name, by_labels in found.items() if any(by_labels.values())}
 
 
 class _Process(Collector):
@@ -258,9 +265,8 @@ class _Process(Collector):
         yield cpu
         yield self._gauge(f"{PREFIX}process_start_time_seconds", "Start time.", self._started)
         try:
-            with open("/proc/self/statm", encoding="ascii") as statm:
-                pages = int(statm.read().split()[1])
-            descriptors = len(os.listdir("/proc/self/fd"))
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+            descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
         except OSError:
             # /proc is not mounted, or closed to a process that changed its user.
             return

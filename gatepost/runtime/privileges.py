@@ -4,8 +4,9 @@ Purpose: nothing that reads mail or configuration changes runs as root. Whoever 
 makes the directories that are missing, gives them to the user of Gatepost and becomes that user.
 Source: Postfix MILTER_README ("UNIX-domain sockets": the socket's permissions are the milter's
 concern), postconf(5) mail_owner; setgroups(2), setuid(2).
-Format: the socket directory is ``<user>:<group of Postfix>`` with mode 2750, so that sockets made in
-it belong to Postfix's group without any further right; run and state directory are the user's, 0750.
+Format: the socket directory is ``<user>:<group of Postfix>`` with mode 2750, so that sockets made
+in it belong to Postfix's group without any further right; run and state directory are the user's,
+with mode 0750.
 Errors: `StartError`.
 Security: only directories that are missing or already ours are changed, never their contents, and
 never through a symbolic link.
@@ -82,8 +83,16 @@ def find_group(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError as error:
         raise StartError(
-            f"there is no group {name}; name the group of Postfix's own account in the configuration"
+            f"there is no group {name}; name the group of Postfix's own account in postfix.group"
         ) from error
+
+
+def group_name(gid: int) -> str:
+    """Return the name of a group, or its number where it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def prepare(directories: Iterable[Directory], account: Account) -> None:

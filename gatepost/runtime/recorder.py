@@ -2,12 +2,14 @@
 
 Purpose: for each observation one log line, one metric and one row, without making mail wait for a
 disk. `QueueRecorder.record` puts it in a queue; a thread of its own does the rest.
-Format of the log line: ``observe tenant=… feature=… action=… queue_id=… from=<…> to=<…> detail="…"``;
-``tenant=-`` is mail of no tenant; ``queue_id``, ``to`` and ``detail`` are left out where unknown.
+Format of the log line: ``observe tenant=… feature=… action=… queue_id=… from=<…> to=<…>
+detail="…"``, on one line; ``tenant=-`` is mail of no tenant; ``queue_id``, ``to`` and ``detail``
+are left out where unknown.
 Limits: 20,000 observations wait in memory (some 10 MiB); further ones are counted as dropped. Rows
-are written after 0.5 s or 500 of them, so a process that is killed loses less than a second of them.
-Errors: none. While the store is unavailable, rows are kept up to the limit and writing is tried again
-after 1 s, then at growing intervals up to 30 s; log lines and metrics go on.
+are written after 0.5 s or 500 of them, so a process that is killed loses less than a second of
+them.
+Errors: none. While the store is unavailable, rows are kept up to the limit and writing is tried
+again after 1 s, then at growing intervals up to 30 s; log lines and metrics go on.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ class QueueRecorder:
         return True
 
     def _wait_s(self) -> float | None:
-        """Return how long to wait for the next observation: for ever if nothing is to be written."""
+        """Return how long to wait for the next observation: for ever if there are no rows."""
         return max(0.0, self._flush_at - self._clock()) if self._rows else None
 
     def _take(self, observation: Observation) -> None:

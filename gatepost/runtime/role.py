@@ -1,7 +1,7 @@
 """What every role does at its start and at its end, in one place.
 
 Purpose: a role is an adapter between Postfix and decisions; all that is not its own business is
-here: arguments, logging, configuration, account, lock, metrics, recorder, control socket, exit status.
+here: arguments, logging, configuration, account, lock, metrics, recorder, control socket, exit.
 Format: ``python -m MODULE --config FILE``. Exit status 0 after a stop that was asked for, 1 if the
 role cannot start or fails, 2 for a configuration error, each problem on a line of standard error.
 Limits: SIGHUP waits from the start until the role can take it; it would kill otherwise.

@@ -1,8 +1,8 @@
 """Signals as an operator means them: SIGHUP reloads, SIGTERM and SIGINT stop.
 
-Purpose: one behaviour for all roles. `Signals.wait` serves a role whose main thread has nothing else
-to do, and leaves the work to other threads; `install_in_loop` serves a role that runs an asyncio loop.
-A reload runs on a thread of its own, so neither mail nor a stop waits for it.
+Purpose: one behaviour for all roles. `Signals.wait` serves a role whose main thread has nothing
+else to do, and leaves the work to other threads; `install_in_loop` serves a role that runs an
+asyncio loop. A reload runs on a thread of its own, so neither mail nor a stop waits for it.
 Source: signal(7); libmilter ``mi_spawn_signal_thread``, which blocks the three signals in the
 thread that calls smfi_main() and in those that it starts, and waits for them on one more.
 Limits: reloads asked for while one runs become one more reload.

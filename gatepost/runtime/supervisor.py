@@ -2,11 +2,11 @@
 
 Purpose: the default for one host, with or without systemd.
 Format: ``<run_dir>/supervisor.json`` tells the state of each role: ``pid`` or null, ``ready``,
-``started_at``, ``restarts`` and ``last_exit``. Signals: SIGHUP is handed on, SIGTERM and SIGINT stop the
-roles and then the supervisor.
-Limits: a role that dies is started again after 0.2 s, then after twice as long each time, up to 30 s;
-one that ran for 60 s starts from 0.2 s again. At a stop, roles get the grace period and 5 s more
-before they are killed.
+``started_at``, ``restarts`` and ``last_exit``. Signals: SIGHUP is handed on, SIGTERM and SIGINT
+stop the roles and then the supervisor.
+Limits: a role that dies is started again after 0.2 s, then after twice as long each time, up to
+30 s; one that ran for 60 s starts from 0.2 s again. At a stop, roles get the grace period and 5 s
+more before they are killed.
 Errors: `StartError` at the start; afterwards none.
 Security: runs as the user of Gatepost, not as root, and so do the roles.
 Not handled: a supervisor that is killed leaves the roles serving, see `gatepost.runtime.parent`;

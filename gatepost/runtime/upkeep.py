@@ -1,13 +1,15 @@
 """Keep the store small: once an hour, rows become counts, and old counts go.
 
 Purpose: without it a busy platform would fill the disk with what features would have done.
-Limits: those of `gatepost.store.interface`; the first run is one minute after the start, so that a
-start is not slowed down, and a process that is restarted often still gets to it.
+Limits: those of `gatepost.store.interface`; the store is opened, and so made, at the start; the
+first run is one minute later, so that a start is not slowed down and yet a process that is
+restarted often gets to it.
 Errors: none; a store that is not available is tried again an hour later, and counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -70,28 +72,26 @@ class Upkeep:
         self._stop.set()
 
     def _run(self) -> None:
+        self._attempt(lambda _: None)
         wait_s = self._first_s
         while not self._stop.wait(wait_s):
             wait_s = self._every_s
-            began = time.monotonic()
-            try:
-                store = self._open_store()
-                try:
-                    folded, deleted = tidy(store, time.time())
-                finally:
-                    store.close()
-            except StoreUnavailable as error:
-                self._metrics.error("store")
-                log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
-            except Exception:
-                self._metrics.error("upkeep")
-                _log.exception("upkeep-failed")
-            else:
-                log_event(
-                    _log,
-                    logging.INFO,
-                    "upkeep",
-                    folded=folded,
-                    deleted=deleted,
-                    seconds=time.monotonic() - began,
-                )
+            self._attempt(_tidy_and_tell)
+
+    def _attempt(self, work: Callable[[ObservationStore], None]) -> None:
+        try:
+            with contextlib.closing(self._open_store()) as store:
+                work(store)
+        except StoreUnavailable as error:
+            self._metrics.error("store")
+            log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
+        except Exception:
+            self._metrics.error("upkeep")
+            _log.exception("upkeep-failed")
+
+
+def _tidy_and_tell(store: ObservationStore) -> None:
+    began = time.monotonic()
+    folded, deleted = tidy(store, time.time())
+    seconds = time.monotonic() - began
+    log_event(_log, logging.INFO, "upkeep", folded=folded, deleted=deleted, seconds=seconds)

@@ -12,6 +12,9 @@ Security: the file is made with mode 0640 and, if root makes it, given to the ow
 directory, so that a report run by root does not shut out the service.
 """
 
+# ruff: noqa: S608
+# All that is put together into SQL are constants of this module; values are bound.
+
 from __future__ import annotations
 
 import contextlib
@@ -79,7 +82,8 @@ select {_KEY}, sum(n), min(first_at), max(last_at) from (
     select {_KEY}, count(*) as n, min(at) as first_at, max(at) as last_at
     from observations where at >= :since and {_FILTER} group by {_KEY}
     union all
-    select {_KEY}, sum(count), min(hour) * {SECONDS_AN_HOUR}.0, (max(hour) + 1) * {SECONDS_AN_HOUR}.0
+    select {_KEY}, sum(count),
+        min(hour) * {SECONDS_AN_HOUR}.0, (max(hour) + 1) * {SECONDS_AN_HOUR}.0
     from observation_hours where hour >= :since_hour and {_FILTER} group by {_KEY}
 ) group by {_KEY} order by sum(n) desc, {_KEY}
 """

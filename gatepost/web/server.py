@@ -1,11 +1,11 @@
 """A small HTTP server for metrics and a health check.
 
 Purpose: Prometheus scrapes ``/metrics``; a load balancer or a watchdog asks ``/healthz``.
-Format: ``GET /metrics``: text format 0.0.4. ``GET /healthz``: 200 and ``ok`` if all roles answer, 503
-and one line for each that does not. Anything else: 404, 405.
+Format: ``GET /metrics``: text format 0.0.4. ``GET /healthz``: 200 and ``ok`` if all roles answer,
+503 and one line for each that does not. Other paths: 404; other methods: 501.
 Limits: 8 connections at once, further ones are closed; 5 s for a request; no keep-alive.
 Errors: `MetricsServer` raises `StartError` if it cannot listen.
-Security: meant for a loopback address: there is no password and no encryption. Metrics name tenants.
+Security: meant for a loopback address: no password, no encryption, and metrics name tenants.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def server_bind(self) -> None:
         """Bind, without looking up our own name as the base class does."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve on a thread, or close if too many are busy."""
@@ -111,7 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, TEXT, b"there are /metrics and /healthz\n")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -121,6 +122,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log for those who want to see it."""
         log_event(_log, logging.DEBUG, "web", client=self.client_address[0], text=format % args)

@@ -1,0 +1,218 @@
+"""How everything is: what ``gatepost status`` finds out.
+
+Purpose: one look at processes, sockets and configuration, in force and on disk, as plain data.
+Limits: a role gets 2 s to answer.
+Errors: none; what cannot be found out is part of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gatepost.errors import ConfigErrors, GatepostError, StartError
+from gatepost.runtime.control import ask
+from gatepost.runtime.installation import find
+from gatepost.runtime.paths import (
+    ROLES,
+    SOCKET_MODE,
+    SOCKETS,
+    control_path,
+    supervisor_state_path,
+)
+from gatepost.runtime.privileges import group_name
+from gatepost.runtime.sockets import answers
+from gatepost.settings import Loader, Settings
+
+
+@dataclass(slots=True)
+class Overview:
+    """What was found.
+
+    Attributes:
+        config: The configuration file on disk: ``file``, ``digest`` or null, and ``errors``.
+        roles: What each role answered, with ``running``; or ``running: false`` and ``reason``.
+        supervisor: What supervisor.json says, with ``running``; None where there is none.
+        sockets: ``path``, ``role``, and ``problem`` or null.
+        down: What does not work, one sentence each; empty if all is well.
+        attention: What works and should be looked at.
+    """
+
+    config: dict[str, Any]
+    roles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    supervisor: dict[str, Any] | None = None
+    sockets: list[dict[str, Any]] = field(default_factory=list)
+    down: list[str] = field(default_factory=list)
+    attention: list[str] = field(default_factory=list)
+
+
+def look(config: Path) -> Overview:
+    """Return how everything is.
+
+    Args:
+        config: The configuration file.
+    """
+    loader = Loader(config)
+    settings = loader.settings()
+    found = Overview(_on_disk(loader, config))
+    found.roles = ask_all(settings.run_dir, "status")
+    found.supervisor = _supervisor(settings.run_dir)
+    found.sockets = list(_sockets(settings))
+    found.down = list(_down(found))
+    found.attention = list(_attention(found))
+    return found
+
+
+def ask_all(run_dir: Path, command: str, timeout_s: float = 2.0) -> dict[str, dict[str, Any]]:
+    """Return the reply of each role to a command, all asked at the same time.
+
+    A reply gets ``running: true``; instead of a reply, ``running: false`` with ``reason``.
+
+    Args:
+        run_dir: Where the control sockets are.
+        command: As for `gatepost.runtime.control.ask`.
+        timeout_s: Seconds that a role may take.
+    """
+
+    def one(role: str) -> dict[str, Any]:
+        try:
+            reply = ask(control_path(run_dir, role), command, timeout_s=timeout_s)
+        except StartError as error:
+            return {"running": False, "reason": str(error)}
+        return {"running": True, **reply}
+
+    with ThreadPoolExecutor(len(ROLES)) as pool:
+        return dict(zip(ROLES, pool.map(one, ROLES), strict=True))
+
+
+def _on_disk(loader: Loader, config: Path) -> dict[str, Any]:
+    try:
+        loaded = loader.load()
+    except ConfigErrors as error:
+        return {"file": str(config), "digest": None, "errors": [str(e) for e in error.errors]}
+    return {"file": str(config), "digest": loaded.snapshot.digest, "errors": []}
+
+
+def _supervisor(run_dir: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(supervisor_state_path(run_dir).read_text("ascii"))
+        pid = int(state["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {**state, "running": _is_supervisor(pid)}
+
+
+def _is_supervisor(pid: int) -> bool:
+    # The number of a dead process may be another's by now. Its lock would tell for sure, but
+    # looking takes the lock for a moment, and a supervisor that starts would find it taken.
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"serve" in words
+
+
+def _sockets(settings: Settings) -> Iterator[dict[str, Any]]:
+    try:
+        directory = find(settings).socket_dir
+    except GatepostError as error:
+        yield {"path": settings.socket_dir, "role": None, "problem": str(error)}
+        return
+    for role, names in SOCKETS.items():
+        for name in names:
+            path = directory / name
+            problem = _socket_problem(path, settings.postfix_group)
+            yield {"path": str(path), "role": role, "problem": problem}
+
+
+def _socket_problem(path: Path, group: str) -> str | None:
+    try:
+        found = path.lstat()
+        if stat.S_ISSOCK(found.st_mode) and not answers(path):
+            return "nobody answers"
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return str(error.strerror)
+    return _rights_problem(found, group)
+
+
+def _rights_problem(found: os.stat_result, group: str) -> str | None:
+    if not stat.S_ISSOCK(found.st_mode):
+        return "is no socket"
+    if group_name(found.st_gid) != group:
+        return f"belongs to group {group_name(found.st_gid)}, so Postfix cannot connect"
+    if stat.S_IMODE(found.st_mode) != SOCKET_MODE:
+        return f"has mode {stat.S_IMODE(found.st_mode):04o} instead of {SOCKET_MODE:04o}"
+    return None
+
+
+def _down(found: Overview) -> Iterator[str]:
+    for role, answer in found.roles.items():
+        if not answer["running"]:
+            yield f"{role}: {answer['reason']}"
+        elif answer.get("supervisor") == "gone":
+            yield f"{role}: serves without its supervisor, which died; run gatepost serve again"
+    for socket in found.sockets:
+        if socket["problem"] is not None:
+            yield f"{socket['path']}: {socket['problem']}"
+
+
+def _attention(found: Overview) -> Iterator[str]:
+    if found.config["errors"]:
+        yield (
+            f"{found.config['file']} has errors, so a reload or a restart would be refused; "
+            "run gatepost check"
+        )
+    running = {role: each for role, each in found.roles.items() if each["running"]}
+    digests = {each.get("digest") for each in running.values()}
+    if len(digests) > 1:
+        yield "the roles have different configurations in force; run gatepost reload"
+    elif digests and found.config["digest"] not in {None, *digests}:
+        yield "the configuration on disk is not the one in force; gatepost reload puts it in force"
+    if len({each.get("version") for each in running.values()}) > 1:
+        yield "the roles run different versions of Gatepost; restart them"
+    for text, roles in together((r, t) for r, a in running.items() for t in _attention_to(a)):
+        yield f"{', '.join(roles)}: {text}"
+
+
+def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
+    last = answer.get("last_reload") or {}
+    if last and not last["ok"]:
+        yield from (f"the last reload was refused: {error}" for error in last["errors"])
+    yield from answer.get("notes", ())
+    for reason, count in answer.get("counts", {}).get("recorder_dropped", {}).items():
+        yield f"{count:g} observations were not stored ({reason})"
+
+
+def together(said: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Return each text once, with the roles that said it, in the order of first mention.
+
+    Args:
+        said: Role and text.
+    """
+    found: dict[str, list[str]] = {}
+    for role, text in said:
+        found.setdefault(text, []).append(role)
+    return list(found.items())
+
+
+def age(then: float, now: float | None = None) -> str:
+    """Return how long ago something was, in the largest whole unit.
+
+    Args:
+        then: Unix time in seconds.
+        now: Unix time in seconds, or None for the present.
+    """
+    seconds = max(0, int((time.time() if now is None else now) - then))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
