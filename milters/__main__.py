@@ -25,7 +25,6 @@ import time
 
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.log import log_event
-from gatepost.runtime.memory import settle_memory
 from gatepost.runtime.role import Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from milters.adapter import GatepostMilter
@@ -46,8 +45,6 @@ def _serve(role: Role) -> None:
         shared = _share(role)
         register(GatepostMilter)
         socket = open_socket(role.place.socket_dir / MILTER_SOCKET, role.settings.postfix_group)
-        role.on_reload.append(lambda _: settle_memory())
-        settle_memory()
         threading.Thread(target=_run_libmilter, name="libmilter", daemon=True).start()
         role.ready()
         wait_for_stop(role.reloader.request, signals)

@@ -68,6 +68,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
     shared: ClassVar[Shared]
 
     def __init__(self) -> None:
+        self._counted = False
         self._message: MessageInProgress | None = None
         self._view: View | None = None
         self._trouble: Exception | None = None
@@ -97,7 +98,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         """Begin a message; whatever the one before left behind is dropped."""
         self._end()
         shared = self.shared
-        shared.in_flight.enter()
+        self._counted = shared.in_flight.enter()
         try:
             client = Client(
                 login=self.getsymval("{auth_authen}") or "",
@@ -197,8 +198,9 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         return int(Milter.TEMPFAIL)
 
     def _end(self) -> None:
-        if self._message is not None or self._trouble is not None:
+        if self._counted:
             self.shared.in_flight.leave()
+        self._counted = False
         self._message = self._view = self._trouble = None
 
     def _reply(self, without: int) -> int:

@@ -49,10 +49,14 @@ class Views:
 
 
 class InFlight:
-    """Counts messages between MAIL FROM and their end, so that a stop can wait for them."""
+    """Counts messages between MAIL FROM and their end, so that a stop can wait for them.
+
+    Messages that begin during a stop do not count: on a busy host there would be no end of them.
+    """
 
     def __init__(self) -> None:
         self._count = 0
+        self._stopping = False
         self._changed = threading.Condition()
 
     @property
@@ -60,21 +64,24 @@ class InFlight:
         """Return how many messages are in hand."""
         return self._count
 
-    def enter(self) -> None:
-        """Note that a message has begun."""
+    def enter(self) -> bool:
+        """Note that a message has begun, and tell whether it counts and has to `leave`."""
         with self._changed:
-            self._count += 1
+            if not self._stopping:
+                self._count += 1
+            return not self._stopping
 
     def leave(self) -> None:
-        """Note that a message has ended, in whatever way."""
+        """Note that a message which counts has ended, in whatever way."""
         with self._changed:
             self._count -= 1
             if not self._count:
                 self._changed.notify_all()
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait until no message is in hand; tell whether that came true in time."""
+        """Stop counting and wait until no message is in hand; tell whether it came in time."""
         with self._changed:
+            self._stopping = True
             return self._changed.wait_for(lambda: not self._count, seconds)
 
 

@@ -1,7 +1,6 @@
 """The process of the policy server: ``python -m policy_server --config FILE``.
 
 Purpose: open the two sockets, wire handlers to pumps, and serve on one uvloop loop.
-Limits: garbage collection, see `gatepost.runtime.memory`.
 Errors: see `gatepost.runtime.role`.
 """
 
@@ -14,7 +13,6 @@ from typing import Any
 import uvloop
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
-from gatepost.runtime.memory import settle_memory
 from gatepost.runtime.role import Role, run
 from gatepost.runtime.signals import install_in_loop
 from gatepost.snapshot import Snapshot
@@ -46,7 +44,6 @@ async def _serve_in_loop(role: Role) -> None:
     def reloaded(snapshot: Snapshot) -> None:
         del snapshot
         handlers.version = role.version
-        settle_memory()
 
     role.on_reload.append(reloaded)
     pumps: dict[str, Pump[Any, Any]] = {
@@ -66,7 +63,6 @@ async def _serve_in_loop(role: Role) -> None:
         stop.set()
 
     install_in_loop(asyncio.get_running_loop(), role.reloader.request, end)
-    settle_memory()
     role.ready()
     await serve(endpoints, stop, role.settings.grace_s)
 

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from gatepost.errors import ConfigErrors, GatepostError
 from gatepost.runtime.log import log_event
+from gatepost.runtime.memory import uncollected
 from gatepost.settings import Loaded, Loader, Settings
 from gatepost.snapshot import Snapshot
 
@@ -97,7 +98,8 @@ class SnapshotHolder:
         self._source = source or _loader(path)
         self._validators = tuple(validators)
         self._lock = threading.Lock()
-        loaded = self._source.load()
+        with uncollected():
+            loaded = self._source.load()
         self.settings: Settings = loaded.settings
         self.current: Snapshot = loaded.snapshot
         self.loaded_at = time.time()
@@ -128,7 +130,8 @@ class SnapshotHolder:
     def _attempt(self) -> ReloadResult:
         before = self.current
         try:
-            loaded = self._source.load()
+            with uncollected():
+                loaded = self._source.load()
         except ConfigErrors as error:
             return self._refuse(tuple(str(each) for each in error.errors))
         except GatepostError as error:

@@ -22,9 +22,8 @@ def test_a_view_is_made_once_for_each_configuration() -> None:
 
 def test_messages_in_hand() -> None:
     in_flight = InFlight()
-    assert in_flight.wait_idle(0)
-    in_flight.enter()
-    in_flight.enter()
+    assert in_flight.enter()
+    assert in_flight.enter()
     assert in_flight.count == 2
     assert not in_flight.wait_idle(0)
     in_flight.leave()
@@ -41,3 +40,12 @@ def test_messages_in_hand() -> None:
     waiting.join(30)
     assert ended.is_set()
     assert in_flight.count == 0
+
+
+def test_messages_that_begin_during_a_stop_are_not_waited_for() -> None:
+    in_flight = InFlight()
+    assert in_flight.enter()
+    assert not in_flight.wait_idle(0)
+    assert not in_flight.enter()
+    in_flight.leave()
+    assert in_flight.wait_idle(0)
