@@ -7,10 +7,13 @@ turns, and every tenant enforces every feature that is measured.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from bench.roles import postfix_stub
 
+# The account of the processes: none of our own has to exist for a measurement.
+USER = "nobody"
 PROFILES = ("standard", "private", "bank")
 
 
@@ -25,9 +28,14 @@ def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | No
     """
     directory.mkdir(parents=True, exist_ok=True)
     postfix_dir = postfix_dir or postfix_stub(directory / "postfix")
-    keys = directory / "keys"
-    keys.write_text(f"1 {os.urandom(32).hex()}\n", encoding="ascii")
+    # Postfix's account and ours have to be able to enter.
+    directory.chmod(0o755)
+    keys = directory / "keys.yaml"
+    keys.write_text(
+        f'current: 1\nkeys: {{1: {{secret: "{os.urandom(32).hex()}"}}}}\n', encoding="ascii"
+    )
     keys.chmod(0o600)
+    shutil.chown(keys, USER)
     path = directory / "gatepost.yaml"
     path.write_text(_text(directory, tenants, postfix_dir), encoding="ascii")
     return path
@@ -36,9 +44,11 @@ def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | No
 def _text(directory: Path, tenants: int, postfix_dir: Path) -> str:
     lines = [
         f"postfix: {{config_dir: {postfix_dir}}}",
-        f"state: sqlite:///{directory}/gatepost.db",
-        f"keys: {directory}/keys",
-        f"runtime: {{run_dir: {directory}}}",
+        f"service: {{user: {USER}, run_dir: {directory}/run}}",
+        "log: {to: stderr, level: warning}",
+        f"state: sqlite:///{directory}/state/gatepost.db",
+        "metrics: off",
+        "keys: keys.yaml",
         "platform: {sender_id: examplesp, bounce_domain: bounces.sender.example}",
         "modes: {default: enforce}",
         "tls:",

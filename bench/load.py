@@ -19,6 +19,7 @@ from bench.processes import tree_cpu_seconds
 
 CONNECTIONS = 8
 ROUNDS = 5
+_FULL_BACKLOG_TRIES = 1_000
 
 
 class LoadError(Exception):
@@ -88,8 +89,15 @@ def connect(address: str | tuple[str, int]) -> socket.socket:
         client = socket.socket(socket.AF_INET)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.settimeout(30)
-    client.connect(address)
-    return client
+    for _ in range(_FULL_BACKLOG_TRIES):
+        try:
+            client.connect(address)
+        except BlockingIOError:
+            # Some servers listen with a backlog of five.
+            time.sleep(0.01)
+        else:
+            return client
+    raise LoadError(f"{address}: the backlog stays full")
 
 
 def _round(target: Target, count: int) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.configurations import write_configuration
 from bench.load import Target, measure, wait_for
@@ -19,7 +17,7 @@ from bench.policy import TENANTS
 from bench.policy import requests as policy_requests
 from bench.processes import running
 from bench.report import Row
-from bench.roles import role
+from bench.roles import role, workplace
 
 GOAL_US = 30.0
 REQUESTS = 16_000
@@ -48,8 +46,7 @@ def _netstring(text: str) -> bytes:
 
 def run() -> list[Row]:
     """Measure, and return the rows."""
-    with tempfile.TemporaryDirectory(prefix="gpb-") as name, contextlib.ExitStack() as stack:
-        directory = Path(name)
+    with workplace() as directory, contextlib.ExitStack() as stack:
         configuration = write_configuration(directory / "gatepost", TENANTS)
         ours = stack.enter_context(role("policy", configuration))
         path = f"{directory}/echo"

@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.configurations import write_configuration
 from bench.load import Target, measure, wait_for
 from bench.peers import policyd_rate_limit, postfwd
 from bench.processes import running
 from bench.report import Row
-from bench.roles import role
+from bench.roles import role, workplace
 
 TENANTS = 1_000
 GOAL_US = 45.0
@@ -75,8 +73,7 @@ def requests(seed: int) -> Iterator[bytes]:
 
 def run() -> list[Row]:
     """Measure, and return the rows."""
-    with tempfile.TemporaryDirectory(prefix="gpb-") as name, contextlib.ExitStack() as stack:
-        directory = Path(name)
+    with workplace() as directory, contextlib.ExitStack() as stack:
         configuration = write_configuration(directory / "gatepost", TENANTS)
         ours = stack.enter_context(role("policy", configuration))
         targets = [Target("gatepost", ours.pid, ours.socket("policy"), requests, _END, REQUESTS)]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load import wait_for
+from bench.load import LoadError, wait_for
 from bench.processes import running
 
 SOCKETS = {"policy": ("policy", "maps"), "milter": ("milter",)}
@@ -55,6 +56,17 @@ def role(name: str, configuration: Path) -> Iterator[Role]:
     command = [sys.executable, "-m", "gatepost", "serve", name, "--config", str(configuration)]
     log = configuration.parent / f"{name}.log"
     with log.open("wb") as output, running(command, stdout=output, stderr=subprocess.STDOUT) as it:
-        for each in SOCKETS[name]:
-            wait_for(str(sockets / f"{each}.sock"))
+        try:
+            for each in SOCKETS[name]:
+                wait_for(str(sockets / f"{each}.sock"))
+        except LoadError as error:
+            raise LoadError(f"{error}; {log.read_text('utf-8', 'replace')[-1000:]}") from None
         yield Role(it.pid, sockets)
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    """Give a directory that is thrown away and that other accounts may enter."""
+    with tempfile.TemporaryDirectory(prefix="gpb-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

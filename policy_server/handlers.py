@@ -30,6 +30,9 @@ from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
 
 TRANSPORT_MAP = "transport"
 
+# Answers of TLS maps that are remembered: a few MiB, and more destinations than are busy at once.
+MAX_POLICIES = 20_000
+
 log = logging.getLogger("gatepost.policy")
 
 _DUNNO = Action("DUNNO")
@@ -69,6 +72,8 @@ class Handlers:
         self._counts = counts
         self._clock = clock
         self.version = version
+        self._policies_of: Snapshot | None = None
+        self._policies: dict[tuple[str, str], str | None] = {}
 
     def policy(self, request: PolicyRequest) -> PolicyReply:
         """Answer one request on the policy socket."""
@@ -93,7 +98,7 @@ class Handlers:
                 service = decide_transport(request.key, snapshot, self._clock()).service
                 result = f"{service}:" if service is not None else None
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
-                result = decide_policy(name, request.key, snapshot, self.version)
+                result = self._policy_of(name, request.key, snapshot)
             else:
                 self._counts.lookup("other", "perm")
                 return Perm(f"no such map: {clean(name, 60)}")
@@ -109,6 +114,16 @@ class Handlers:
             return NotFound()
         self._counts.lookup(name, "ok")
         return Ok(result)
+
+    def _policy_of(self, name: str, nexthop: str, snapshot: Snapshot) -> str | None:
+        """Return the TLS policy for a next-hop, remembered for as long as the snapshot stays."""
+        key = (name, nexthop)
+        if self._policies_of is snapshot and key in self._policies:
+            return self._policies[key]
+        if self._policies_of is not snapshot or len(self._policies) >= MAX_POLICIES:
+            self._policies_of, self._policies = snapshot, {}
+        policy = self._policies[key] = decide_policy(name, nexthop, snapshot, self.version)
+        return policy
 
     def _admit(self, request: AdmitRequest) -> Verdict:
         snapshot = self._current()

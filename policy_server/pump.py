@@ -183,6 +183,7 @@ class Connection(asyncio.Protocol, Generic[RequestT, ReplyT]):
         # A reply is being waited for; the client does not read its replies.
         self._waiting = False
         self._blocked = False
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start, or leave at once if there are too many connections."""
@@ -205,6 +206,7 @@ class Connection(asyncio.Protocol, Generic[RequestT, ReplyT]):
 
     def eof_received(self) -> bool:
         """Take note that the client sends no more; it may still read."""
+        self._ended = True
         self._codec.receive_data(b"")
         self._advance()
         # The transport is ours to close, once the last reply is written.
@@ -252,6 +254,9 @@ class Connection(asyncio.Protocol, Generic[RequestT, ReplyT]):
                 self._wait(request, reply)
             else:
                 self._reply(request, reply)
+                if type(reply) is not Disconnect:
+                    # The usual end of a turn, told without asking the codec again.
+                    return not self._codec.idle or self._ended or self._pump.draining
         except Exception as error:
             return self._fail(error, request)
         return True

@@ -20,6 +20,7 @@ Security: names and values are text of the peer's, see `text`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -32,6 +33,8 @@ MAX_LIST_OCTETS: Final = 262_144
 MAX_ATTRIBUTES: Final = 1_024
 
 _END: Final = b"\n\n"
+# Nothing but a newline ends a value, so not splitlines(), nor "." or "$" of another kind.
+_ATTRIBUTE: Final = re.compile(r"^([^=\n]*)=([^\n]*)", re.MULTILINE)
 
 
 def encode_attributes(attributes: Mapping[str, str]) -> bytes:
@@ -93,16 +96,16 @@ class AttributeDecoder(FrameDecoder[dict[str, str]]):
         return attributes
 
     def _parse(self, text: str) -> dict[str, str]:
-        # Not splitlines(): it would also cut values at characters such as U+0085.
-        lines = text.split("\n", self._max_attributes)
-        if len(lines) > self._max_attributes:
+        lines = text.count("\n") + 1
+        if lines > self._max_attributes:
             raise RemoteProtocolError(f"more than {self._max_attributes} attributes in a list")
         if "\0" in text:
             raise RemoteProtocolError("NUL in an attribute list")
+        # One pass of the expression is half the cost of cutting each line by itself.
+        pairs = _ATTRIBUTE.findall(text)
+        if len(pairs) != lines:
+            wrong = next(line for line in text.split("\n") if "=" not in line)
+            raise RemoteProtocolError(f"attribute without '=': {wrong[:60]!a}")
         # The last value put into a dictionary stays; backwards, that is the first one sent.
-        lines.reverse()
-        try:
-            return dict([line.split("=", 1) for line in lines])
-        except ValueError:
-            wrong = next(line for line in reversed(lines) if "=" not in line)
-            raise RemoteProtocolError(f"attribute without '=': {wrong[:60]!a}") from None
+        pairs.reverse()
+        return dict(pairs)
