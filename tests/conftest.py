@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, settings
 
 from lab.enter import inside
 
+# A deadline would measure the machine, not the code, so no profile has one.
 settings.register_profile("test", max_examples=100, deadline=None, print_blob=True)
 settings.register_profile(
     "fuzz",
-    max_examples=20_000,
+    max_examples=int(os.environ.get("GATEPOST_FUZZ_EXAMPLES", "2000")),
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# A deadline would measure the machine, not the code, so no profile has one.
-settings.load_profile(os.environ.get("GATEPOST_HYPOTHESIS", "test"))
+settings.load_profile("fuzz" if "GATEPOST_FUZZ_EXAMPLES" in os.environ else "test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
