@@ -39,7 +39,7 @@ _NORMAL = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
 _IPV4 = re.compile(r"[0-9.]+")
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _FINGERPRINT = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2})+")
 _DIGEST_OCTETS = frozenset({16, 20, 28, 32, 48, 64})
 _HEADER = re.compile(r"[!-9;-~]+")
