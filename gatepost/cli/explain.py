@@ -29,7 +29,7 @@ from gatepost.settings import Loader
 from gatepost.tenants.client import Client
 
 
-def command(  # noqa: PLR0913  # one parameter for each option
+def command(
     *,
     sender: Annotated[
         str, typer.Option(metavar="ADDRESS", help='Envelope sender; "" or "<>" for a bounce.')
