@@ -12,15 +12,13 @@ import grp
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from bench.load import LoadError, wait_for
 from bench.processes import running
-
-AddressT = TypeVar("AddressT", str, tuple[str, int])
 
 _RATE_LIMIT = """\
 debug: False
@@ -69,19 +67,37 @@ def policyd_rate_limit(directory: Path) -> Iterator[tuple[int, str] | None]:
 
 
 @contextlib.contextmanager
-def postfwd(port: int) -> Iterator[tuple[int, tuple[str, int]] | None]:
-    """Run postfwd with one rate rule; yields process id and address, or None."""
-    program = shutil.which("postfwd1") or shutil.which("postfwd")
+def postfwd(directory: Path, port: int) -> Iterator[tuple[int, tuple[str, int]] | None]:
+    """Run postfwd2 with one rate rule; yields process id and address, or None."""
+    program = shutil.which("postfwd2")
     if program is None:
         yield None
         return
+    directory.mkdir()
+    pid_file = directory / "pid"
     rule = "id=R1; sasl_username=~/./; action=rate(sasl_username/100000000/3600/450 4.7.1 too many)"
-    command = [
-        program, "--interface", "127.0.0.1", "--port", str(port), "--rule", rule, "--shortlog",
-        "--nodnslog", "--noidlestats", "--user", "root", "--group", "root", "--nodaemon",
-    ]  # fmt: skip
-    with _quiet(command) as process:
-        yield _answering(process, ("127.0.0.1", port))
+    # It goes to the background by itself, whatever it is told.
+    subprocess.run(
+        [
+            program, "--interface", "127.0.0.1", "--port", str(port), "--rule", rule,
+            "--shortlog", "--nodnslog", "--noidlestats", "--user", "root", "--group", "root",
+            "--pidfile", str(pid_file),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )  # fmt: skip
+    address = ("127.0.0.1", port)
+    try:
+        wait_for(address, 10)
+        pid = int(pid_file.read_text("ascii"))
+    except (LoadError, OSError, ValueError):
+        yield None
+        return
+    try:
+        yield pid, address
+    finally:
+        os.kill(pid, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -90,7 +106,7 @@ def _quiet(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def _answering(process: subprocess.Popen[bytes], address: AddressT) -> tuple[int, AddressT] | None:
+def _answering(process: subprocess.Popen[bytes], address: str) -> tuple[int, str] | None:
     try:
         wait_for(address, 10)
     except LoadError:

@@ -89,7 +89,7 @@ def run() -> list[Row]:
                 "policyd-rate-limit",
                 stack.enter_context(policyd_rate_limit(directory / "rate-limit")),
             ),
-            ("postfwd", stack.enter_context(postfwd(POSTFWD_PORT))),
+            ("postfwd", stack.enter_context(postfwd(directory / "postfwd", POSTFWD_PORT))),
         ):
             if found is None:
                 missing.append(peer)
