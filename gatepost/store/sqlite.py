@@ -23,7 +23,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -287,11 +286,21 @@ def _hour_of(at: float) -> int:
     return int(at // SECONDS_AN_HOUR)
 
 
-def _row_of(observation: Observation) -> tuple[float | str, ...]:
-    at, *texts = astuple(observation)
-    return (at, *map(_storable, texts))
+def _row_of(seen: Observation) -> tuple[float | str, ...]:
+    texts = (
+        seen.tenant,
+        seen.feature.value,
+        seen.action,
+        seen.detail,
+        seen.queue_id,
+        seen.sender,
+        seen.recipient,
+    )
+    return (seen.at, *map(_storable, texts))
 
 
 def _storable(text: str) -> str:
     # SQLite stores UTF-8, which has no surrogates; addresses may hold surrogate escapes.
+    if text.isascii():
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
