@@ -72,6 +72,8 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         self._message: MessageInProgress | None = None
         self._view: View | None = None
         self._trouble: Exception | None = None
+        # To MAIL, RCPT and a header.
+        self._replies: tuple[int, ...] = (int(Milter.CONTINUE),) * 3
 
     def negotiate(self, opts: list[int]) -> int:
         """Ask for the rights, callbacks and macros that we need, and for nothing else.
@@ -89,6 +91,10 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             self._actions = opts[0] = RIGHTS
             self._protocol = opts[1] = opts[1] & PROTOCOL
             opts[2] = opts[3] = 0
+            self._replies = tuple(
+                int(Milter.NOREPLY if self._protocol & silent else Milter.CONTINUE)
+                for silent in (Milter.P_NR_MAIL, Milter.P_NR_RCPT, Milter.P_NR_HDR)
+            )
         except Exception:
             log.exception("negotiation failed")
             return int(Milter.REJECT)
@@ -112,19 +118,19 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             self._message = MessageInProgress(client, host, text, self._view.wanted)
         except Exception as error:
             self._trouble = error
-        return self._reply(Milter.P_NR_MAIL)
+        return self._replies[0]
 
     def envrcpt_bytes(self, recipient: bytes, *_params: bytes) -> int:
         """Take one accepted recipient."""
         if self._message is not None:
             self._message.add_recipient(recipient)
-        return self._reply(Milter.P_NR_RCPT)
+        return self._replies[1]
 
     def header_bytes(self, name: str, value: bytes) -> int:
         """Take one header field."""
         if self._message is not None:
             self._message.add_header(name, value)
-        return self._reply(Milter.P_NR_HDR)
+        return self._replies[2]
 
     def eom(self) -> int:
         """Decide and edit."""
@@ -202,6 +208,3 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             self.shared.in_flight.leave()
         self._counted = False
         self._message = self._view = self._trouble = None
-
-    def _reply(self, without: int) -> int:
-        return int(Milter.NOREPLY if self._protocol & without else Milter.CONTINUE)

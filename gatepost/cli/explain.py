@@ -17,9 +17,9 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
+from gatepost.decisions.actions import describe
 from gatepost.decisions.explain import Case, Explanation, explain
 from gatepost.decisions.facts import Header
-from gatepost.decisions.message import describe
 from gatepost.errors import PostfixUnavailable
 from gatepost.modes import Feature
 from gatepost.postfix.commands import PostfixCommands
@@ -112,6 +112,8 @@ def _document(result: Explanation, version: PostfixVersion) -> dict[str, Any]:
             opinion["requirement"]["match"] = sorted(kept.requirement.match)
     if result.plan is not None:
         document["plan"]["actions"] = [describe(action) for action in result.plan.actions]
+        del document["plan"]["steps"]
+        document["plan"]["reasons"] = result.plan.reasons
     return {**document, "refused": result.refused, "postfix_version": str(version)}
 
 

@@ -11,8 +11,9 @@ Errors: none.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
-from gatepost.modes import Observation
+from gatepost.modes import Feature, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Plan:
         observations: What features in observe mode would have done.
         ask_admission: Whether the policy server must admit the message before anything else,
             because only its headers told the tenant.
-        reasons: One sentence for each step of the decision, for `explain`.
+        steps: How the decision was made, in order: sentences, and edits with their feature.
     """
 
     tenant: str
@@ -90,4 +91,25 @@ class Plan:
     reject: Reject | None = None
     ask_admission: bool = False
     observations: tuple[Observation, ...] = ()
-    reasons: tuple[str, ...] = ()
+    steps: tuple[str | tuple[Feature, Action], ...] = ()
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return one sentence for each step, for `explain`; live traffic has no use for them."""
+        return [
+            step if isinstance(step, str) else f"{step[0]}: {describe(step[1])}"
+            for step in self.steps
+        ]
+
+
+def describe(action: Action) -> str:
+    """Return an action in words."""
+    match action:
+        case AddHeader(name, value):
+            return f"add {name}: {value}"
+        case RemoveHeader(name, index):
+            return f"remove {name} number {index}"
+        case ChangeSender(address):
+            return f"change the envelope sender to {address}"
+        case _:
+            assert_never(action)

@@ -16,6 +16,8 @@ from gatepost.decisions.facts import Header
 
 def values_of(headers: Sequence[Header], name: str) -> list[str]:
     """Return the values of all fields of a name, in message order."""
+    if not headers:
+        return []
     wanted = name.lower()
     return [header.value for header in headers if header.name.lower() == wanted]
 
@@ -23,6 +25,8 @@ def values_of(headers: Sequence[Header], name: str) -> list[str]:
 def set_header(headers: Sequence[Header], name: str, value: str) -> list[Action]:
     """Return the edits after which a field stands once with a value."""
     present = values_of(headers, name)
+    if not present:
+        return [AddHeader(name, value)]
     if [item.strip() for item in present] == [value]:
         return []
     return [*_remove(name, range(1, len(present) + 1)), AddHeader(name, value)]

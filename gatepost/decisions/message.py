@@ -40,7 +40,7 @@ class _Draft:
     tenant: str = ""
     actions: list[Action] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    steps: list[str | tuple[Feature, Action]] = field(default_factory=list)
 
     def apply(self, feature: Feature, mode: Mode, edits: Sequence[Action]) -> None:
         """Put edits into the plan, or into observations, as the mode says."""
@@ -48,7 +48,7 @@ class _Draft:
             return
         if mode is Mode.ENFORCE:
             self.actions += edits
-            self.reasons += (f"{feature}: {describe(edit)}" for edit in edits)
+            self.steps += [(feature, edit) for edit in edits]
             return
         for action, detail in _summaries(edits):
             self.observe(feature, action, detail)
@@ -56,7 +56,7 @@ class _Draft:
     def refuse(self, feature: Feature, mode: Mode, reject: Reject) -> Reject | None:
         """Return a refusal, or None after recording it, as the mode says."""
         if mode is Mode.ENFORCE:
-            self.reasons.append(f"{feature}: refused, {reject.text}")
+            self.steps.append(f"{feature}: refused, {reject.text}")
             return reject
         if mode is Mode.OBSERVE:
             self.observe(feature, "reject", reject.text)
@@ -64,7 +64,7 @@ class _Draft:
 
     def observe(self, feature: Feature, action: str, detail: str) -> None:
         """Record what a feature in observe mode would have done."""
-        self.reasons.append(f"{feature}: observe, would {action} {detail}")
+        self.steps.append(f"{feature}: observe, would {action} {detail}")
         self.observations.append(
             Observation(
                 self.now,
@@ -85,7 +85,7 @@ class _Draft:
             reject,
             ask_admission,
             tuple(self.observations),
-            tuple(self.reasons),
+            tuple(self.steps),
         )
 
 
@@ -127,7 +127,7 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
     if tenant is None:
         return _unidentified(draft, identity, snapshot)
     draft.tenant = tenant.id
-    draft.reasons.append(f"tenant {tenant.id} by {identity.how}")
+    draft.steps.append(f"tenant {tenant.id} by {identity.how}")
     if (reject := _check_room(draft, tenant.modes) or _check_from(draft, tenant)) is not None:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
@@ -136,17 +136,6 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         edits = feedback_edits(facts, tenant, snapshot, now)
         draft.apply(Feature.FEEDBACK, tenant.modes.feedback, edits)
     return draft.plan(ask_admission=platform_login is not None)
-
-
-def describe(action: Action) -> str:
-    """Return an action in words."""
-    match action:
-        case AddHeader(name, value):
-            return f"add {name}: {value}"
-        case RemoveHeader(name, index):
-            return f"remove {name} number {index}"
-        case ChangeSender(address):
-            return f"change the envelope sender to {address}"
 
 
 def _identify(facts: MessageFacts, snapshot: Snapshot, now: float) -> tuple[Identity, list[Action]]:
@@ -171,10 +160,10 @@ def _identify(facts: MessageFacts, snapshot: Snapshot, now: float) -> tuple[Iden
 def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan:
     """Take from mail of no tenant what only a tenant's mail may carry."""
     facts, modes = draft.facts, snapshot.modes
-    draft.reasons.append(f"no tenant: {identity.how}")
+    draft.steps.append(f"no tenant: {identity.how}")
     if (done := processed_tenant(facts, snapshot, draft.now)) is not None:
         draft.tenant = done
-        draft.reasons.append(f"already processed as mail of tenant {done}")
+        draft.steps.append(f"already processed as mail of tenant {done}")
         return draft.plan()
     if (reject := _check_named(draft, identity, snapshot) or _check_room(draft, modes)) is not None:
         return draft.plan(reject)

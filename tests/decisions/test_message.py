@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from gatepost.decisions.actions import AddHeader, ChangeSender, Plan, Reject, RemoveHeader
-from gatepost.decisions.message import decide_message, describe, wanted_headers
+from gatepost.decisions.actions import AddHeader, ChangeSender, Plan, Reject, RemoveHeader, describe
+from gatepost.decisions.message import decide_message, wanted_headers
 from gatepost.feedback.session import SESSION_HEADER, seal_session
 from gatepost.feedback.token import Keyring, Purpose, message_id_of, open_token
 from gatepost.modes import Feature, Mode, Modes
@@ -346,7 +346,27 @@ def test_headers_that_are_not_wanted_change_nothing(facts, world: Snapshot) -> N
     assert decide(facts, world) == decide(replace(facts, headers=kept), world)
 
 
+def test_every_step_is_told() -> None:
+    told = decide(message(("X-Tenant-ID", "x")), snapshot(TOKENS)).reasons
+    assert told[0] == "tenant acme by login acme"
+    assert told[1:3] == ["tag: remove X-Tenant-ID number 1", "tag: add X-Tenant-ID: acme"]
+    assert [line.partition(" ")[0] for line in told[3:]] == ["feedback:"] * 3
+    assert decide(message(client=STRANGER)).reasons == [
+        "no tenant: no login, certificate, address or listener of a tenant"
+    ]
+    observing = replace(ACME, modes=replace(OBSERVE, feedback=Mode.OFF))
+    assert decide(message(), snapshot(observing)).reasons[1:] == [
+        "tag: observe, would add-header X-Tenant-ID: acme"
+    ]
+    refused = decide(by_mailer(("X-Tenant-ID", "shop")), PLATFORM)
+    assert refused.reasons == [
+        "tag: refused, this login may not send for the tenant named in X-Tenant-ID"
+    ]
+
+
 def test_actions_in_words() -> None:
+    with pytest.raises(AssertionError):
+        describe("?")
     assert describe(AddHeader("A", "b")) == "add A: b"
     assert describe(RemoveHeader("A", 2)) == "remove A number 2"
     assert describe(ChangeSender("a@b")) == "change the envelope sender to a@b"
