@@ -126,7 +126,7 @@ class _Load:
         tls = build_tls(main.tls, file, report)
         lanes = build_lanes(main.lanes, file, report)
         keyring = self._keyring(main)
-        builder = TenantBuilder(modes, self._broken, report)
+        builder = TenantBuilder(modes, self._broken, self._unsure, report)
         # Each file's settings are let go before the next are read, to save memory.
         builder.add(TenantFileContent(file, main.tenants))
         for content in self._tenant_files(main.tenants_dir):
@@ -186,35 +186,31 @@ class _Load:
             source = read_file(path)
         except Rejected as error:
             what = "" if named.file == str(path) else f"{path} "
+            if section is TENANT:
+                self._unsure.add("tenants")
             self._report.error(named, f"{what}{error.problem}", error.remedy)
             return None
         name = source.name
         self._sources[name] = source
         if source.mode & _OTHERS_WRITE:
             self._report.warn(Place(name), "can be written by everybody", f"run: chmod o-w {name}")
-        try:
-            data, problems = parse(source.octets)
-            if data is None:
-                raise Unreadable(0, "holds no settings", "write some, as gatepost init does")
-            settings = section.read(data, problems)
-        except Unreadable as error:
-            problem = Problem(error.problem, error.remedy, [], error.line, name)
-            problem.hide = section is KEYS
-            self._report.errors.append(problem)
-            return None
-        except Rejected as error:
-            self._report.error(Place(name), error.problem, error.remedy)
-            return None
+        problems: list[Problem] = []
+        settings = _understand(source.octets, section, problems)
+        if settings is None and section is TENANT:
+            self._unsure.add("tenants")
         for problem in problems:
             problem.file = name
             problem.hide = section is KEYS
-            top, *rest = problem.place.path or ("",)
-            if top == "tenants" and rest:
-                self._broken.add(str(rest[0]))
-            else:
-                self._unsure.add(str(top))
+            self._note_what_is_unsure(problem, section)
         self._report.errors += problems
         return settings
+
+    def _note_what_is_unsure(self, problem: Problem, section: Section[T]) -> None:
+        top, *rest = problem.place.path or ("",)
+        if top == "tenants" and rest:
+            self._broken.add(str(rest[0]))
+        elif section is MAIN:
+            self._unsure.add(str(top))
 
     def _keyring(self, main: MainFile) -> Keyring:
         path = self._path.parent / main.keys
@@ -240,6 +236,7 @@ class _Load:
         try:
             files, others = list_files(path)
         except Rejected as error:
+            self._unsure.add("tenants")
             self._report.error(place, f"{path} {error.problem}", error.remedy)
             return
         if others:
@@ -318,6 +315,21 @@ class _Load:
         for source in self._sources.values():
             total.update(hashlib.sha256(source.octets).digest())
         return total.hexdigest()[:_DIGEST_CHARACTERS]
+
+
+def _understand(octets: bytes, section: Section[T], problems: list[Problem]) -> T | None:
+    """Return what the octets of a file say, or None, and add the problems with it."""
+    try:
+        data, found = parse(octets)
+        problems += found
+        if data is None:
+            raise Unreadable(0, "holds no settings", "write some, as gatepost init does")
+        return section.read(data, problems)
+    except Unreadable as error:
+        problems.append(Problem(error.problem, error.remedy, line=error.line))
+    except Rejected as error:
+        problems.append(Problem(error.problem, error.remedy))
+    return None
 
 
 def _settings(path: Path, main: MainFile) -> Settings:

@@ -82,16 +82,24 @@ class TenantBuilder:
         files: File of each tenant.
     """
 
-    def __init__(self, modes: ModeTable, broken: AbstractSet[str], report: Report) -> None:
+    def __init__(
+        self,
+        modes: ModeTable,
+        broken: AbstractSet[str],
+        unsure: AbstractSet[str],
+        report: Report,
+    ) -> None:
         """Begin with no tenant.
 
         Args:
             modes: The modes.
             broken: Ids of tenants with settings that could not be read; grows with each file.
+            unsure: Holds ``tenants`` if there may be more of them than could be read.
             report: Takes problems.
         """
         self._modes = modes
         self._broken = broken
+        self._unsure = unsure
         self._report = report
         self._no_modes = Section(TenantSection).read(None, []).modes
         self._shared: dict[str, str] = {}
@@ -276,6 +284,7 @@ class TenantBuilder:
         return found
 
     def _check_known(self, id_: str, place: Place) -> None:
-        if id_ not in self.by_id and id_ not in self._broken:
+        known = id_ in self.by_id or id_ in self._broken
+        if not known and "tenants" not in self._unsure:
             remedy = did_you_mean(id_, self.by_id) or "add it, or remove it here"
             self._report.error(place, f"there is no tenant {id_}", remedy)

@@ -69,6 +69,7 @@ def test_what_yaml_writes_is_read_back(data):
         assert parse(text.encode()) == (data, [])
 
 
+@pytest.mark.fuzz
 @given(st.text() | st.text("abc:-[]{}&*!|>'\"%@`#,? \n\t") | st.binary().map(lambda b: b))
 def test_nothing_but_unreadable_comes_out(text):
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
