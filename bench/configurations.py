@@ -17,7 +17,14 @@ USER = "nobody"
 PROFILES = ("standard", "private", "bank")
 
 
-def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | None = None) -> Path:
+def write_configuration(
+    directory: Path,
+    tenants: int,
+    *,
+    postfix_dir: Path | None = None,
+    tls_profiles: str = "",
+    first_tenant: str = "profile: standard",
+) -> Path:
     """Write a configuration with its keys, and return the path of its main file.
 
     Args:
@@ -25,6 +32,8 @@ def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | No
         tenants: How many.
         postfix_dir: The configuration directory of the Postfix that is attached; without it one
             that never runs is made beside the configuration.
+        tls_profiles: Lines of YAML to add to the profiles.
+        first_tenant: Settings of tenant ``t0`` beside login and sender domain.
     """
     directory.mkdir(parents=True, exist_ok=True)
     postfix_dir = postfix_dir or postfix_stub(directory / "postfix")
@@ -37,11 +46,15 @@ def write_configuration(directory: Path, tenants: int, *, postfix_dir: Path | No
     keys.chmod(0o600)
     shutil.chown(keys, USER)
     path = directory / "gatepost.yaml"
-    path.write_text(_text(directory, tenants, postfix_dir), encoding="ascii")
+    path.write_text(
+        _text(directory, tenants, postfix_dir, tls_profiles, first_tenant), encoding="ascii"
+    )
     return path
 
 
-def _text(directory: Path, tenants: int, postfix_dir: Path) -> str:
+def _text(
+    directory: Path, tenants: int, postfix_dir: Path, tls_profiles: str, first_tenant: str
+) -> str:
     lines = [
         f"postfix: {{config_dir: {postfix_dir}}}",
         f"service: {{user: {USER}, run_dir: {directory}/run}}",
@@ -55,12 +68,14 @@ def _text(directory: Path, tenants: int, postfix_dir: Path) -> str:
         "  profiles:",
         "    private: {level: encrypt, min_version: TLSv1.2, on_failure: bounce}",
         "    bank: {level: verify}",
+        *filter(None, [tls_profiles]),
         "  domains: {gov.example: {level: verify}}",
         "tenants:",
+        f"  t0: {{logins: [t0], senders: [t0.example], {first_tenant}}}",
     ]
     lines += [
         f"  t{number}: {{logins: [t{number}], senders: [t{number}.example], "
         f"profile: {PROFILES[number % len(PROFILES)]}}}"
-        for number in range(tenants)
+        for number in range(1, tenants)
     ]
     return "\n".join(lines) + "\n"

@@ -50,9 +50,15 @@ def postfix_stub(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def role(name: str, configuration: Path) -> Iterator[Role]:
-    """Run one role whose sockets are in ``postfix/queue/gatepost`` beside the configuration."""
-    sockets = configuration.parent / "postfix" / "queue" / "gatepost"
+def role(name: str, configuration: Path, sockets: Path | None = None) -> Iterator[Role]:
+    """Run one role.
+
+    Args:
+        name: ``policy`` or ``milter``.
+        configuration: The file to start it with.
+        sockets: Where its sockets will be; below `postfix_stub` unless said otherwise.
+    """
+    sockets = sockets or configuration.parent / "postfix" / "queue" / "gatepost"
     command = [sys.executable, "-m", "gatepost", "serve", name, "--config", str(configuration)]
     log = configuration.parent / f"{name}.log"
     with log.open("wb") as output, running(command, stdout=output, stderr=subprocess.STDOUT) as it:

@@ -1,0 +1,225 @@
+"""Whole Postfix: attached and enforcing beside plain, with the share of each hook.
+
+Purpose: what an administrator pays for Gatepost, and which hook the next saving is in.
+Source: smtp-source(1), smtp-sink(1): 20 sessions, messages of 4 KiB, everything on one machine,
+source and sink included in the processor time.
+Format: each variant is a Postfix of its own with processes of its own; all wait, one works. A
+variant without a hook shows by the difference what that hook costs.
+Limits: the sink speaks no TLS, so that the cost of TLS itself, which is the same for both, does not
+hide the difference; every hook is asked for every message all the same.
+Errors: `LabError` or `LoadError` if something does not start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.configurations import write_configuration
+from bench.processes import tree_cpu_seconds
+from bench.report import Row
+from bench.roles import Role, role, workplace
+from lab.enter import CLIENT
+from lab.postfix import PrivatePostfix
+from lab.process import Daemon, wait_until
+from lab.process import run as run_command
+
+GOAL_RATIO = 0.80
+TENANTS = 1_000
+MESSAGES = 1_500
+SESSIONS = 20
+OCTETS = 4_096
+ROUNDS = 5
+SINK = "198.18.2.1"
+SINK_PORT = 2525
+_SENDER = "news@t0.example"
+_SERVICE = "gp-normal-mixed"
+
+_MAIN = {
+    "relayhost": f"[{SINK}]:{SINK_PORT}",
+    "disable_dns_lookups": "yes",
+    "smtpd_peername_lookup": "no",
+    # The block of attach sets these; without them here it would be they that are measured.
+    "enable_long_queue_ids": "yes",
+    "smtp_tls_loglevel": "1",
+    "smtp_tls_security_level": "may",
+    "smtpd_client_connection_count_limit": "0",
+    "default_destination_concurrency_limit": "20",
+}
+
+
+@dataclass
+class Variant:
+    """One set-up to measure.
+
+    Attributes:
+        name: For the table.
+        postfix: Its Postfix.
+        roles: Its processes of Gatepost.
+        rates: Messages a second, one value for each round.
+        costs: Processor time of a message in milliseconds, one value for each round.
+    """
+
+    name: str
+    postfix: PrivatePostfix
+    roles: tuple[Role, ...] = ()
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Return the median rate in messages a second."""
+        return statistics.median(self.rates)
+
+    @property
+    def cost(self) -> float:
+        """Return the median processor time of a message in milliseconds."""
+        return statistics.median(self.costs)
+
+
+def _without_milter(postfix: PrivatePostfix) -> None:
+    postfix.configure({"smtpd_milters": "", "non_smtpd_milters": ""})
+
+
+def _without_check(postfix: PrivatePostfix) -> None:
+    postfix.configure({"smtpd_recipient_restrictions": ""})
+
+
+def _without_tls_map(postfix: PrivatePostfix) -> None:
+    parameter = f"{_SERVICE}/unix/smtp_tls_policy_maps="
+    run_command(["postconf", "-c", postfix.config_dir, "-P", parameter])
+
+
+def _without_maps(postfix: PrivatePostfix) -> None:
+    postfix.configure({"sender_dependent_default_transport_maps": ""})
+
+
+_LEFT_OUT: dict[str, Callable[[PrivatePostfix], None]] = {
+    "milter": _without_milter,
+    "RCPT TO check": _without_check,
+    "TLS map": _without_tls_map,
+    "transport map, own service and TLS map": _without_maps,
+}
+
+
+def run() -> list[Row]:
+    """Measure, and return the rows."""
+    with workplace() as directory, contextlib.ExitStack() as stack:
+        sink = Daemon(
+            ["smtp-sink", "-u", "postfix", f"{SINK}:{SINK_PORT}", "512"], directory / "sink.log"
+        )
+        stack.callback(sink.stop)
+        plain = Variant("plain", _postfix(directory, 0, stack))
+        variants = [plain, _attached(directory, 1, stack, "attached", None)]
+        for number, (name, leave_out) in enumerate(_LEFT_OUT.items(), 2):
+            variants.append(_attached(directory, number, stack, name, leave_out))
+        for each in variants:
+            _measure(each, sink, MESSAGES // 5)
+            each.rates.clear()
+            each.costs.clear()
+        for _ in range(ROUNDS):
+            for each in variants:
+                _measure(each, sink, MESSAGES)
+    return _rows(variants)
+
+
+def _postfix(directory: Path, number: int, stack: contextlib.ExitStack) -> PrivatePostfix:
+    postfix = PrivatePostfix(
+        directory / f"p{number}",
+        address=f"198.18.2.{10 + number}",
+        hostname=f"p{number}.sender.example",
+        main=_MAIN,
+    )
+    return stack.enter_context(postfix)
+
+
+def _attached(
+    directory: Path,
+    number: int,
+    stack: contextlib.ExitStack,
+    name: str,
+    leave_out: Callable[[PrivatePostfix], None] | None,
+) -> Variant:
+    postfix = _postfix(directory, number, stack)
+    configuration = write_configuration(
+        directory / f"g{number}",
+        TENANTS,
+        postfix_dir=postfix.config_dir,
+        tls_profiles="    mixed: {level: may, domains: {secure.example: {level: encrypt}}}",
+        first_tenant=f"profile: mixed, return_path: token, clients: [{CLIENT}/32]",
+    )
+    sockets = postfix.queue_dir / "gatepost"
+    roles = tuple(
+        stack.enter_context(role(each, configuration, sockets)) for each in ("policy", "milter")
+    )
+    run_command(
+        [sys.executable, "-m", "gatepost", "attach", "--no-reload", "--config", configuration],
+        timeout_s=120,
+    )
+    if leave_out is not None:
+        leave_out(postfix)
+    postfix.reload()
+    return Variant(name, postfix, roles)
+
+
+def _measure(variant: Variant, sink: Daemon, messages: int) -> None:
+    """Send messages through a variant and add rate and cost of this round to it."""
+    master = variant.postfix.master_pid()
+    assert master is not None
+    pids = [master, sink.pid, *(each.pid for each in variant.roles)]
+    before = sum(map(tree_cpu_seconds, pids)) + _children_cpu()
+    began = time.monotonic()
+    subprocess.run(
+        [
+            "smtp-source", "-s", str(SESSIONS), "-m", str(messages), "-l", str(OCTETS),
+            "-f", _SENDER, "-t", "reader@dest.example", f"{variant.postfix.address}:25",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    active = variant.postfix.queue_dir
+    wait_until(
+        lambda: (
+            not any(any((active / name).iterdir()) for name in ("incoming", "active", "maildrop"))
+        ),
+        120,
+        "the queue to drain",
+    )
+    taken = time.monotonic() - began
+    spent = sum(map(tree_cpu_seconds, pids)) + _children_cpu() - before
+    variant.rates.append(messages / taken)
+    variant.costs.append(spent / messages * 1e3)
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _rows(variants: list[Variant]) -> list[Row]:
+    plain, attached, *without = variants
+    ratio = statistics.median(
+        ours / theirs for ours, theirs in zip(attached.rates, plain.rates, strict=True)
+    )
+    rows = [
+        Row("plain Postfix", f"{plain.rate:.0f} messages/s", f"{plain.cost:.2f} ms of CPU each"),
+        Row(
+            "attached and enforcing",
+            f"{attached.rate:.0f} messages/s, {ratio:.2f} of plain",
+            f"{attached.cost:.2f} ms of CPU each, {plain.cost / attached.cost:.2f} of plain",
+            f"≥ {GOAL_RATIO:.2f} of plain",
+            ratio >= GOAL_RATIO,
+        ),
+    ]
+    rows += [
+        Row(f"of which {each.name}", f"{attached.cost - each.cost:.2f} ms of CPU")
+        for each in without
+    ]
+    return [*rows, Row("of which END-OF-MESSAGE check", "0, it is not attached")]
