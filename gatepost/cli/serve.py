@@ -17,7 +17,7 @@ from gatepost.runtime.command import role_command, role_environment
 from gatepost.runtime.configuration import load_settings
 from gatepost.runtime.installation import settle
 from gatepost.runtime.log import set_up
-from gatepost.runtime.signals import STOP_SIGNALS, Signals
+from gatepost.runtime.signals import STOP_SIGNALS, blocked, catching
 from gatepost.runtime.supervisor import Supervisor
 
 
@@ -66,9 +66,10 @@ def command(
         if role is not None:
             arguments = role_command(role.value, config)
             # The role takes our place, so that whoever started us signals the role itself.
-            os.execve(arguments[0], arguments, role_environment())
-        settings = load_settings(config)
-        set_up("supervisor", settings.log_to, settings.log_level)
-        settle(settings)
-        signals = Signals(signal.SIGHUP, *STOP_SIGNALS)
-        Supervisor(settings.run_dir, config, settings.grace_s).run(signals)
+            with blocked(signal.SIGHUP):
+                os.execve(arguments[0], arguments, role_environment())
+        with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
+            settings = load_settings(config)
+            set_up("supervisor", settings.log_to, settings.log_level)
+            settle(settings)
+            Supervisor(settings.run_dir, config, settings.grace_s).run(signals)

@@ -216,6 +216,8 @@ def set_up(
 
 
 def _syslog(role: str) -> logging.Handler:
+    # SysLogHandler itself is content with a socket that does not exist, and loses every line.
+    Path(SYSLOG_SOCKET).stat()
     facility = logging.handlers.SysLogHandler.LOG_MAIL
     handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET, facility=facility)
     handler.ident = _ident(role) + " "

@@ -103,6 +103,16 @@ def catching(*signals: signal.Signals) -> Iterator[Signals]:
         caught.close()
 
 
+@contextlib.contextmanager
+def blocked(number: signal.Signals) -> Iterator[None]:
+    """Have a signal wait for the length of a block, also in processes that the block starts."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
 def wait_for_stop(reload: Callable[[], object], signals: Signals) -> signal.Signals:
     """Stay in the main thread until told to stop; run `reload` on each SIGHUP.
 

@@ -36,7 +36,7 @@ from gatepost.runtime.log import log_event
 from gatepost.runtime.notify import NotifyListener, notify_ready, notify_stopping
 from gatepost.runtime.parent import SUPERVISOR_VARIABLE
 from gatepost.runtime.paths import ROLES, lock_path, supervisor_state_path
-from gatepost.runtime.signals import STOP_SIGNALS, Signals
+from gatepost.runtime.signals import STOP_SIGNALS, Signals, blocked
 
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 30.0
@@ -148,9 +148,11 @@ class Supervisor:
         child.started_at = time.monotonic()
         child.ready = False
         try:
-            child.process = subprocess.Popen(
-                role_command(child.name, self.config), stdin=subprocess.DEVNULL, env=environment
-            )
+            # Inherited: a SIGHUP before the role can take it would kill it.
+            with blocked(signal.SIGHUP):
+                child.process = subprocess.Popen(
+                    role_command(child.name, self.config), stdin=subprocess.DEVNULL, env=environment
+                )
             child.descriptor = os.pidfd_open(child.process.pid)
         except OSError as error:
             # No memory or no processes left: try again like after any other death.
