@@ -54,6 +54,7 @@ MACROS: Mapping[int, tuple[str, ...]] = {
     Milter.M_EOH: ("i",),
     Milter.M_EOM: ("i",),
 }
+_SYMBOLS = tuple((stage, " ".join(names)) for stage, names in MACROS.items())
 
 _LATER = Reject("451", "4.7.1", "temporary failure, try again later")
 
@@ -82,12 +83,12 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         for which Postfix then uses this milter's default_action, tempfail.
         """
         try:
-            for stage, names in MACROS.items():
-                # Not Base.setsymlist: in pymilter 1.0.5 it gives octets to a call that wants text.
-                self._ctx.setsymlist(stage, " ".join(names))
             missing = RIGHTS & ~opts[0]
             if missing:
                 raise Unavailable(f"Postfix does not offer milter rights {missing:#x}")
+            for stage, names in _SYMBOLS:
+                # Not Base.setsymlist: in pymilter 1.0.5 it gives octets to a call that wants text.
+                self._ctx.setsymlist(stage, names)
             self._actions = opts[0] = RIGHTS
             self._protocol = opts[1] = opts[1] & PROTOCOL
             opts[2] = opts[3] = 0

@@ -64,6 +64,12 @@ def test_a_tenant_sends_from_its_own_domains(sender: str, text: str | None) -> N
         text = f"{sender[2:]} is not among the 1 sender domain of this account"
     verdict = decide(sender=sender)
     assert verdict.tenant == "acme"
+    assert verdict.reasons == (
+        "tenant acme by login acme",
+        f"sender {sender}: {text} (mode enforce)"
+        if text
+        else f"sender {sender or '<>'} may be used",
+    )
     assert verdict.reject == (Reject("553", "5.7.1", text) if text else None)
     assert verdict.observations == ()
     seen = decide(sender=sender, world=snapshot(replace(ACME, modes=OBSERVE)))
@@ -80,6 +86,11 @@ def test_a_refusal_names_none_of_the_tenant_s_domains() -> None:
 
 def test_a_tenant_without_domains_sends_from_any() -> None:
     assert sender_allowed("x@anything.example", tenant("free"), WORLD, NOW)
+
+
+def test_a_token_is_a_sender_in_the_bounce_domain_only() -> None:
+    elsewhere = return_path("acme").replace("bounces.example", "evil.example")
+    assert not sender_allowed(elsewhere, ACME, WORLD, NOW)
 
 
 def test_without_a_bounce_domain_no_token_is_a_sender() -> None:

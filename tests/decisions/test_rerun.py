@@ -62,6 +62,23 @@ def test_a_content_filter_brings_it_back_under_another_queue_id(client: Client) 
     assert (plan.actions, plan.reject, plan.observations) == ((), None, ())
 
 
+@pytest.mark.parametrize(
+    ("address", "queue_id", "again"),
+    [
+        ("127.0.0.1", "another", True),
+        ("192.0.2.1", QUEUE_ID, True),
+        ("192.0.2.1", "another", False),
+    ],
+)
+def test_a_tenant_that_keeps_its_sender_has_only_the_header(
+    address: str, queue_id: str, *, again: bool
+) -> None:
+    facts = message(client=Client(login="shop", address="192.0.2.1"), sender="a@shop.example")
+    once = edited(facts, decide_message(facts, WORLD, NOW).actions)
+    twice = replace(once, queue_id=queue_id, client=Client(login="shop", address=address))
+    assert (decide_message(twice, WORLD, NOW).actions == ()) == again
+
+
 def test_the_same_queue_id_is_the_same_message() -> None:
     again = replace(processed(), client=ELSEWHERE)
     assert decide_message(again, WORLD, NOW).actions == ()
@@ -98,6 +115,22 @@ def test_half_the_marks_are_none(fields: list[tuple[str, str]]) -> None:
     facts = message(*fields, client=HERE)
     assert processed_tenant(facts, WORLD, NOW) is None
     assert values(edited(facts, decide_message(facts, WORLD, NOW).actions), "X-Tenant-ID") == []
+
+
+def test_without_a_bounce_domain_a_return_path_is_no_witness() -> None:
+    world = snapshot(ACME, bounce_domain=None)
+    again = replace(processed(), queue_id="another")
+    # Only the same token in the envelope would have told that the header's is of this message.
+    after = edited(again, decide_message(again, world, NOW).actions)
+    assert values(after, "X-Gatepost-Token") != values(again, "X-Gatepost-Token")
+
+
+def test_a_return_path_in_another_domain_is_no_witness() -> None:
+    again = replace(processed(), queue_id="another")
+    elsewhere = replace(again, sender=again.sender.replace("bounces.example", "acme.example"))
+    after = edited(elsewhere, decide_message(elsewhere, WORLD, NOW).actions)
+    assert values(after, "X-Gatepost-Token") != values(again, "X-Gatepost-Token")
+    assert after.sender != elsewhere.sender
 
 
 def test_marks_expire() -> None:

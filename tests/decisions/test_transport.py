@@ -16,7 +16,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import Profile
 from tests.decisions.cases import return_path, snapshots, token
-from tests.world import KEYS, NOW, OFF, PROFILES, snapshot, tenant
+from tests.world import ENFORCE, KEYS, NOW, OFF, PROFILES, snapshot, tenant
 
 ACME = tenant(
     "acme", senders=("acme.example", "xn--exmple-cua.org"), profile="private", lane="bulk"
@@ -70,6 +70,14 @@ def test_sender_to_service(sender: str, expected: str | None) -> None:
 )
 def test_the_null_sender_in_all_its_spellings(key: str, profile, expected) -> None:
     assert service(key, snapshot(ACME, null_sender_profile=profile)) == expected
+
+
+def test_the_null_sender_s_profile_follows_the_default_mode() -> None:
+    for mode in (Mode.OBSERVE, Mode.OFF):
+        modes = replace(ENFORCE, tls=mode)
+        route = decide_transport("<>", snapshot(null_sender_profile="private", modes=modes), NOW)
+        assert (route.service, route.tenant) == (None, None)
+        assert route.why == f"null sender; null_sender_profile private in mode {mode}"
 
 
 @pytest.mark.parametrize("key", ["< >", "<>@acme.example", "MAILER-DAEMON", "<a@acme.example>"])

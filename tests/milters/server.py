@@ -108,7 +108,10 @@ def answer(state: State, shared: Shared, command: dict[str, str]) -> dict[str, A
         case {"do": "policy", "name": name}:
             state.policy = name
         case {"do": "report"}:
-            idle = shared.in_flight.wait_idle(10)
+            # Not wait_idle, which is for a stop: it counts no further messages.
+            changed = shared.in_flight._changed
+            with changed:
+                idle = changed.wait_for(lambda: not shared.in_flight.count, 10)
             return {
                 "idle": idle,
                 "in_flight": shared.in_flight.count,
