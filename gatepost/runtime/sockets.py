@@ -123,8 +123,11 @@ def taking_place(path: Path, mode: int, *, group: str | None = None) -> Iterator
             temporary.rename(path)
             taking.file = SocketFile(path, _identity(path))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StartError(f"{path}: cannot listen: {error.strerror or error}") from error
+    finally:
+        # In place, it has this name no more.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager

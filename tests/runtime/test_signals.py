@@ -1,0 +1,114 @@
+"""Signals: SIGHUP reloads, SIGTERM stops, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gatepost.runtime.signals import (
+    STOP_SIGNALS,
+    Reloader,
+    blocked,
+    catching,
+    install_in_loop,
+    wait_for_stop,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = (signal.SIGHUP, *STOP_SIGNALS)
+
+
+def test_a_signal_wakes_the_main_thread() -> None:
+    with catching(*ALL) as signals:
+        assert signals.wait(0) == []
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.wait(10) == [signal.SIGHUP]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.wait(10) == [signal.SIGTERM]
+        assert signals.pending() == []
+
+
+def test_afterwards_all_is_as_before() -> None:
+    before = [signal.getsignal(number) for number in ALL]
+    with catching(*ALL):
+        assert signal.getsignal(signal.SIGHUP) not in before
+    assert [signal.getsignal(number) for number in ALL] == before
+
+
+@pytest.mark.parametrize("stop", STOP_SIGNALS)
+def test_reloads_until_the_stop(stop: signal.Signals) -> None:
+    reloads = []
+
+    def reload() -> None:
+        reloads.append(None)
+        os.kill(os.getpid(), signal.SIGHUP if len(reloads) < 3 else stop)
+
+    with catching(*ALL) as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert wait_for_stop(reload, signals) == stop
+    assert len(reloads) == 3
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_in_a_loop_a_signal_that_waited_is_taken(runner: Callable[..., Any]) -> None:
+    reloads = []
+
+    async def work() -> None:
+        stop = asyncio.Event()
+
+        def reload() -> None:
+            reloads.append(None)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        os.kill(os.getpid(), signal.SIGHUP)
+        install_in_loop(asyncio.get_running_loop(), reload, stop.set)
+        async with asyncio.timeout(10):
+            await stop.wait()
+
+    # As a role does at its start: whatever comes before the loop can take it has to wait.
+    with blocked(signal.SIGHUP):
+        runner(work())
+    assert len(reloads) == 1
+
+
+def test_blocked_it_waits_in_children_too() -> None:
+    code = "import signal; print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    command = [sys.executable, "-c", code]
+    with blocked(signal.SIGHUP):
+        inside = subprocess.run(command, capture_output=True, text=True, check=True)
+    outside = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (inside.stdout, outside.stdout) == ("True\n", "False\n")
+
+
+def test_reloads_asked_for_during_one_become_one_more() -> None:
+    began = threading.Semaphore(0)
+    go = threading.Semaphore(0)
+    runs = []
+
+    def reload() -> None:
+        runs.append(None)
+        began.release()
+        assert go.acquire(timeout=10)
+
+    reloader = Reloader(reload)
+    reloader.request()
+    assert began.acquire(timeout=10)
+    for _ in range(5):
+        reloader.request()
+    go.release()
+    assert began.acquire(timeout=10)
+    go.release()
+    reloader.request()
+    assert began.acquire(timeout=10)
+    go.release()
+    assert len(runs) == 3
