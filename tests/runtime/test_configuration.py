@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,8 +167,6 @@ def test_two_reloads_at_once_come_one_after_the_other(files: Files) -> None:
 
 
 def test_a_replaced_snapshot_is_freed_although_it_was_frozen(files: Files) -> None:
-    import weakref
-
     class Tracked(list[int]):
         """A list that can be watched."""
 

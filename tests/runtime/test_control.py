@@ -64,7 +64,7 @@ def test_a_command_is_answered(serve: Serve) -> None:
     ],
 )
 def test_nonsense_is_answered_with_what_is_known(serve: Serve, request_line: bytes) -> None:
-    path = serve(status=lambda: {}, reload=lambda: {})
+    path = serve(status=dict, reload=dict)
     reply = json.loads(raw(path, request_line))
     assert reply["ok"] is False
     assert "commands: status, reload" in reply["error"]
@@ -73,7 +73,7 @@ def test_nonsense_is_answered_with_what_is_known(serve: Serve, request_line: byt
 
 @pytest.mark.parametrize("data", [b"", b'{"command": "status"}', b"x" * 5000 + b"\n"])
 def test_what_is_no_line_or_too_long_gets_no_answer(serve: Serve, data: bytes) -> None:
-    path = serve(status=lambda: {})
+    path = serve(status=dict)
     with contextlib.suppress(ConnectionError):
         assert raw(path, data) == b""
     assert ask(path, "status") == {"ok": True}
@@ -108,7 +108,7 @@ def test_more_connections_than_allowed_are_closed_and_room_comes_back(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "MAX_CONNECTIONS", 2)
-    path = serve(status=lambda: {})
+    path = serve(status=dict)
     with contextlib.ExitStack() as stack:
         for _ in range(2):
             idle = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -129,12 +129,12 @@ def test_a_large_answer_arrives_whole(serve: Serve) -> None:
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="^not running$"):
+    with pytest.raises(StartError, match=r"^not running$"):
         ask(tmp_path / "none.ctl", "status")
     dead = tmp_path / "dead.ctl"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(dead))
-    with pytest.raises(StartError, match="^not running$"):
+    with pytest.raises(StartError, match=r"^not running$"):
         ask(dead, "status")
 
 
@@ -167,7 +167,7 @@ def test_closed_it_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_second_server_does_not_take_the_place(serve: Serve) -> None:
-    path = serve(status=lambda: {})
+    path = serve(status=dict)
     with pytest.raises(StartError, match="another process answers there"):
         ControlServer(path, {})
     assert ask(path, "status") == {"ok": True}
@@ -187,7 +187,7 @@ def test_an_accept_that_fails_is_logged_and_tried_again(
         return real(self)
 
     monkeypatch.setattr(socket.socket, "accept", accept)
-    path = serve(status=lambda: {})
+    path = serve(status=dict)
     assert failed.wait(10)
     assert ask(path, "status") == {"ok": True}
     assert "control-accept" in caplog.text

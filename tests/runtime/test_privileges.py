@@ -51,7 +51,7 @@ except StartError as error:
 def test_accounts_and_groups() -> None:
     assert find_account("nobody") == Account("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
     assert find_account("").uid == os.geteuid()
-    with pytest.raises(StartError, match="adduser --system --group --no-create-home .* nosuch"):
+    with pytest.raises(StartError, match=r"adduser --system --group --no-create-home .* nosuch"):
         find_account("nosuch")
     assert group_name(find_group("nogroup")) == "nogroup"
     assert group_name(4_000_000) == "4000000"

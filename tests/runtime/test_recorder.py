@@ -40,9 +40,7 @@ sys.stdin.read()
 
 
 def seen(n: int = 0) -> Observation:
-    return Observation(
-        1.0 + n, "acme", Feature.TLS, "route", "profile private", "4X", "s@a.example"
-    )
+    return Observation(1.0 + n, "acme", Feature.TLS, "route", "d", "4X", "s@a.example")
 
 
 class Store:
@@ -104,8 +102,7 @@ def test_an_observation_is_logged_counted_and_stored(
         "recorder_stored": {"all": 1},
     }
     assert [record.message for record in caplog.records] == [
-        "observe tenant=acme feature=tls action=route queue_id=4X from=<s@a.example> "
-        'detail="profile private"'
+        "observe tenant=acme feature=tls action=route queue_id=4X from=<s@a.example> detail=d"
     ]
     assert store.closed.is_set()
 

@@ -34,13 +34,14 @@ def test_a_failure_on_the_way_leaves_nothing_behind(tmp_path: Path, error: Excep
     path = tmp_path / "s"
     old_mask = os.umask(0o022)
     os.umask(old_mask)
-    with (
-        socket.socket(socket.AF_UNIX) as listener,
-        pytest.raises(StartError),
-        taking_place(path, 0o660) as taking,
-    ):
-        listener.bind(str(taking.temporary))
-        raise error
+
+    def fail() -> None:
+        with socket.socket(socket.AF_UNIX) as listener, taking_place(path, 0o660) as taking:
+            listener.bind(str(taking.temporary))
+            raise error
+
+    with pytest.raises(StartError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     mask = os.umask(old_mask)
     assert mask == old_mask

@@ -14,7 +14,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.upkeep import Upkeep, tidy
-from gatepost.store import ObservationStore, open_store
+from gatepost.store import ObservationStore, WhatIf, open_store
 
 HOUR = 3600.0
 
@@ -54,9 +54,7 @@ class Calls:
 
     def add(self, observations: Sequence[Observation]) -> None: ...
 
-    def what_if(
-        self, since: float, tenant: str | None = None, feature: Feature | None = None
-    ) -> list[object]:
+    def what_if(self, *_: object) -> list[WhatIf]:
         return []
 
     def close(self) -> None: ...

@@ -143,7 +143,7 @@ def test_nothing_but_a_server_error_comes_from_a_bug(
 
 
 def test_idle_connections_take_no_more_than_their_share(
-    roles: Roles, port: int, monkeypatch: pytest.MonkeyPatch
+    port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module._Handler, "timeout", 60)
     with contextlib.ExitStack() as stack:
