@@ -353,8 +353,8 @@ def _settings(path: Path, main: MainFile) -> Settings:
 def _without_collector() -> Iterator[None]:
     """Keep the cycle collector off.
 
-    A load makes millions of objects and no cycle of them, and the collector would look through all
-    of them again and again: two thirds of the time of a large load.
+    A load makes millions of objects and no cycle of them; the collector would look through them
+    again and again, which takes a seventh of a large load.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -113,6 +113,12 @@ class Report:
         return [_summary(problems) for problems in self._warnings.values()]
 
 
+def stand_in(problems: list[Problem], before: int, step: Step) -> None:
+    """Say of the problems found since `before` in what they stand."""
+    for problem in problems[before:]:
+        problem.steps.append(step)
+
+
 def path_text(path: Sequence[Step]) -> str:
     """Return a path in one word, such as ``tls.domains[example.org].match[0]``."""
     text = ""

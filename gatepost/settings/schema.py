@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, dataclass_transform
 
-from gatepost.settings.problems import Problem, Rejected, quoted
+from gatepost.settings.problems import Problem, Rejected, quoted, stand_in
 from gatepost.settings.tree import Data
 
 T = TypeVar("T")
@@ -96,6 +96,13 @@ class ListOf(Generic[T]):
                 f"write [{data if isinstance(data, str) else self.item.example}]",
             )
         parse = self.item.parse
+        if len(data) == 1 and type(data[0]) is str:
+            # Most lists of most tenants, without the search for doubles.
+            try:
+                return (parse(data[0]),)
+            except Rejected as error:
+                problems.append(Problem(error.problem, error.remedy, [0]))
+                return ()
         found: dict[T, None] = {}
         for index, item in enumerate(data):
             try:
@@ -265,12 +272,6 @@ def part(node: Node[T], *, doc: str = "", example: str = "") -> T:
 def section(cls: type[T]) -> type[T]:
     """Make a class of settings."""
     return dataclass(slots=True, kw_only=True, eq=False)(cls)
-
-
-def stand_in(problems: list[Problem], before: int, step: str | int) -> None:
-    """Say of the problems found since `before` in what they stand."""
-    for problem in problems[before:]:
-        problem.steps.append(step)
 
 
 def shape(data: Data) -> str:
