@@ -26,7 +26,8 @@ from gatepost.modes import Mode, Modes
 from gatepost.settings.delivery import TenantCheck
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
 from gatepost.settings.keyring import build_keyring
-from gatepost.settings.keys import KeyFile, MainFile, TenantFile
+from gatepost.settings.keys import KeyFile, MainFile
+from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.model import Loaded, Settings
 from gatepost.settings.platform import build_lanes, build_platform, check_null_sender_profile
 from gatepost.settings.problems import OTHER, Place, Problem, Rejected, Report

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gatepost.modes import Mode, Modes
-from gatepost.settings.keys import LaneSection, PlatformSection
+from gatepost.settings.keys import PlatformSection
+from gatepost.settings.keys_tls import LaneSection
 from gatepost.settings.problems import Place, Report
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Platform, Unknown

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from gatepost.domains import parents
 from gatepost.modes import Mode, Modes
-from gatepost.settings.keys import ModesSection, PlatformLoginSection, TenantSection
+from gatepost.settings.keys import PlatformLoginSection
+from gatepost.settings.keys_tenants import ModesSection, TenantSection
 from gatepost.settings.kinds import Network
 from gatepost.settings.problems import OTHER, Place, Report, StepPath
 from gatepost.settings.schema import Section, did_you_mean

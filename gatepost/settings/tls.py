@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gatepost.settings.keys import DomainRuleSection, ProfileSection, TlsSection
+from gatepost.settings.keys_tls import DomainRuleSection, ProfileSection, TlsSection
 from gatepost.settings.problems import Place, Report
 from gatepost.tenants.model import DEFAULT_PROFILE
 from gatepost.tls.answer import decide_tls

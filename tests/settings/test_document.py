@@ -12,7 +12,8 @@ import pytest
 
 from gatepost.settings import Settings
 from gatepost.settings.document import markdown, starter
-from gatepost.settings.keys import AllOrSome, KeyFile, MainFile, TenantFile
+from gatepost.settings.keys import AllOrSome, KeyFile, MainFile
+from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.schema import Entry, ListOf, Scalar, Section, Table
 from gatepost.settings.tree import parse
 

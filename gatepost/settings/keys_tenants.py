@@ -1,0 +1,155 @@
+"""The settings of tenants: who they are, and how far each feature goes for them.
+
+See `keys`; the parts are modules of their own for their length alone.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from gatepost.modes import Mode
+from gatepost.settings import kinds
+from gatepost.settings.schema import (
+    ListOf,
+    Planned,
+    Section,
+    Table,
+    optional,
+    part,
+    section,
+    setting,
+)
+from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath
+from gatepost.traffic.lanes import DEFAULT_LANE
+
+_REMOVE = "remove it"
+_FINGERPRINT = "b1:2f:6e:40:9a:d7:58:c3:0e:71:24:fb:95:3d:a8:66:1c:e2:4f:07"
+_MODE = kinds.choice({mode.value: mode for mode in Mode}, "enforce")
+
+
+@section
+class ModesSection:
+    """How far each feature goes.
+
+    off does nothing. observe decides, logs and counts what it would have done, and changes nothing.
+    enforce does it.
+    """
+
+    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "suppression": _REMOVE}
+
+    default: Mode | None = setting(
+        _MODE, "observe", doc="The mode of every feature that is not named here."
+    )
+    tag: Mode | None = optional(
+        _MODE, doc="The tag header, set where it is right and removed where it is not."
+    )
+    sender: Mode | None = optional(
+        _MODE,
+        doc="""Whether the envelope sender (and the From: header, see check_from) must be one of
+        the tenant's domains.""",
+    )
+    tls: Mode | None = optional(
+        _MODE,
+        doc="""The TLS profiles. The rules of tls.domains follow the mode at the top level for mail
+        that no profile delivers.""",
+    )
+    feedback: Mode | None = optional(
+        _MODE, doc="Feedback-ID, the token header and the token return path."
+    )
+    lane: Mode | None = optional(_MODE, doc="The lanes.")
+
+
+@section
+class TenantModesSection(ModesSection):
+    """Modes of this tenant where they differ from the general ones."""
+
+    default: Mode | None = optional(
+        _MODE,
+        doc="""The mode of every feature that is not named here; without it, the general one of
+        each.""",
+    )
+
+
+@section
+class FeedbackSection:
+    """Where a tenant says what a message is. The values go into Feedback-ID."""
+
+    campaign: str | None = optional(
+        kinds.HEADER, doc="Header that names the campaign.", example="X-Campaign"
+    )
+    mail_type: str | None = optional(
+        kinds.HEADER, doc="Header that names the type of mail.", example="X-Mail-Type"
+    )
+
+
+@section
+class TenantSection:
+    """A customer on whose account messages are sent."""
+
+    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "burst": _REMOVE, "suppression": _REMOVE}
+
+    logins: tuple[str, ...] = part(
+        ListOf(kinds.LOGIN), doc="SASL logins, as clients give them.", example="[acme]"
+    )
+    certificates: tuple[str, ...] = part(
+        ListOf(kinds.FINGERPRINT),
+        doc="""Fingerprints of client certificates, by smtpd_tls_fingerprint_digest. Postfix must
+        ask for certificates: smtpd_tls_ask_ccert = yes.""",
+        example=f"[{_FINGERPRINT}]",
+    )
+    clients: tuple[kinds.Network, ...] = part(
+        ListOf(kinds.NETWORK),
+        doc="Client addresses and networks.",
+        example="[192.0.2.128/28]",
+    )
+    listeners: tuple[str, ...] = part(
+        ListOf(kinds.LISTENER),
+        doc="""Listeners, by their milter_macro_daemon_name in master.cf; the policy service must
+        get the same name as smtpd_policy_service_policy_context.""",
+        example="[acme-in]",
+    )
+    senders: tuple[str, ...] = part(
+        ListOf(kinds.DOMAIN_OR_PARENT),
+        doc="""Domains of envelope senders that belong to this tenant alone. .acme.example stands
+        for the domains below acme.example. Without any, every sender may be used.""",
+        example="[acme.example]",
+    )
+    check_from: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="Whether the From: header, too, must name one of the senders.",
+        example="yes",
+    )
+    profile: str = setting(
+        kinds.SHORT_NAME,
+        DEFAULT_PROFILE,
+        doc="""The TLS profile. To enforce it, the envelope sender must tell the tenant at
+        delivery: by return_path: token with feedback in enforce, or by senders with sender in
+        enforce.""",
+        example="private",
+    )
+    lane: str = setting(
+        kinds.SHORT_NAME,
+        DEFAULT_LANE,
+        doc="The lane. To enforce it, the same is needed as for a profile.",
+        example="bulk",
+    )
+    return_path: ReturnPath = setting(
+        kinds.choice_of(ReturnPath),
+        "keep",
+        doc="""token replaces the envelope sender by a signed address in platform.bounce_domain, so
+        that each bounce leads back to tenant and message. Part of the feature feedback.""",
+        example="token",
+    )
+    feedback: FeedbackSection = part(Section(FeedbackSection))
+    modes: TenantModesSection = part(Section(TenantModesSection))
+
+
+TENANTS = Table(kinds.TENANT_ID, Section(TenantSection), "acme")
+
+
+@section
+class TenantFile:
+    """A file in tenants_dir."""
+
+    tenants: dict[str, TenantSection] = part(TENANTS, doc="Tenants by id.")

@@ -1,0 +1,128 @@
+"""The settings of TLS rules and lanes: how mail must travel, and by which way out.
+
+See `keys`; the parts are modules of their own for their length alone.
+"""
+
+from __future__ import annotations
+
+from gatepost.settings import kinds
+from gatepost.settings.schema import (
+    ListOf,
+    Section,
+    Table,
+    optional,
+    part,
+    required,
+    section,
+    setting,
+)
+from gatepost.tenants.model import DEFAULT_PROFILE
+from gatepost.tls.levels import Level, TlsVersion
+from gatepost.tls.rules import OnFailure
+
+_LEVELS = {level.keyword: level for level in Level}
+_ANY_LEVEL = kinds.choice(_LEVELS, "encrypt")
+_PROFILE_LEVEL = kinds.choice(
+    {word: level for word, level in _LEVELS.items() if level is not Level.NONE}, "encrypt"
+)
+_VERSION = kinds.choice({version.keyword: version for version in TlsVersion}, "TLSv1.2")
+
+
+@section
+class DomainRuleSection:
+    """What a destination must offer."""
+
+    level: Level | None = required(
+        _ANY_LEVEL,
+        doc="""none: plaintext. may: TLS where it is offered. encrypt: only with TLS. verify: only
+        with TLS and a certificate from a trusted root that carries the right name.""",
+        example="verify",
+    )
+    min_version: TlsVersion | None = optional(
+        _VERSION,
+        doc="""The oldest protocol version to accept: TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3. Only with
+        encrypt and verify, since may would fall back to plaintext.""",
+    )
+    match: tuple[str, ...] = part(
+        ListOf(kinds.CERTIFICATE_NAME),
+        doc="""Names of which the certificate must carry one; .example.org stands for names below
+        example.org. Only with verify. Without it the name of the MX host is required.""",
+        example="[mx.partner.example]",
+    )
+
+
+_DOMAIN_RULES = Table(kinds.DOMAIN_OR_PARENT, Section(DomainRuleSection), "partner.example")
+
+
+@section
+class ProfileSection:
+    """A set of TLS rules that tenants point at."""
+
+    level: Level | None = required(
+        _PROFILE_LEVEL,
+        doc="""For every destination without an entry in domains. may: TLS where it is offered.
+        encrypt: only with TLS. verify: only with TLS and a certificate from a trusted root that
+        carries the name of the MX host.""",
+        example="encrypt",
+    )
+    min_version: TlsVersion | None = optional(
+        _VERSION,
+        doc="""The oldest protocol version to accept: TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3. Only with
+        encrypt and verify, since may would fall back to plaintext.""",
+    )
+    on_failure: OnFailure = setting(
+        kinds.choice_of(OnFailure),
+        "defer",
+        doc="""What becomes of mail that the destination does not take so: defer tries again until
+        maximal_queue_lifetime, bounce returns it at the first failure.""",
+        example="bounce",
+    )
+    domains: dict[str, DomainRuleSection] = part(
+        _DOMAIN_RULES,
+        doc="""Destinations with other rules. An entry takes the place of the profile's level, also
+        where it asks for less: it is the same person's word. .example.org stands for the domains
+        below example.org.""",
+    )
+
+
+@section
+class TlsSection:
+    """How mail must travel.
+
+    The answer for a delivery is the stricter of the tenant's profile and the rules for everyone.
+    """
+
+    profiles: dict[str, ProfileSection] = part(
+        Table(kinds.SHORT_NAME, Section(ProfileSection), "private"),
+        doc=f"""Profiles by name. {DEFAULT_PROFILE} is always there, has level may and stays so: it
+        is the profile of a tenant that names none, and of every tenant whose mode of tls is not
+        enforce. A profile in use needs services in master.cf; gatepost attach adds them.""",
+    )
+    domains: dict[str, DomainRuleSection] = part(
+        _DOMAIN_RULES,
+        doc="""Rules for everyone, by destination. They make what a profile asks stricter, and never
+        weaker.""",
+    )
+
+
+@section
+class LaneSection:
+    """A way out of Postfix: a delivery service with settings of its own."""
+
+    concurrency: int | None = optional(
+        kinds.whole_number(1, 20_000, "10"),
+        doc="""Deliveries at once to one destination. Without it, Postfix's
+        default_destination_concurrency_limit.""",
+        example="10",
+    )
+    rate_delay: int | None = optional(
+        kinds.duration(1, 86400, "1s"),
+        doc="""Time between two deliveries to one destination. With it, Postfix delivers one message
+        at a time to each.""",
+        example="1s",
+    )
+    addresses: tuple[tuple[int, str], ...] = part(
+        ListOf(kinds.ADDRESS),
+        doc="Source addresses: at most one IPv4 and one IPv6 address.",
+        example="[192.0.2.10, 2001:db8::10]",
+    )
