@@ -1,7 +1,8 @@
 """Every setting of every configuration file: name, kind, default, explanation and example.
 
 Purpose: here, in `keys_tenants` and in `keys_tls` a setting is declared, once; see `schema` for
-what is made of it. What settings must not be together is in `tenants`, `tls`, `platform` and `delivery`.
+what is made of it. What settings must not be together is in `tenants`, `tls`, `platform` and
+`delivery`.
 """
 
 from __future__ import annotations
