@@ -3,6 +3,7 @@
 Purpose: ``python -m lab.enter -- COMMAND...`` gives COMMAND a network of its own in which all of
 198.18.0.0/15 and fd00:198:18::/48 are local addresses, a resolv.conf that points at the lab's
 resolver, an empty /run, and process numbers of its own. Two of them never see each other.
+A checkout in a private home directory can be read inside by every account, and nothing else there.
 When COMMAND ends, whatever it left running is killed by the kernel; so it is when this program
 is killed, even by SIGKILL. Nothing on the host is changed.
 Source: namespaces(7), pid_namespaces(7), RFC 2544 §C.2.2 (198.18.0.0/15 is for test networks).
@@ -17,14 +18,17 @@ networks apart, not privileges.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 LAB_DIR = Path("/run/gatepost-lab")
 RESOLVER = "198.18.0.53"
 CLIENT = "198.18.0.1"
@@ -40,6 +44,7 @@ _CLONE_NEWNET = 0x40000000
 _MS_NOSUID_NODEV = 2 | 4
 _MS_NOEXEC = 8
 _MS_BIND = 4096
+_MS_MOVE = 8192
 _MS_REC = 16384
 _MS_PRIVATE = 1 << 18
 _PR_SET_PDEATHSIG = 1
@@ -94,6 +99,7 @@ def _run_as_init(command: Sequence[str], old_mask: set[int]) -> int:
         # Without this, a caller killed by SIGKILL would leave its lab running unattended.
         _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         _set_up_mounts()
+        _open_the_way(ROOT, Path(sys.prefix), Path(sys.base_prefix))
         _set_up_network()
     except (EnterError, OSError) as error:
         _say(str(error))
@@ -172,6 +178,47 @@ def _set_up_mounts() -> None:
     elif not target.exists():
         raise EnterError("/etc/resolv.conf does not exist; create an empty one first")
     _mount(str(own), str(target), "", _MS_BIND)
+
+
+def _open_the_way(*places: Path) -> None:
+    """Let accounts other than root reach some directories.
+
+    Daemons give up root, and then cannot run a Python from a checkout below /root or below a home
+    of mode 0700, Debian's default. So in the lab an open directory with nothing but the checkout
+    in it takes the place of such a home. The directories themselves stay as they are.
+    """
+    closed: dict[Path, list[Path]] = {}
+    for place in map(Path.resolve, places):
+        top = _closed_above(place)
+        covered = any(place.is_relative_to(other) for kept in closed.values() for other in kept)
+        if top is not None and not covered:
+            closed.setdefault(top, []).append(place)
+    working_directory = Path.cwd()
+    for top, kept in closed.items():
+        for number, place in enumerate(kept):
+            staged = LAB_DIR / f"kept-{number}"
+            staged.mkdir()
+            _mount(str(place), str(staged), "", _MS_BIND | _MS_REC)
+        _mount("tmpfs", str(top), "tmpfs", _MS_NOSUID_NODEV, "mode=755")
+        for number, place in enumerate(kept):
+            for missing in reversed([place, *place.parents]):
+                if not missing.exists():
+                    missing.mkdir()
+                    missing.chmod(0o755)
+            staged = LAB_DIR / f"kept-{number}"
+            _mount(str(staged), str(place), "", _MS_MOVE)
+            staged.rmdir()
+    # Its name may lead to the new directory now; if it leads nowhere, the old one still serves.
+    with contextlib.suppress(OSError):
+        os.chdir(working_directory)
+
+
+def _closed_above(place: Path) -> Path | None:
+    """Return the topmost directory above `place` that only its owner may pass, if there is one."""
+    for parent in reversed(place.parents):
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            return parent
+    return None
 
 
 def _set_up_network() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,7 +174,9 @@ def test_what_the_command_leaves_running_dies_with_it() -> None:
 
 def test_killing_the_caller_kills_the_lab() -> None:
     marker = str(uuid.uuid4())
-    with started(f"export MARK={marker}; setsid sleep 600 & echo up; wait") as process:
+    # Said by the process that is looked for: its parent would be faster than its start.
+    script = f"export MARK={marker}; setsid sh -c 'echo up; exec sleep 600' & wait"
+    with started(script) as process:
         assert first_line(process) == "up"
         assert processes_with(marker)
         process.kill()
@@ -187,3 +191,29 @@ def test_no_mount_is_left_behind() -> None:
     before = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     run("mount -t tmpfs none /media")
     assert Path("/proc/self/mountinfo").read_text(encoding="utf-8") == before
+
+
+def test_a_checkout_in_a_private_home_can_be_read_by_all_and_nothing_else_there() -> None:
+    # Not below pytest's own directory, which is private itself.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as private:
+        home = Path(private)
+        checkout = home / "deep" / "gatepost"
+        shutil.copytree(ROOT / "lab", checkout / "lab")
+        (home / "secret").write_text("x")
+        script = "cat lab/enter.py && pwd && ls .. ../.. && touch mark"
+        as_nobody = ["setpriv", "--reuid", "65534", "--clear-groups"]
+        checkout.chmod(0o777)
+        done = subprocess.run(
+            [sys.executable, "-m", "lab.enter", "--", *as_nobody, "sh", "-c", script],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        expected = (checkout / "lab" / "enter.py").read_text(encoding="utf-8")
+        assert done.stdout.startswith(expected)
+        rest = done.stdout.removeprefix(expected).split()
+        assert rest == [str(checkout), "..:", "gatepost", "../..:", "deep"]
+        assert (checkout / "mark").exists()
+        assert home.stat().st_mode & 0o077 == 0
