@@ -132,7 +132,7 @@ class Table(Generic[T]):
     @property
     def label(self) -> str:
         """Return what is expected."""
-        return f"a mapping from {self.key.label} to {self.value.label}"
+        return "a mapping"
 
     def read(self, data: Data, problems: list[Problem]) -> dict[str, T]:
         """Return the entries; unusable ones are left out."""
@@ -140,7 +140,7 @@ class Table(Generic[T]):
             if data is None:
                 return {}
             raise Rejected(
-                f"{shape(data)} stands where a mapping is expected",
+                f"{shape(data)} stands where {self.label} is expected",
                 f"write {self.example}: on a line of its own, and its settings below",
             )
         found: dict[str, T] = {}
@@ -184,7 +184,7 @@ class Section(Generic[T]):
             data = {}
         if type(data) is not dict:
             raise Rejected(
-                f"{shape(data)} stands where settings are expected",
+                f"{shape(data)} stands where {self.label} are expected",
                 f"write settings below, such as {next(iter(self.entries))}:",
             )
         values = {}

@@ -40,7 +40,11 @@ MAX_ALIASED = 1_000_000
 MERGE_KEY = "<<"
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_FORBIDDEN = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f\\ufffe\\uffff]")
+# What YAML does not allow, and what it takes for the end of a line and editors do not: the lines in
+# our messages must be those that the operator sees.
+_FORBIDDEN = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufffe\\uffff]|\\r(?!\\n)"
+)
 
 
 class Unreadable(Exception):
@@ -69,10 +73,8 @@ def parse(octets: bytes) -> tuple[Data, list[Problem]]:
     reader = _Reader(octets)
     try:
         data = reader.document()
-    except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, octets) from error
     except yaml.YAMLError as error:
-        raise Unreadable(0, f"is not YAML: {error}", "correct it") from error
+        raise _syntax_error(error, octets) from error
     return data, reader.problems
 
 
@@ -302,12 +304,13 @@ _REMEDIES = {
 }
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, octets: bytes) -> Unreadable:
-    problem = (error.problem or "").strip() or "cannot be read"
+def _syntax_error(error: yaml.YAMLError, octets: bytes) -> Unreadable:
+    problem = getattr(error, "problem", None) or str(error)
     remedy = _REMEDIES.get(problem, "correct the YAML here or on the line before")
-    line, start = _line(error.problem_mark), _line(error.context_mark)
+    problem_mark = getattr(error, "problem_mark", None)
+    line, start = _line(problem_mark), _line(getattr(error, "context_mark", None))
     if problem == "found character that cannot start any token":
-        remedy = _about_character(error, octets)
+        remedy = _about_character(problem_mark, octets)
     elif problem == "found unexpected end of stream" and start:
         # The end of the file tells nothing; where the quotes were opened does.
         line, problem, remedy = start, "quotes are opened and never closed", "close the quotes"
@@ -316,8 +319,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, octets: bytes) -> Unreadable:
     return Unreadable(line or start, f"is not YAML: {problem}", remedy)
 
 
-def _about_character(error: yaml.MarkedYAMLError, octets: bytes) -> str:
-    mark = error.problem_mark
+def _about_character(mark: yaml.Mark | None, octets: bytes) -> str:
     lines = octets.decode("utf-8").splitlines()
     text = lines[mark.line][mark.column :] if mark and mark.line < len(lines) else ""
     if text.startswith("\t"):

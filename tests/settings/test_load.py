@@ -344,6 +344,26 @@ def test_a_configuration_that_is_not_there(tmp_path):
         Loader(tmp_path / "gatepost.yaml").load()
 
 
+def test_too_many_files(load, monkeypatch):
+    monkeypatch.setattr("gatepost.settings.files.MAX_FILES", 1)
+    with pytest.raises(ConfigErrors, match=r"tenants_dir: .*tenants.d holds more than 1 files"):
+        load("tenants_dir: tenants.d\n", **{"tenants.d__a": "", "tenants.d__b": ""})
+
+
+def test_a_path_that_no_system_takes():
+    with pytest.raises(ConfigErrors, match="cannot be read: embedded null byte"):
+        Loader(Path("gatepost\0.yaml")).load()
+
+
+def test_settings_are_found_whatever_else_is_wrong(load, config):
+    with pytest.raises(ConfigErrors):
+        load("service: {run_dir: /run/here, grace: soon}\ntenants: 7\n")
+    assert Loader(config).settings().run_dir == Path("/run/here")
+    assert Loader(config).settings().grace_s == Settings(config).grace_s
+    config.write_text("[")
+    assert Loader(config).settings() == Settings(config)
+
+
 def test_thousands_of_like_mistakes_are_all_told(load):
     tenants = "".join(f"  t{n}: {{logins: [same]}}\n" for n in range(2000))
     with pytest.raises(ConfigErrors) as caught:

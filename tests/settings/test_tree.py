@@ -61,6 +61,18 @@ def test_values_stay_what_they_are(text, data):
     assert parse(text.encode()) == (data, [])
 
 
+@pytest.mark.parametrize("character", "\0\x07\x0b\x0c\x7f\x85\u2028\uffff\r")
+def test_characters_that_would_hide_something_or_shift_lines(character):
+    with pytest.raises(Unreadable) as caught:
+        parse(f"a: b\n# {character}c: d\n".encode())
+    assert caught.value.line == 2
+    assert f"U+{ord(character):04X}" in caught.value.problem
+
+
+def test_lines_may_end_in_crlf():
+    assert parse(b"a: b\r\nc:\r\n  - d\r\n") == ({"a": "b", "c": ["d"]}, [])
+
+
 @given(mappings)
 def test_what_yaml_writes_is_read_back(data):
     # Both styles, since libyaml's parser has a state for each.
@@ -81,7 +93,8 @@ def test_nothing_but_unreadable_comes_out(text):
         return
     assert found.problem
     assert found.remedy
-    assert 0 <= found.line <= len(octets) + 1
+    # Past the end at most: where something is missing.
+    assert 0 <= found.line <= octets.count(b"\n") + 2
 
 
 def test_depth():
