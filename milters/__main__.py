@@ -25,7 +25,7 @@ import time
 
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.log import log_event
-from gatepost.runtime.role import Role, run
+from gatepost.runtime.role import FAILED, OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from milters.adapter import GatepostMilter
 from milters.admission import AdmissionClient
@@ -40,12 +40,12 @@ def main() -> None:
     run("milter", _serve)
 
 
-def _serve(role: Role) -> None:
+def _serve(role: Role) -> int:
     with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
         shared = _share(role)
         register(GatepostMilter)
         socket = open_socket(role.place.socket_dir / MILTER_SOCKET, role.settings.postfix_group)
-        threading.Thread(target=_run_libmilter, name="libmilter", daemon=True).start()
+        loop = LibmilterLoop()
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
@@ -58,17 +58,31 @@ def _serve(role: Role) -> None:
                 messages=shared.in_flight.count,
                 after_s=role.settings.grace_s,
             )
+    return FAILED if loop.ended else OK
 
 
-def _run_libmilter() -> None:
-    try:
-        serve()
-    except Exception:
-        log.critical("libmilter-failed", exc_info=True)
-    else:
-        log.critical("libmilter-stopped")
-    # Without libmilter this process is of no use; the main thread waits for a signal.
-    os.kill(os.getpid(), signal.SIGTERM)
+class LibmilterLoop:
+    """libmilter on a thread of its own.
+
+    Attributes:
+        ended: Whether it has ended, which it should not before the process does.
+    """
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self.ended = False
+        threading.Thread(target=self._run, name="libmilter", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            serve()
+        except Exception:
+            log.critical("libmilter-failed", exc_info=True)
+        else:
+            log.critical("libmilter-stopped")
+        self.ended = True
+        # Without libmilter this process is of no use; the main thread waits for a signal.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _share(role: Role) -> Shared:

@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
-from gatepost.runtime.role import Role, run
+from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import install_in_loop
 from gatepost.snapshot import Snapshot
 from policy_server.delegation import delegation
@@ -30,8 +30,9 @@ def main() -> None:
     run("policy", _serve)
 
 
-def _serve(role: Role) -> None:
+def _serve(role: Role) -> int:
     uvloop.run(_serve_in_loop(role))
+    return OK
 
 
 async def _serve_in_loop(role: Role) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from gatepost.runtime.role import Role, run
+from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
@@ -21,7 +21,7 @@ def main() -> None:
     run("back", _serve, records=False)
 
 
-def _serve(role: Role) -> None:
+def _serve(role: Role) -> int:
     settings = role.settings
     with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
         web = None
@@ -35,6 +35,7 @@ def _serve(role: Role) -> None:
         upkeep.stop()
         if web is not None:
             web.close()
+    return OK
 
 
 if __name__ == "__main__":

@@ -189,6 +189,9 @@ class Role:
         return {"families": self.metrics.families()}
 
 
+Serve = Callable[[Role], int]
+
+
 def modes_summary(snapshot: Snapshot) -> dict[str, dict[str, int]]:
     """Return how many tenants have each feature in each mode."""
     summary = {feature.value: dict.fromkeys(map(str, Mode), 0) for feature in Feature}
@@ -198,7 +201,7 @@ def modes_summary(snapshot: Snapshot) -> dict[str, dict[str, int]]:
     return summary
 
 
-def run(name: str, serve: Callable[[Role], None], *, records: bool = True) -> NoReturn:
+def run(name: str, serve: Serve, *, records: bool = True) -> NoReturn:
     """Be a role: start, serve until told to stop, end.
 
     The process ends here, by `os._exit`: libmilter's threads, which may be in the middle of
@@ -206,7 +209,7 @@ def run(name: str, serve: Callable[[Role], None], *, records: bool = True) -> No
 
     Args:
         name: The role.
-        serve: Serves; returns when told to stop.
+        serve: Serves; returns the exit status when told to stop.
         records: Whether the role makes observations.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
@@ -222,12 +225,12 @@ def _leave_root(config: Path) -> None:
         installation.settle(load_settings(config))
 
 
-def _run(name: str, config: Path, serve: Callable[[Role], None], *, records: bool) -> int:
+def _run(name: str, config: Path, serve: Serve, *, records: bool) -> int:
     threading.current_thread().name = name
     set_up(name)
     try:
         role = Role(name, config, records=records)
-        serve(role)
+        status = serve(role)
         role.finish()
     except ConfigErrors as error:
         for each in error.errors:
@@ -239,7 +242,7 @@ def _run(name: str, config: Path, serve: Callable[[Role], None], *, records: boo
     except Exception:
         _log.critical("failed", exc_info=True)
         return FAILED
-    return OK
+    return status
 
 
 def _config(name: str, arguments: Sequence[str]) -> Path:

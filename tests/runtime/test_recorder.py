@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from gatepost.modes import Feature, Observation
 from gatepost.runtime import recorder as module
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder, format_observation
-from gatepost.store import open_store
+from gatepost.store import open_store, sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,7 @@ import sys
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder
-from gatepost.store import open_store
+from gatepost.store import open_store, sqlite
 metrics = Metrics("policy")
 recorder = QueueRecorder(metrics, lambda: open_store(sys.argv[1]))
 for n in range(2500):
@@ -200,6 +201,29 @@ def test_a_store_that_cannot_be_opened_holds_nobody_up(start: Start) -> None:
         recorder.record(seen(n))
     assert recorder.stop()
     assert metrics.counts()["recorder_dropped"] == {"store": 100}
+
+
+def test_a_database_that_is_locked_gets_everything_afterwards(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(module, "FLUSH_S", 0.0)
+    monkeypatch.setattr(module, "RETRY_FIRST_S", 0.01)
+    url = f"sqlite:///{tmp_path}/gatepost.db"
+    with contextlib.closing(open_store(url)) as opened:
+        locker = sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)
+        locker.execute("begin exclusive")
+        recorder, metrics = start(open_store=lambda: open_store(url))
+        for n in range(100):
+            recorder.record(seen(n))
+        while metrics.counts().get("errors", {}).get("store", 0) < 2:
+            pass
+        assert recorder.waiting() > 0
+        locker.close()
+        while recorder.waiting():
+            pass
+        assert [each.count for each in opened.what_if(0)] == [100]
+    assert "recorder_dropped" not in metrics.counts()
 
 
 def test_a_stop_does_not_wait_for_ever(start: Start, store: Store) -> None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 
 from gatepost.runtime.signals import (
     STOP_SIGNALS,
     Reloader,
     blocked,
     catching,
-    install_in_loop,
     wait_for_stop,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+# As a role does at its start: whatever comes before the loop can take it has to wait.
+LOOP = """
+import asyncio, importlib, os, signal, sys
+from gatepost.runtime.signals import blocked, install_in_loop
+
+async def work():
+    stop = asyncio.Event()
+    def reload():
+        print("reload")
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+    install_in_loop(asyncio.get_running_loop(), reload, stop.set)
+    await asyncio.wait_for(stop.wait(), 10)
+    print("stop")
+
+with blocked(signal.SIGHUP):
+    importlib.import_module(sys.argv[1]).run(work())
+"""
+
 ALL = (signal.SIGHUP, *STOP_SIGNALS)
 
 
@@ -59,26 +73,12 @@ def test_reloads_until_the_stop(stop: signal.Signals) -> None:
     assert len(reloads) == 3
 
 
-@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
-def test_in_a_loop_a_signal_that_waited_is_taken(runner: Callable[..., Any]) -> None:
-    reloads = []
-
-    async def work() -> None:
-        stop = asyncio.Event()
-
-        def reload() -> None:
-            reloads.append(None)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-        os.kill(os.getpid(), signal.SIGHUP)
-        install_in_loop(asyncio.get_running_loop(), reload, stop.set)
-        async with asyncio.timeout(10):
-            await stop.wait()
-
-    # As a role does at its start: whatever comes before the loop can take it has to wait.
-    with blocked(signal.SIGHUP):
-        runner(work())
-    assert len(reloads) == 1
+@pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
+def test_in_a_loop_a_signal_that_waited_is_taken(runner: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOP, runner], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reload\nstop\n", "")
 
 
 def test_blocked_it_waits_in_children_too() -> None:
