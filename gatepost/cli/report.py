@@ -77,10 +77,9 @@ def what_if(
 
 def _print(sums: Iterable[WhatIf]) -> None:
     for each in sums:
-        print(
-            f"{each.tenant or UNIDENTIFIED}: {each.feature} would {each.action}: "
-            f"{each.count} times, last {_time(each.last_at)}"
-        )
+        times = "once" if each.count == 1 else f"{each.count} times"
+        who = each.tenant or UNIDENTIFIED
+        print(f"{who}: {each.feature} would {each.action}: {times}, last {_time(each.last_at)}")
         for example in each.examples:
             print(f"    {_time(example.at)} {_example(example)}")
 

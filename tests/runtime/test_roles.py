@@ -130,6 +130,14 @@ def test_a_configuration_with_mistakes_ends_the_start_with_all_of_them(
         assert words in process.text()
 
 
+def test_prepare_makes_the_directories_and_serves_nothing(site: Site) -> None:
+    done = site.gatepost("serve", "--prepare")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for directory in (site.run_dir, site.socket_dir, site.database.parent):
+        assert directory.is_dir()
+        assert list(directory.iterdir()) == []
+
+
 @pytest.mark.parametrize("role", ["", "policy"])
 def test_a_run_directory_that_cannot_be_made_is_named(site: Site, role: str) -> None:
     site.run_dir.write_text("in the way")
