@@ -3,40 +3,30 @@
 Purpose: have libmilter listen where Postfix looks, with the rights that Postfix needs, and run it
 on a thread of its own. Does what ``Milter.runmilter`` does, except that libmilter listens before
 its loop begins, so that whoever starts us is told the truth.
-Source: libmilter smfi_register, smfi_opensocket, smfi_main, smfi_setmaxdatasize; pymilter
-``Milter/__init__.py``; Postfix postconf(5) header_size_limit.
-Limits: a packet of 1 MiB, the most that Sendmail's own negotiation knows (MILTER_MDS_1M). Of itself
-libmilter closes the connection at 64 KiB, while Postfix keeps and sends a header field of 100 KiB:
-a message with one would be deferred until it is too old.
+Source: libmilter smfi_register, smfi_opensocket, smfi_main; pymilter ``Milter/__init__.py``.
+Limits: libmilter closes a connection that sends a packet above 64 KiB. For its sake Postfix cuts a
+header field at 60,000 octets as soon as it has any milter (KLUDGE_HEADER_LIMIT, cleanup_message.c).
 Errors: `open_socket` raises `StartError`.
 Not handled: libmilter can listen only once in a process.
 """
 
 from __future__ import annotations
 
-import ctypes
-import logging
 from pathlib import Path
 
 import Milter
 import milter as libmilter
 
 from gatepost.errors import StartError
-from gatepost.runtime.log import log_event
 from gatepost.runtime.paths import SOCKET_MODE
 from gatepost.runtime.sockets import BACKLOG, SocketFile, taking_place
 
 NAME = "gatepost"
 READ_TIMEOUT_S = 7210
-MAX_PACKET_OCTETS = 1024 * 1024 - 1
-
-log = logging.getLogger("gatepost.milter")
 
 
 def register(factory: type[Milter.Base]) -> None:
     """Tell libmilter what to call; each connection gets an object that `factory` makes."""
-    if not allow_long_headers():
-        log_event(log, logging.WARNING, "short-headers", reason="libmilter takes 64 KiB at most")
     Milter.factory = factory
     libmilter.set_connect_callback(Milter.connect_callback)
     libmilter.set_envfrom_callback(lambda ctx, *args: ctx.getpriv().envfrom_bytes(*args))
@@ -46,18 +36,6 @@ def register(factory: type[Milter.Base]) -> None:
     libmilter.set_abort_callback(lambda ctx: ctx.getpriv().abort())
     libmilter.set_close_callback(Milter.close_callback)
     libmilter.register(NAME, negotiate=Milter.negotiate_callback)
-
-
-def allow_long_headers() -> bool:
-    """Have libmilter take header fields of any length that Postfix keeps; tell whether it can."""
-    # pymilter has no call for this, but its own library has loaded libmilter.
-    try:
-        set_limit = ctypes.CDLL(libmilter.__file__).smfi_setmaxdatasize
-    except AttributeError:
-        return False
-    set_limit.argtypes, set_limit.restype = [ctypes.c_size_t], ctypes.c_size_t
-    set_limit(MAX_PACKET_OCTETS)
-    return True
 
 
 def open_socket(path: Path, group: str | None) -> SocketFile:
