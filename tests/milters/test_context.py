@@ -31,10 +31,11 @@ def test_messages_in_hand() -> None:
     ended = threading.Event()
 
     def wait() -> None:
-        if in_flight.wait_idle(30):
+        if in_flight.wait_idle(3600):
             ended.set()
 
-    waiting = threading.Thread(target=wait)
+    # It is told of the end, and does not look for it from time to time.
+    waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
     in_flight.leave()
     waiting.join(30)
