@@ -72,19 +72,22 @@ does at each start and reload.
 `gatepost init` makes the key file with one key. Several hosts that send for the same tenants need
 the same file, since each must verify what another has signed.
 
-A new key, on one host: `gatepost init --rotate-key`, then `gatepost reload`. On several hosts: do
-so on one, copy the file, and before the first reload set `current` back to the old key; reload
-all; then set it to the new one and reload all again. So no host signs with a key that another
-does not know yet. Tokens are accepted for 60 days, and so must be the key that signed them:
-`until` says how long.
+A new key, on one host: `gatepost init --rotate-key`, then `gatepost reload`.
+
+On several hosts no host may sign with a key that another does not know yet. So do the same on one,
+but before the reload set `current` back to the old key and take away its `until`; copy the file to
+all, and reload all. Then, in a second round, set `current` to the new key everywhere, give the old
+one an `until` of 61 days from then, and reload all again.
+
+Tokens are accepted for 60 days, and so must be the key that signed them: `until` says how long.
 
 ## Limits
 
 64 MiB a file, 32 levels of nesting, 1,000,000 values that come in by aliases, 200,000 files in
 `tenants_dir`. Octets that are not UTF-8, control characters, tags and a second document in a file
 are refused. 100,000 tenants load within 5 s of processor time in one file or in a thousand
-(`./dev bench reload`); each file costs about as much as a tenant or two, so a file for each of them
-takes several times as long.
+(`./dev bench reload`); each file costs about as much as two or three tenants, so a
+file for each of them takes several times as long.
 """
 
 
@@ -189,7 +192,7 @@ def _chapter(section: Section[Any], path: str, depth: int) -> Iterator[str]:
         names = ", ".join(f"`{name}`" for name in section.planned)
         yield from [f"Not supported by this version, and refused: {names}.", ""]
     for title, child, doc in inner:
-        yield from [f"{'#' * depth} {title}", "", _wrapped(doc), ""]
+        yield from [f"{'#' * depth} `{title}`", "", _wrapped(doc), ""]
         if doc != child.doc:
             yield from [_wrapped(child.doc), ""]
         yield from _chapter(child, f"{title}.", depth + 1)
