@@ -35,6 +35,7 @@ from lab.process import LabError, add_address, find, kill_group, run, wait_for_e
 
 MAX_QUEUE_PATH_OCTETS = 80
 _STOP_S = 5.0
+_BUSY_S = 1.0
 _POSTFIX_MODES = {
     **dict.fromkeys(
         (
@@ -171,15 +172,24 @@ class PrivatePostfix:
             wait_for_exit(pid, _STOP_S)
 
     def reload(self) -> None:
-        """Make it read main.cf and master.cf anew, and return when master(8) has done so."""
+        """Make it read main.cf and master.cf anew, and return when it works by them.
+
+        That is when the processes that read the old files have ended. One that is busy, with a
+        client that stays connected, ends later; `reload` waits a second for it and no longer.
+        """
 
         def reloads() -> int:
             return sum("/master[" in line and ": reload -- " in line for line in self.log_lines())
 
         self._backdate()
         before = reloads()
+        old = self._daemons()
         self._postfix("reload")
         self._wait(lambda: reloads() > before, _STOP_S, "master to reload")
+        # An idle smtpd(8) may take one more client before it notices the reload.
+        deadline = time.monotonic() + _BUSY_S
+        for pid in old:
+            wait_for_exit(pid, max(0.0, deadline - time.monotonic()))
 
     def check(self) -> None:
         """Run ``postfix check``.
@@ -296,6 +306,14 @@ class PrivatePostfix:
             raise LabError(f"{error}\n{self.queue()[:10]}") from None
 
     # Inside
+
+    def _daemons(self) -> list[int]:
+        """Return the process ids of what master(8) runs now."""
+        master = self.master_pid()
+        if master is None:
+            return []
+        children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii")
+        return [int(child) for child in children.split()]
 
     def _postfix(self, verb: str) -> None:
         run(["postfix", "-c", self.config_dir, verb])
