@@ -14,6 +14,7 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
+from gatepost.cli.remedies import options_of
 from gatepost.postfix.attach import Options, attach
 from gatepost.postfix.render import describe, document
 from gatepost.postfix.services import attach_spec
@@ -75,5 +76,6 @@ def command(
     if as_json:
         print_json(document(outcome))
     else:
-        for line in describe(outcome, "attach", dry_run=dry_run):
+        options = options_of(config, postfix_config)
+        for line in describe(outcome, "attach", dry_run=dry_run, options=options):
             print(line)

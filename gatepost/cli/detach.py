@@ -14,6 +14,7 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
+from gatepost.cli.remedies import options_of
 from gatepost.errors import GatepostError
 from gatepost.postfix.attach import Options, detach
 from gatepost.postfix.render import describe, document
@@ -56,7 +57,8 @@ def command(
     if as_json:
         print_json(document(outcome))
     else:
-        for line in describe(outcome, "detach", dry_run=dry_run):
+        options = options_of(config, postfix_config)
+        for line in describe(outcome, "detach", dry_run=dry_run, options=options):
             print(line)
 
 

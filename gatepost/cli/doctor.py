@@ -19,6 +19,7 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
+from gatepost.cli.remedies import with_config
 from gatepost.errors import ConfigErrors
 from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.probe import Probe
@@ -93,7 +94,7 @@ def command(
         print_json({"ok": not problems, "sides": [asdict(side) for side in sides]})
     else:
         for line in _text(sides, problems, len(found) - problems):
-            print(line)
+            print(with_config(line, config, postfix_config))
     if problems:
         raise typer.Exit(NO)
 
@@ -126,7 +127,10 @@ def _text(sides: list[Side], problems: int, warnings: int) -> Iterator[str]:
             for each in finding.mend:
                 yield f"    -> {each}"
             yield ""
-    fine = [side.name for side in sides if not side.findings]
+    for side in sides:
+        if side.skipped:
+            yield f"Not looked at: {side.name}, since {side.skipped}."
+    fine = [side.name for side in sides if not (side.findings or side.skipped)]
     if fine:
         yield f"Nothing to say about: {', '.join(fine)}."
     yield f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."

@@ -32,13 +32,14 @@ def diff_with_reasons(plan: Plan, name: str, directory: str) -> Iterator[str]:
         yield shown
 
 
-def describe(outcome: Outcome, verb: str, *, dry_run: bool) -> Iterator[str]:
+def describe(outcome: Outcome, verb: str, *, dry_run: bool, options: str = "") -> Iterator[str]:
     """Yield what was, or would be, done, as lines.
 
     Args:
         outcome: What `attach` or `detach` returned.
         verb: ``attach`` or ``detach``.
         dry_run: Whether nothing was done.
+        options: What commands that are told to the operator need to find both files again.
     """
     directory = str(outcome.config_dir)
     yield f"Postfix {outcome.facts.version}, {directory}"
@@ -49,7 +50,7 @@ def describe(outcome: Outcome, verb: str, *, dry_run: bool) -> Iterator[str]:
         yield ""
     for note in sorted(_notes(outcome), key=lambda each: each.weight is Weight.NOTE):
         yield from _wrapped(note.text, f"{note.weight}: ", "    ")
-    yield from _dry(outcome, verb) if dry_run else _done(outcome, verb)
+    yield from (_dry if dry_run else _done)(outcome, verb, options)
 
 
 def document(outcome: Outcome) -> dict[str, Any]:
@@ -91,17 +92,17 @@ def _notes(outcome: Outcome) -> Iterator[Note]:
         )
 
 
-def _dry(outcome: Outcome, verb: str) -> Iterator[str]:
+def _dry(outcome: Outcome, verb: str, options: str) -> Iterator[str]:
     if not outcome.needed:
         yield _nothing(verb)
     else:
         others = [name for name in outcome.changed if name not in outcome.plan.changed]
         if others:
             yield f"{', '.join(others)} would be written or removed."
-        yield f"Nothing was changed. To do it: gatepost {verb}"
+        yield f"Nothing was changed. To do it: gatepost {verb}{options}"
 
 
-def _done(outcome: Outcome, verb: str) -> Iterator[str]:
+def _done(outcome: Outcome, verb: str, options: str) -> Iterator[str]:
     applied, directory = outcome.applied, outcome.config_dir
     if applied is None or not outcome.needed:
         yield _nothing(verb)
@@ -117,7 +118,7 @@ def _done(outcome: Outcome, verb: str) -> Iterator[str]:
     else:
         yield "Postfix does not run; it reads the new files when it starts."
     if verb == "attach":
-        yield "To undo:  gatepost detach   (takes out just this; later edits of yours stay)"
+        yield f"To undo: gatepost detach{options}   (later edits of yours stay)"
 
 
 def _nothing(verb: str) -> str:

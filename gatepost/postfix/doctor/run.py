@@ -26,6 +26,10 @@ from gatepost.postfix.doctor.scene import Scene
 
 Check = Callable[[Scene], Iterable[Finding]]
 
+# What can only be told of something that is there.
+_OF_THE_CONFIGURATION = frozenset({"sockets", "hooks", "identity", "routing", "tls"})
+_OF_WHAT_IS_ATTACHED = frozenset({"hooks"})
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("attached", attachment.check),
     ("sockets", sockets.check),
@@ -46,10 +50,12 @@ class Side:
     Attributes:
         name: Its name.
         findings: What was found there, problems first.
+        skipped: Why it could not be looked at; empty if it was.
     """
 
     name: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = ()
+    skipped: str = ""
 
 
 def examine(
@@ -65,9 +71,18 @@ def examine(
         checks: The sides, by name.
     """
     for name, check in checks:
-        yield Side(name, _sorted(_careful(check, scene)))
+        why = _skipped(name, scene)
+        yield Side(name, () if why else _sorted(_careful(check, scene)), why)
     if wanted is not None:
         yield Side("probe", _sorted(_careful(lambda seen: probe.check(seen, wanted), scene)))
+
+
+def _skipped(name: str, scene: Scene) -> str:
+    if scene.snapshot is None and name in _OF_THE_CONFIGURATION:
+        return "the configuration has mistakes"
+    if not scene.attached and name in _OF_WHAT_IS_ATTACHED:
+        return "nothing is attached"
+    return ""
 
 
 def _careful(check: Check, scene: Scene) -> Iterator[Finding]:

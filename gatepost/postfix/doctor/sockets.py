@@ -1,9 +1,10 @@
 """Whether Postfix can reach our sockets: somebody answers, and Postfix's own account may connect.
 
 Purpose: "postmap -q works and smtp(8) fails" is the classic: the command runs as root, the daemon
-as the account of `mail_owner`. So we connect as that account. This module does I/O.
+as the account of `mail_owner`. So we connect as that account, and from the queue directory, which
+the daemons have entered as root. This module does I/O.
 Source: postconf(5) mail_owner; unix(7): connecting needs write permission on the socket and search
-permission on each directory above it.
+permission on each directory of the path.
 Limits: a listen backlog below 128 fills up when a restart of Postfix connects all at once.
 Errors: none are raised.
 """
@@ -14,7 +15,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from gatepost.postfix.doctor.findings import Finding, problem, warning
@@ -80,7 +81,7 @@ def _permission(scene: Scene, path: Path) -> Iterator[Finding]:
             "Only root can try as another account.",
             "sudo gatepost doctor",
         )
-    elif _as_account(account, lambda: _connect(path)) == _DENIED:
+    elif _as_daemon(account, scene.facts.queue_directory, path) == _DENIED:
         yield problem(
             f"{owner}, as whom Postfix's daemons run, may not connect to {path}.",
             "Postfix refuses or defers all mail, although the same look-up works for root.",
@@ -127,21 +128,17 @@ def _connect(path: Path) -> int:
     return _REACHED
 
 
-def _as_account(account: pwd.struct_passwd, function: Callable[[], int]) -> int:
-    """Call a function in a child process that has the rights of an account, as Postfix sets them.
-
-    Args:
-        account: Whose rights.
-        function: Returns 0 to 255.
-    """
+def _as_daemon(account: pwd.struct_passwd, queue_directory: Path, path: Path) -> int:
+    """Try to connect in a child process that has the place and the rights of a Postfix daemon."""
     child = os.fork()
     if child == 0:
         status = _OTHERWISE
         try:
+            os.chdir(queue_directory)
             os.setgroups([account.pw_gid])
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
-            status = function()
+            status = _connect(path.relative_to(queue_directory))
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
