@@ -94,7 +94,7 @@ def detach_master(text: str) -> Detached:
     for entry in services(text):
         # postconf(1) moves comments, and so our marker lines, when it edits an entry beside
         # them. A service is therefore told by its name and map, not by where it stands.
-        if _is_our_service(entry):
+        if is_our_service(entry):
             edits += _without(entry.line)
         else:
             edits += _without_ours(text, entry)
@@ -120,7 +120,8 @@ def _is_ours(parameter: Parameter, block: Block | None) -> bool:
     )
 
 
-def _is_our_service(entry: Service) -> bool:
+def is_our_service(entry: Service) -> bool:
+    """Tell whether attach wrote a service: by its name and the map that it asks."""
     return (
         entry.name.startswith(SERVICE_PREFIX)
         and entry.type == "unix"

@@ -7,17 +7,24 @@ Errors: `AttachError` where the files or the set-up do not allow it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gatepost.errors import AttachError
 from gatepost.postfix.attach_main import attach_main
 from gatepost.postfix.attach_master import attach_master
-from gatepost.postfix.detach import Detached, detach_main, detach_master, leftovers
+from gatepost.postfix.detach import (
+    Detached,
+    detach_main,
+    detach_master,
+    is_our_service,
+    leftovers,
+)
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import settings
+from gatepost.postfix.master_cf import services
 from gatepost.postfix.parameters import SCALARS
-from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Note, Plan, note, warning
 from gatepost.postfix.spec import AttachSpec
 from gatepost.tls.rules import OnFailure
 
@@ -93,8 +100,30 @@ def plan_attach(
         {MAIN_CF: main.text, MASTER_CF: master.text},
         any(service.on_failure is OnFailure.BOUNCE for service in spec.services),
         (*main.changes, *master.changes),
-        (*without.main.notes, *without.master.notes, *main.notes, *master.notes),
+        (
+            *without.main.notes,
+            *without.master.notes,
+            *main.notes,
+            *master.notes,
+            *_order_of_reload(old[MASTER_CF], master.text),
+        ),
     )
+
+
+def _order_of_reload(old: str, new: str) -> Iterator[Note]:
+    """Yield what to reload when, if an attached instance gets other services."""
+    before, after = _our_services(old), _our_services(new)
+    if gone := sorted(before - after):
+        yield warning(
+            f"{', '.join(gone)} goes. A running Gatepost that still names it holds mail up: run "
+            "gatepost reload before this, unless you have done so since the configuration changed."
+        )
+    if before and (made := sorted(after - before)):
+        yield note(f"{', '.join(made)} is new. A running Gatepost uses it after gatepost reload.")
+
+
+def _our_services(text: str) -> set[str]:
+    return {entry.name for entry in services(text) if is_our_service(entry)}
 
 
 def plan_detach(old: Mapping[str, str], without: Bare) -> Plan:

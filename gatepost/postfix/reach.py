@@ -10,6 +10,7 @@ Security: the questions carry no address and no tenant; they count as no message
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -90,5 +91,8 @@ def _ask(
             if not data:
                 break
             answer += data
-        connection.sendall(after)
+        if after:
+            # Whoever has closed already needs no farewell.
+            with contextlib.suppress(OSError):
+                connection.sendall(after)
     return bytes(answer)

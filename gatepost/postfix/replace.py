@@ -27,25 +27,26 @@ from gatepost.errors import AttachError
 
 SUFFIX = ".tmp"
 _TMP_MODE = 0o600
-_WAIT_S = 10.0
+WAIT_S = 10.0
 _POLL_S = 0.02
 _CHUNK = 1 << 20
 
 
-def replace(path: Path, old: bytes, new: bytes) -> None:
+def replace(path: Path, old: bytes, new: bytes, *, wait_s: float = WAIT_S) -> None:
     """Give an existing file new content.
 
     Args:
         path: The file.
         old: What it must hold now.
         new: What it is to hold.
+        wait_s: Seconds to wait for another editor.
 
     Raises:
         AttachError: See the head of this module; the file is then as it was.
     """
     try:
         target = path.resolve(strict=True)
-        with _tmp(target) as descriptor:
+        with _tmp(target, wait_s) as descriptor:
             if target.read_bytes() != old:
                 raise AttachError(
                     f"{path} has been changed by somebody else in the meantime; run the command "
@@ -105,7 +106,7 @@ def _tmp_path(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _tmp(target: Path, wait_s: float = _WAIT_S) -> Iterator[int]:
+def _tmp(target: Path, wait_s: float = WAIT_S) -> Iterator[int]:
     """Hold the temporary file, empty, locked and surely still under its name.
 
     It is removed at the end unless it has been renamed.

@@ -392,6 +392,15 @@ def test_only_a_profile_that_bounces_has_the_status_filter() -> None:
     assert plan.filter_file is False
 
 
+def test_a_service_that_goes_or_comes_tells_when_to_reload() -> None:
+    first = attach()
+    assert "reload" not in said(first) + said(first, Weight.NOTE)
+    other = replace(PRIVATE, name="gp-bulk-private", lane="bulk")
+    plan = attach(first.new[MAIN_CF], first.new[MASTER_CF], replace(ALL, services=(other,)))
+    assert "gp-normal-private goes" in said(plan)
+    assert "gp-bulk-private is new" in said(plan, Weight.NOTE)
+
+
 # The bounce table
 
 
