@@ -215,6 +215,14 @@ def set_up(
     return recent
 
 
+def log_fatal(logger: logging.Logger, event: str, **fields: Value) -> None:
+    """Log why a process cannot go on; on standard error too, where whoever started it looks."""
+    line = format_event(event, **fields)
+    logger.critical("%s", line)
+    if any(isinstance(each, logging.handlers.SysLogHandler) for each in logging.root.handlers):
+        sys.stderr.write(f"fatal: {clean(line)}\n")
+
+
 def _syslog(role: str) -> logging.Handler:
     # SysLogHandler itself is content with a socket that does not exist, and loses every line.
     Path(SYSLOG_SOCKET).stat()

@@ -32,7 +32,7 @@ from gatepost.runtime import installation
 from gatepost.runtime.configuration import ReloadResult, SnapshotHolder, load_settings
 from gatepost.runtime.control import ControlServer
 from gatepost.runtime.lock import RoleLock
-from gatepost.runtime.log import RecentTrouble, log_event, set_up
+from gatepost.runtime.log import RecentTrouble, log_event, log_fatal, set_up
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.notify import notify_ready, notify_reloading, notify_stopping
 from gatepost.runtime.parent import ParentWatch
@@ -234,10 +234,10 @@ def _run(name: str, config: Path, serve: Serve, *, records: bool) -> int:
         role.finish()
     except ConfigErrors as error:
         for each in error.errors:
-            log_event(_log, logging.CRITICAL, "config-error", text=str(each))
+            log_fatal(_log, "config-error", text=str(each))
         return CONFIGURATION
     except GatepostError as error:
-        log_event(_log, logging.CRITICAL, "cannot-start", reason=str(error))
+        log_fatal(_log, "cannot-start", reason=str(error))
         return FAILED
     except Exception:
         _log.critical("failed", exc_info=True)

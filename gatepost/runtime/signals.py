@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -24,6 +25,8 @@ from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_log = logging.getLogger(__name__)
+
 
 class Reloader:
     """Runs reloads one at a time on a thread of its own."""
@@ -32,7 +35,7 @@ class Reloader:
         """Start the thread.
 
         Args:
-            reload: What a reload is; must not raise.
+            reload: What a reload is.
         """
         self._reload = reload
         self._wanted = threading.Event()
@@ -46,7 +49,11 @@ class Reloader:
         while self._wanted.wait():
             # Cleared first: what is asked for during the reload is not covered by it.
             self._wanted.clear()
-            self._reload()
+            try:
+                self._reload()
+            except Exception:
+                # Without this thread there would be no more reloads.
+                _log.exception("reload-failed")
 
 
 class Signals:

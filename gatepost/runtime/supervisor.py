@@ -11,7 +11,8 @@ Errors: `StartError` at the start; afterwards none.
 Security: runs as the user of Gatepost, not as root, and so do the roles.
 Not handled: a supervisor that is killed leaves the roles serving, see `gatepost.runtime.parent`;
 under systemd its whole control group ends and is started again. The next supervisor ends what is
-left over from the last one, role by role, before it starts its own.
+left over from the last one, role by role, before it starts its own. A role that was started by
+itself is nobody's left-over, and then the supervisor does not start.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from typing import Any
 
 from gatepost.errors import StartError
 from gatepost.runtime.command import role_command, role_environment
+from gatepost.runtime.control import ask
 from gatepost.runtime.lock import RoleLock, holder_of
 from gatepost.runtime.log import log_event
 from gatepost.runtime.notify import NotifyListener, notify_ready, notify_stopping
 from gatepost.runtime.parent import SUPERVISOR_VARIABLE
-from gatepost.runtime.paths import ROLES, lock_path, supervisor_state_path
+from gatepost.runtime.paths import ROLES, control_path, lock_path, supervisor_state_path
 from gatepost.runtime.signals import STOP_SIGNALS, Signals, blocked
 
 FIRST_DELAY_S = 0.2
@@ -236,8 +238,18 @@ class Supervisor:
             pid = holder_of(lock_path(self.run_dir, name))
             if pid is None:
                 continue
+            if self._alone(name):
+                raise StartError(f"{name} runs already, by itself, as process {pid}; stop it first")
             log_event(_log, logging.WARNING, "left-over", role=name, pid=pid)
             self._end_left_over(name, pid)
+
+    def _alone(self, name: str) -> bool:
+        try:
+            status = ask(control_path(self.run_dir, name), "status")
+        except StartError:
+            # It hangs, or is about to start or to end.
+            return False
+        return status.get("supervisor") == "none"
 
     def _end_left_over(self, name: str, pid: int) -> None:
         try:

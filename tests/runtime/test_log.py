@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.runtime import log
-from gatepost.runtime.log import clean, format_event, log_event, set_up
+from gatepost.runtime.log import clean, format_event, log_event, log_fatal, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +135,27 @@ def test_syslog_gets_the_ident_and_the_facility_mail(
         # <22> would be mail.info, <20> is mail.warning.
         line = daemon.recv(4096).decode()
     assert re.fullmatch(r'<20>gatepost/milter\[\d+\]: warning: tempfail cause="a\\x0ab"', line)
+
+
+def test_why_a_process_cannot_go_on_is_on_standard_error_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log"
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(path))
+        daemon.settimeout(10)
+        set_up("milter", "syslog")
+        log_fatal(logging.getLogger(), "cannot-start", reason="no room")
+        assert daemon.recv(4096).endswith(b': fatal: cannot-start reason="no room"')
+    assert capsys.readouterr().err == 'fatal: cannot-start reason="no room"\n'
+
+
+def test_where_it_is_there_anyway_it_is_told_once() -> None:
+    stream = io.StringIO()
+    set_up("milter", stream=stream)
+    log_fatal(logging.getLogger(), "cannot-start", reason="no room")
+    assert len(lines_of(stream)) == 1
 
 
 def test_without_a_syslog_socket_standard_error_is_used_and_says_so(

@@ -12,6 +12,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -20,10 +22,10 @@ from pathlib import Path
 import pytest
 
 from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET
+from gatepost.runtime.command import role_environment
 from gatepost.runtime.paths import ROLES, SOCKETS
 from gatepost.store import open_store
 from gatepost.wire.netstring import encode_netstring
-from lab.gatepost import account
 from lab.milter_client import MilterConnection, command, macros, negotiate
 from tests.runtime.place import Process, Site
 
@@ -388,9 +390,16 @@ def test_supervised_roles_outlive_their_supervisor_and_the_next_one_replaces_the
     assert not any(Path(f"/proc/{pid}").exists() for pid in (*old.values(), *new.values()))
 
 
+def nobody_can_run_us() -> bool:
+    command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
+    command += [sys.executable, "-P", "-c", "import gatepost, yaml"]
+    done = subprocess.run(command, env=role_environment(), capture_output=True, check=False)
+    return done.returncode == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_root_is_left_before_anything_is_served(site: Site) -> None:
-    if account() == "root":
+    if not nobody_can_run_us():
         pytest.skip("nobody cannot read this checkout or this Python")
     site.directory.chmod(0o755)
     site.configure(

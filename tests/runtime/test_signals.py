@@ -81,6 +81,20 @@ def test_in_a_loop_a_signal_that_waited_is_taken(runner: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "reload\nstop\n", "")
 
 
+def test_a_reload_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    ran = threading.Semaphore(0)
+
+    def fail() -> None:
+        ran.release()
+        raise ZeroDivisionError("a bug")
+
+    reloader = Reloader(fail)
+    for _ in range(3):
+        reloader.request()
+        assert ran.acquire(timeout=10)
+    assert "reload-failed" in caplog.text
+
+
 def test_blocked_it_waits_in_children_too() -> None:
     code = "import signal; print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
     command = [sys.executable, "-c", code]

@@ -18,6 +18,7 @@ import pytest
 
 from gatepost.errors import StartError
 from gatepost.runtime import supervisor as module
+from gatepost.runtime.control import ControlServer
 from gatepost.runtime.lock import RoleLock
 from gatepost.runtime.paths import lock_path
 from gatepost.runtime.signals import Signals
@@ -49,6 +50,7 @@ while True:
 HOLDER = """
 import sys, time
 from pathlib import Path
+from gatepost.runtime.control import ControlServer
 from gatepost.runtime.lock import RoleLock
 lock = RoleLock(Path(sys.argv[1]))
 print("held", flush=True)
@@ -240,6 +242,15 @@ def test_what_a_killed_supervisor_left_behind_is_ended_first(
         site.start()
         assert process.wait(10) == -end
     assert f"left-over role=milter pid={process.pid}" in caplog.text
+
+
+def test_a_role_that_runs_by_itself_is_left_alone(site: Site) -> None:
+    server = ControlServer(site.run_dir / "milter.ctl", {"status": lambda: {"supervisor": "none"}})
+    with left_over(site) as process:
+        with pytest.raises(StartError, match=f"by itself, as process {process.pid}; stop it first"):
+            site.supervisor.run(site.wires)
+        assert process.poll() is None
+    server.close()
 
 
 def test_what_is_not_ours_to_stop_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
