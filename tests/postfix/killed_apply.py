@@ -1,8 +1,9 @@
-"""A run of `apply` that kills itself at its N-th step in a directory; started by test_apply.
+"""Runs of `apply` that kill themselves, each at another step; started by test_apply.
 
-Usage: ``killed_apply.py DIRECTORY N accept|refuse attach|detach``. The plan is read from
-``DIRECTORY.plan``. An audit hook sees each file opened, renamed or removed, and kills the process,
-as a power cut would, before the N-th of them that concerns DIRECTORY.
+Usage: ``killed_apply.py DIRECTORY accept|refuse attach|detach``. The plan is read from
+``DIRECTORY/plan``. For N from 1 on, a child process carries it out in ``DIRECTORY/N`` and is
+killed, as by a power cut, before it opens, renames or removes the N-th file there, until one comes
+to its end. What is left in the directories is for the test to look at.
 """
 
 from __future__ import annotations
@@ -40,25 +41,42 @@ class Refusing(Accepting):
         return ""
 
 
-def main(directory: str, number: str, verdict: str, verb: str) -> None:
-    plan = Plan(**json.loads(Path(directory + ".plan").read_text(encoding="utf-8")))
-    postfix = {"accept": Accepting, "refuse": Refusing}[verdict](Path(directory))
-    left = int(number)
+def run(directory: Path, plan: Plan, number: int, verdict: str, verb: str) -> int:
+    """Carry a plan out in a child process; return its exit status, or minus its signal."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    postfix = {"accept": Accepting, "refuse": Refusing}[verdict](directory)
+    order = {"attach": ATTACH_ORDER, "detach": DETACH_ORDER}[verb]
+    left = number
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal left
         # Descriptors and names of other places do not count.
-        if event in EVENTS and any(str(each).startswith(directory) for each in arguments):
+        if event in EVENTS and any(str(each).startswith(str(directory)) for each in arguments):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    order = {"attach": ATTACH_ORDER, "detach": DETACH_ORDER}[verb]
     try:
         apply(postfix, plan, order, reload=True)
-    except AttachError as error:
-        print(error)
+    except AttachError:
+        pass
+    finally:
+        os._exit(0)
+
+
+def main(name: str, verdict: str, verb: str) -> None:
+    plan = Plan(**json.loads((Path(name) / "plan").read_text(encoding="utf-8")))
+    for number in range(1, 500):
+        directory = Path(name) / str(number)
+        directory.mkdir()
+        for file, text in plan.old.items():
+            (directory / file).write_text(text, encoding="utf-8")
+        status = run(directory, plan, number, verdict, verb)
+        if status != -signal.SIGKILL:
+            sys.exit(status)
 
 
 main(*sys.argv[1:])
