@@ -15,13 +15,13 @@ from gatepost.runtime.parent import SUPERVISOR_VARIABLE, ParentWatch
 ROOT = Path(__file__).resolve().parents[2]
 
 CHILD = """
-import logging, sys
+import logging, sys, time
 from gatepost.runtime.parent import ParentWatch
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 watch = ParentWatch()
 print(watch.state(), flush=True)
 while watch.state() == "running":
-    pass
+    time.sleep(0.01)
 logging.shutdown()
 print(watch.state(), flush=True)
 """

@@ -20,21 +20,23 @@ from gatepost.runtime import recorder as module
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder, format_observation
 from gatepost.store import open_store, sqlite
+from lab.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
 KILLED = """
-import sys
+import sys, time
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder
 from gatepost.store import open_store, sqlite
+from lab.process import wait_until
 metrics = Metrics("policy")
 recorder = QueueRecorder(metrics, lambda: open_store(sys.argv[1]))
 for n in range(2500):
     recorder.record(Observation(1.0 + n, "acme", Feature.TAG, "route", "d"))
 while recorder.waiting() > 499:
-    pass
+    time.sleep(0.01)
 print(metrics.counts()["recorder_stored"]["all"], flush=True)
 sys.stdin.read()
 """
@@ -203,6 +205,10 @@ def test_a_store_that_cannot_be_opened_holds_nobody_up(start: Start) -> None:
     assert metrics.counts()["recorder_dropped"] == {"store": 100}
 
 
+def errors(metrics: Metrics) -> float:
+    return metrics.counts().get("errors", {}).get("store", 0)
+
+
 def test_a_database_that_is_locked_gets_everything_afterwards(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,12 +222,10 @@ def test_a_database_that_is_locked_gets_everything_afterwards(
         recorder, metrics = start(open_store=lambda: open_store(url))
         for n in range(100):
             recorder.record(seen(n))
-        while metrics.counts().get("errors", {}).get("store", 0) < 2:
-            pass
+        wait_until(lambda: errors(metrics) >= 2, 30, "two attempts")
         assert recorder.waiting() > 0
         locker.close()
-        while recorder.waiting():
-            pass
+        wait_until(lambda: not recorder.waiting(), 30, "everything to be stored")
         assert [each.count for each in opened.what_if(0)] == [100]
     assert "recorder_dropped" not in metrics.counts()
 
