@@ -264,13 +264,17 @@ def test_an_outage_of_the_transport_map_makes_mail_wait(
     assert "Connection refused" in done.text
     gatepost.kill("policy")
     world.fleet.start()
+    # The queue manager keeps its last answer for 30 s; a new one has none.
+    postfix.reload()
     postfix.clear_log()
     postfix.flush()
     line = postfix.wait_log(rf"{done.queue_id}: to=.* status=").string
+    assert "(address resolver failure)" in line
     assert " dsn=4." in line
     assert "status=deferred" in line
     assert "queued" not in {each.message["subject"] for each in world.fleet.messages()}
     gatepost.start("policy")
+    postfix.reload()
     postfix.clear_log()
     postfix.flush()
     # Back again, the profile is what it was.
