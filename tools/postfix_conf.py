@@ -3,9 +3,9 @@
 Purpose: an administrator reads postfix-conf/ to learn what attach does to main.cf and master.cf,
 so no line there may stand without a reason, and no parameter may be missing.
 Format: a setting is ``name = value`` (main.cf), ``-o name=value`` or the first line of a service
-(master.cf), ``Name=value`` (systemd), or ``/pattern/ result`` (tables). It counts as explained if
-the line above is a comment, or if a comment of its paragraph names it; a service may be named as a
-whole. Continuation lines belong to the setting above them.
+(master.cf), or ``/pattern/ result`` (tables). It counts as explained if the line above is a
+comment, or if a comment of its paragraph names it. Continuation lines belong to the setting above
+them. In systemd units it is enough that each paragraph has a comment: systemd documents its words.
 Errors: exit status 1, with "file:line: name" for each that is not explained.
 """
 
@@ -20,7 +20,8 @@ from gatepost.postfix.parameters import LIST_HOOKS, SCALARS
 from gatepost.postfix.spec import Hook
 
 FOLDER = Path("postfix-conf")
-CHECKED = {".cf", ".service", ".target", ".socket", ".timer", ".pcre", ".regexp"}
+POSTFIX = {".cf", ".pcre", ".regexp"}
+UNITS = {".service", ".socket", ".target", ".timer"}
 
 _OPTION = re.compile(r"\s+-o\s+\{?\s*([\w.]+)")
 _PARAMETER = re.compile(r"([\w.]+)\s*=")
@@ -62,6 +63,14 @@ def unexplained(path: Path) -> Iterator[str]:
             above = line
 
 
+def bare(path: Path) -> Iterator[str]:
+    """Yield one line for each paragraph of a unit that has settings and no comment."""
+    for block in paragraphs(path):
+        settings = [number for number, line in block if setting(line) is not None]
+        if len(settings) > 1 and not any(line.startswith("#") for _, line in block):
+            yield f"{path}:{settings[0]}: these lines are not explained"
+
+
 def missing(paths: list[Path]) -> Iterator[str]:
     """Yield one line for each parameter that attach can write and no file shows."""
     shown = {
@@ -77,8 +86,10 @@ def missing(paths: list[Path]) -> Iterator[str]:
 
 def main() -> int:
     """Print what is not explained or not shown."""
-    paths = sorted(path for path in FOLDER.rglob("*") if path.suffix in CHECKED)
+    paths = sorted(path for path in FOLDER.rglob("*") if path.suffix in POSTFIX)
+    units = sorted(path for path in FOLDER.rglob("*") if path.suffix in UNITS)
     found = [each for path in paths for each in unexplained(path)]
+    found += [each for path in units for each in bare(path)]
     found += missing([path for path in paths if path.suffix == ".cf"])
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
