@@ -93,7 +93,8 @@ def _share(role: Role) -> Shared:
     shared = Shared(
         Views(role.current), role.recorder, admission.admit, role.metrics.message, time.time
     )
-    role.metrics.in_flight.set_function(lambda: shared.in_flight.count)
+    role.metrics.watch_messages(lambda: shared.in_flight.count)
+    role.metrics.milter_messages.expect("accept", "reject", "tempfail", "error")
     role.details = lambda: {"messages_in_hand": shared.in_flight.count}
     GatepostMilter.shared = shared
     return shared

@@ -52,7 +52,9 @@ async def _serve_in_loop(role: Role) -> None:
         MAPS_SOCKET: maps(handlers.lookup, count),
     }
     role.details = lambda: {"connections": {n: p.connections for n, p in pumps.items()}}
-    role.metrics.connections(lambda: sum(pump.connections for pump in pumps.values()))
+    role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
+    role.metrics.policy_requests.expect("dunno", "prepend", "reject")
+    role.metrics.errors.expect(*(failure.value for failure in Failure))
     endpoints = [
         Endpoint(open_socket(role.place.socket_dir / name, group=role.settings.postfix_group), pump)
         for name, pump in pumps.items()

@@ -8,6 +8,7 @@ Errors: `RoleLock` raises `StartError`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -44,8 +45,10 @@ class RoleLock:
                 f"{path}: {path.stem} runs already, as process {_number(path) or 'unknown'}; "
                 "stop that one first"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        # On a full disk there is no number in it; the lock holds all the same.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def release(self) -> None:
         """Give the lock back; the file stays, as removing it would let two hold it."""

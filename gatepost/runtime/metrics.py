@@ -67,6 +67,11 @@ class Tally(dict[Hashable, Increment]):
         self._limit = limit
         self._lock = threading.Lock()
 
+    def expect(self, *keys: Hashable) -> None:
+        """Begin to count these at zero."""
+        for key in keys:
+            self[key]  # looking it up makes it
+
     def __missing__(self, key: Hashable) -> Increment:
         """Make the counter for a new key."""
         values = key if isinstance(key, tuple) else (key,)
@@ -91,10 +96,6 @@ class Metrics:
         errors: By kind; keys such as ``"store"``.
         reloads: By result; ``"ok"`` and ``"refused"``.
         dropped: Observations not stored, by reason: ``"queue"`` and ``"store"``.
-        stored: Observations stored; count with ``stored.inc(n)``.
-        queued: Observations that wait to be stored; set with ``queued.set_function``.
-        in_flight: Requests or messages being worked on; a role that knows the number anyway sets
-            it with ``in_flight.set_function``, which costs nothing per request.
     """
 
     def __init__(self, role: str, *, max_tenants: int = MAX_TENANTS) -> None:
@@ -125,13 +126,13 @@ class Metrics:
             self._counter("milter_messages", "Messages at their end, by verdict.", "verdict"),
             limit=MAX_VALUES,
         )
-        self.in_flight = self._gauge("in_flight", "Requests or messages being worked on now.")
 
     def _declare_trouble(self) -> None:
         self.errors = self._role_tally("errors", "Errors, by kind.", "kind")
         self.reloads = self._role_tally(
             "reloads", "Reloads of the configuration, by result.", "result"
         )
+        self.reloads.expect("ok", "refused")
 
     def _declare_recorder(self) -> None:
         self._observations = self._counter(
@@ -142,10 +143,6 @@ class Metrics:
         self.dropped = self._role_tally(
             "recorder_dropped", "Observations that were not stored, by reason.", "reason"
         )
-        self.stored = self._counter(
-            "recorder_stored", "Observations written to the store.", "role"
-        ).labels(self.role)
-        self.queued = self._gauge("recorder_queued", "Observations that wait to be written.")
 
     def _declare_configuration(self) -> None:
         self._loaded = self._gauge(
@@ -172,9 +169,27 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"{PREFIX}{name}", text, ["role"], registry=self.registry).labels(self.role)
 
-    def connections(self, count: Callable[[], int]) -> None:
-        """Have the number of open connections asked from `count` whenever it is wanted."""
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """Export the number of open connections, which `count` returns when it is wanted."""
         self._gauge("connections", "Connections that Postfix holds open.").set_function(count)
+
+    def watch_messages(self, count: Callable[[], int]) -> None:
+        """Export the number of messages in hand, which `count` returns when it is wanted."""
+        self._gauge("messages_in_hand", "Messages between MAIL FROM and end.").set_function(count)
+
+    def watch_recorder(self, waiting: Callable[[], int]) -> Callable[[int], None]:
+        """Export what a recorder does, and return what counts observations that were stored.
+
+        Args:
+            waiting: Returns how many observations wait to be stored.
+        """
+        self._gauge("recorder_queued", "Observations that wait to be stored.").set_function(waiting)
+        for reason in ("queue", "store"):
+            # From zero, as Prometheus sees no increase in a series that begins at one.
+            self.dropped.expect(reason)
+        stored = self._counter("recorder_stored", "Observations written to the store.", "role")
+        increment: Callable[[int], None] = stored.labels(self.role).inc
+        return increment
 
     def policy(self, verdict: str) -> None:
         """Count one policy answer."""
@@ -244,8 +259,9 @@ class Metrics:
             for sample in family.samples:
                 labels = sample.labels
                 key = " ".join(labels[n] for n in labels if n not in {"role", "tenant"}) or "all"
-                by_labels[key] = by_labels.get(key, 0) + sample.value
-        return {name: by_labels for name, by_labels in found.items() if any(by_labels.values())}
+                if sample.value:
+                    by_labels[key] = by_labels.get(key, 0) + sample.value
+        return {name: by_labels for name, by_labels in found.items() if by_labels}
 
 
 class _Process(Collector):

@@ -65,7 +65,7 @@ class QueueRecorder:
         self._rows: list[Observation] = []
         self._flush_at = 0.0
         self._retry_s = 0.0
-        metrics.queued.set_function(self.waiting)
+        self._count_stored = metrics.watch_recorder(self.waiting)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -152,7 +152,7 @@ class QueueRecorder:
             self._store.add(batch)
             # Only now: a batch that failed is tried again as a whole.
             del self._rows[: len(batch)]
-            self._metrics.stored.inc(len(batch))
+            self._count_stored(len(batch))
 
     def _failed(self, error: StoreUnavailable) -> None:
         self._metrics.error("store")

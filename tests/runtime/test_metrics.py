@@ -33,10 +33,11 @@ def test_everything_counted_is_there_by_its_labels() -> None:
     metrics.error("store")
     metrics.reloads["refused"]()
     metrics.dropped["queue"]()
-    metrics.stored.inc(3)
+    metrics.watch_recorder(lambda: 7)(3)
+    metrics.watch_messages(lambda: 2)
     metrics.observed(seen("acme"))
     metrics.observed(seen(""))
-    metrics.connections(lambda: 4)
+    metrics.watch_connections(lambda: 4)
     metrics.snapshot_in_force("aaaa", 1.0)
     metrics.snapshot_in_force("bbbb", 2.0)
     found = samples(metrics)
@@ -49,6 +50,8 @@ def test_everything_counted_is_there_by_its_labels() -> None:
     assert found["gatepost_recorder_stored_total", "policy"] == 3
     assert found["gatepost_observations_total", "policy", "tag", "route", "acme"] == 1
     assert found["gatepost_observations_total", "policy", "tag", "route", "-"] == 1
+    assert found["gatepost_recorder_queued", "policy"] == 7
+    assert found["gatepost_messages_in_hand", "policy"] == 2
     assert found["gatepost_connections", "policy"] == 4
     assert found["gatepost_snapshot_loaded_timestamp_seconds", "policy"] == 2
     assert found["gatepost_snapshot_info", "policy", "bbbb"] == 1
@@ -82,6 +85,15 @@ def test_totals_for_status_add_up_tenants() -> None:
         "policy_requests": {"dunno": 1},
         "observations": {"tag route": 2, "tls route": 1},
     }
+
+
+def test_what_is_expected_is_there_from_zero() -> None:
+    metrics = Metrics("milter")
+    metrics.milter_messages.expect("accept", "error")
+    found = samples(metrics)
+    assert found["gatepost_milter_messages_total", "error"] == 0
+    assert found["gatepost_reloads_total", "milter", "refused"] == 0
+    assert metrics.counts() == {}
 
 
 def test_made_up_values_are_counted_together() -> None:
