@@ -2,8 +2,8 @@
 
 Purpose: the milter stands on the path of every message.
 Format: a client speaks Postfix's side of the protocol, sending each milter just what it asked for
-at negotiation. With real mail most SMTP connections carry one message; Postfix opens a connection to
-the milter for each of them, and libmilter starts a thread for it, so both ways are measured.
+at negotiation. With real mail most SMTP connections carry one message; Postfix opens a connection
+to the milter for each of them, and libmilter starts a thread for it, so both ways are measured.
 """
 
 from __future__ import annotations

@@ -78,6 +78,11 @@ class Variant:
         """Return the median rate in messages a second."""
         return statistics.median(self.rates)
 
+    def forget(self) -> None:
+        """Drop what was measured."""
+        self.rates.clear()
+        self.costs.clear()
+
     @property
     def cost(self) -> float:
         """Return the median processor time of a message in milliseconds."""
@@ -122,12 +127,17 @@ def run() -> list[Row]:
             variants.append(_attached(directory, number, stack, name, leave_out))
         for each in variants:
             _measure(each, sink, MESSAGES // 5)
-            each.rates.clear()
-            each.costs.clear()
+            each.forget()
         for _ in range(ROUNDS):
             for each in variants:
                 _measure(each, sink, MESSAGES)
-    return _rows(variants)
+        rows = _rows(variants)
+        for each in variants[:2]:
+            each.forget()
+        for _ in range(ROUNDS):
+            for each in variants[:2]:
+                _measure(each, sink, MESSAGES, anew=True)
+    return [*rows, *_anew_rows(*variants[:2])]
 
 
 def _postfix(directory: Path, number: int, stack: contextlib.ExitStack) -> PrivatePostfix:
@@ -169,8 +179,15 @@ def _attached(
     return Variant(name, postfix, roles)
 
 
-def _measure(variant: Variant, sink: Daemon, messages: int) -> None:
-    """Send messages through a variant and add rate and cost of this round to it."""
+def _measure(variant: Variant, sink: Daemon, messages: int, *, anew: bool = False) -> None:
+    """Send messages through a variant and add rate and cost of this round to it.
+
+    Args:
+        variant: The set-up.
+        sink: Where the mail goes.
+        messages: How many.
+        anew: Whether the client connects anew for each message.
+    """
     master = variant.postfix.master_pid()
     assert master is not None
     pids = [master, sink.pid, *(each.pid for each in variant.roles)]
@@ -178,7 +195,8 @@ def _measure(variant: Variant, sink: Daemon, messages: int) -> None:
     began = time.monotonic()
     subprocess.run(
         [
-            "smtp-source", "-s", str(SESSIONS), "-m", str(messages), "-l", str(OCTETS),
+            "smtp-source", *([] if anew else ["-d"]),
+            "-s", str(SESSIONS), "-m", str(messages), "-l", str(OCTETS),
             "-f", _SENDER, "-t", "reader@dest.example", f"{variant.postfix.address}:25",
         ],
         check=True,
@@ -203,11 +221,31 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _rows(variants: list[Variant]) -> list[Row]:
-    plain, attached, *without = variants
-    ratio = statistics.median(
+def _ratio(plain: Variant, attached: Variant) -> float:
+    """Return the median of the ratios of rates, round by round."""
+    return statistics.median(
         ours / theirs for ours, theirs in zip(attached.rates, plain.rates, strict=True)
     )
+
+
+def _anew_rows(plain: Variant, attached: Variant) -> list[Row]:
+    return [
+        Row(
+            "a connection for each message: plain Postfix",
+            f"{plain.rate:.0f} messages/s",
+            f"{plain.cost:.2f} ms of CPU each",
+        ),
+        Row(
+            "a connection for each message: attached and enforcing",
+            f"{attached.rate:.0f} messages/s, {_ratio(plain, attached):.2f} of plain",
+            f"{attached.cost:.2f} ms of CPU each, {plain.cost / attached.cost:.2f} of plain",
+        ),
+    ]
+
+
+def _rows(variants: list[Variant]) -> list[Row]:
+    plain, attached, *without = variants
+    ratio = _ratio(plain, attached)
     rows = [
         Row("plain Postfix", f"{plain.rate:.0f} messages/s", f"{plain.cost:.2f} ms of CPU each"),
         Row(
