@@ -226,6 +226,7 @@ CASES = [
     ("sent", Mail("n@beta.example", "u@good.example", "sent", "beta")),
     ("sent", Mail("n@beta.example", "u@good.example", "c", "beta", headers=["X-Campaign: may"])),
     ("bounced", Mail("n@beta.example", "u@plain.example", "plain", "beta")),
+    ("sent", Mail("n@acme.example", "u@good.example", "token", "acme")),
     ("deferred", Mail("n@acme.example", "u@wrongname.example", "wrong", "acme")),
     ("sent", Mail("n@gamma.example", "u@plain.example", "observed", "gamma")),
     ("sent", Mail("a@stranger.example", "u@plain.example", "strange", headers=[FORGED[0]])),
