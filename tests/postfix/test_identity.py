@@ -78,7 +78,7 @@ word = st.sampled_from(
         "$(bar)",
         "gatepost",
         "é",
-        "\udcff",
+        "\x7f",
     ]
 )
 separator = st.sampled_from([" ", ", ", ",", "  ", "\t"])
@@ -279,6 +279,12 @@ def test_attach_then_detach_changes_nothing(files: dict[str, str], spec: AttachS
     assert detached(attached(files, spec).new) == files
 
 
+def test_what_is_not_utf8_stays_as_it_is() -> None:
+    octets = b"smtpd_milters = inet:a # \xff\xfe\n".decode("utf-8", "surrogateescape")
+    files = {MAIN_CF: octets, MASTER_CF: "# \udcff\nsmtp unix - - y - - smtp -o a=\udcff\n"}
+    assert detached(attached(files, EVERYTHING).new) == files
+
+
 @QUICK
 @given(pairs, specs)
 def test_attaching_again_changes_nothing(files: dict[str, str], spec: AttachSpec) -> None:
@@ -348,8 +354,8 @@ def begins_inside(text: str, at: int) -> bool:
     # The lines of a setting that attach has commented out belong together, too; postconf would
     # refuse what detach makes of them, so that nothing is changed.
     lines = (line.text.removeprefix(REPLACED) for line in physical_lines(text[at:]))
-    following = next((line for line in lines if line.strip(SPACE) and line[0] != "#"), "x")
-    return following[0] in SPACE and not following.lstrip(SPACE).startswith("#")
+    following = next((each for each in lines if each.lstrip(SPACE)[:1] not in {"", "#"}), "x")
+    return following[0] in SPACE
 
 
 @QUICK
