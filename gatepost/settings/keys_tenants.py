@@ -104,8 +104,8 @@ class TenantSection:
     )
     listeners: tuple[str, ...] = part(
         ListOf(kinds.LISTENER),
-        doc="""Listeners, by their milter_macro_daemon_name in master.cf; the policy service must
-        get the same name as smtpd_policy_service_policy_context.""",
+        doc="""Listeners, by their milter_macro_daemon_name in master.cf. What attach writes
+        gives the policy service the same name.""",
         example="[acme-in]",
     )
     senders: tuple[str, ...] = part(
