@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from failures import (
+
+from gatepost.runtime.paths import ROLES
+from lab.gatepost import Gatepost
+from lab.postfix import PrivatePostfix
+from lab.process import wait_for_exit, wait_until
+from lab.send import Mail, connect, send_many
+from lab.world import World
+from tests.e2e.failures import (
     CONFIGURATION,
     MAIN,
     check_arrived,
@@ -22,16 +28,8 @@ from failures import (
     mails,
     meanwhile,
     reply_of,
-    status,
     stopped,
 )
-
-from gatepost.runtime.paths import ROLES
-from lab.gatepost import Gatepost
-from lab.postfix import PrivatePostfix
-from lab.process import wait_for_exit, wait_until
-from lab.send import Mail, connect, send_many, transact
-from lab.world import HOSTNAME, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -67,7 +65,7 @@ def gatepost(world: World, attached: Gatepost) -> Iterator[Gatepost]:
     down = [role for role in ROLES if not attached.answers(role)]
     if down:
         attached.start(*down)
-    yield attached
+    return attached
 
 
 @pytest.fixture
@@ -102,9 +100,9 @@ def test_killed_in_the_middle_of_2000_messages_each_arrives_once_as_asked(
     open_ones = [mail("beta", f"open{n}", "plain.example") for n in range(20)]
 
     def kill(ended: threading.Event) -> None:
-        world.fleet.wait_count(300)
+        world.fleet.wait_count(50)
         kill_and_start(gatepost, ended, "milter", "policy")
-        world.fleet.wait_count(800)
+        world.fleet.wait_count(200)
         kill_and_start(gatepost, ended, "policy")
 
     everything = [*sent[:900], *secret, *open_ones, *sent[900:]]
@@ -159,28 +157,6 @@ def test_a_message_in_the_hands_of_a_milter_that_dies_or_hangs_is_not_taken(
     assert world.fleet.messages() == []
 
 
-def test_no_client_is_greeted_while_the_milter_hangs(
-    postfix: PrivatePostfix, gatepost: Gatepost
-) -> None:
-    with stopped(gatepost.pid("milter")):
-        reply = reply_of(postfix.address, Mail("news@beta.example", "u@good.example", "hung"))
-    assert reply.startswith("451 4.7.1")
-    postfix.wait_log(r"milter unix:gatepost/milter\.sock: read error in initial handshake")
-
-
-def test_at_rcpt_without_the_policy_server_what_others_refuse_is_refused(
-    postfix: PrivatePostfix, gatepost: Gatepost
-) -> None:
-    gatepost.kill("policy")
-    for tenant in ("acme", "beta", "gamma"):
-        assert reply_of(postfix.address, mail(tenant, "no policy")).startswith(DOWN_AT_RCPT)
-    postfix.wait_log(r"problem talking to server gatepost/policy\.sock: Connection refused")
-    unknown = Mail("news@beta.example", "nobody.here@elsewhere.example", "x", client="198.18.9.9")
-    assert reply_of(postfix.address, unknown).startswith("454 4.7.1")
-    strange = Mail("news@beta.example", f"no such user@{HOSTNAME}", "x")
-    assert reply_of(postfix.address, strange).startswith("501 5.1.3")
-
-
 def test_queued_mail_waits_for_the_policy_server(
     world: World, postfix: PrivatePostfix, gatepost: Gatepost
 ) -> None:
@@ -209,33 +185,6 @@ def test_queued_mail_waits_for_the_policy_server(
     check_arrived(world.fleet, sent)
 
 
-def test_a_policy_server_that_hangs_is_as_good_as_down(
-    world: World, postfix: PrivatePostfix, gatepost: Gatepost
-) -> None:
-    # Held, so that the delivery begins when the server hangs.
-    postfix.configure({"defer_transports": "gp-normal-private"})
-    postfix.reload()
-    waits = mail("acme", "waits")
-    assert reply_of(postfix.address, waits).startswith("250")
-    postfix.configure({"defer_transports": ""})
-    postfix.reload()
-    with stopped(gatepost.pid("policy")) as pid:
-        postfix.flush()
-        postfix.wait_log(r"qmgr\[\d+\]: \w+: from=<.*\(queue active\)")
-        # 10 s, twice, since Postfix asks again.
-        assert reply_of(postfix.address, mail("beta", "late")).startswith(DOWN_AT_RCPT)
-        postfix.wait_log(r"problem talking to server gatepost/policy\.sock: Connection timed out")
-        assert world.fleet.messages() == []
-        # A map would wait 100 s; when it is over, it is as when the process dies.
-        os.kill(pid, signal.SIGKILL)
-    wait_for_exit(pid, 5)
-    postfix.wait_log(r"status=deferred \(address resolver failure\)")
-    assert world.fleet.messages() == []
-    gatepost.start("policy")
-    drain(postfix)
-    check_arrived(world.fleet, [waits])
-
-
 def test_mail_flows_while_the_back_role_is_down(
     world: World, postfix: PrivatePostfix, gatepost: Gatepost
 ) -> None:
@@ -251,7 +200,7 @@ def test_sigterm_under_load_takes_back_nothing(
 ) -> None:
     sent = mails(f"t-{role}-", 300)
 
-    def stop_and_start(ended: threading.Event) -> None:
+    def stop_and_start(_: threading.Event) -> None:
         world.fleet.wait_count(60)
         pid = gatepost.pid(role)
         assert pid is not None
@@ -273,7 +222,7 @@ def test_the_supervisor_starts_again_what_was_killed(
     sent = mails("s", 300)
     killed = {role: supervised.pid(role) for role in ("milter", "policy")}
 
-    def kill(ended: threading.Event) -> None:
+    def kill(_: threading.Event) -> None:
         world.fleet.wait_count(60)
         for role in killed:
             supervised.kill(role)
@@ -284,21 +233,4 @@ def test_the_supervisor_starts_again_what_was_killed(
     supervised.wait_answering()
     assert all(supervised.pid(role) not in {None, pid} for role, pid in killed.items())
     drain(postfix)
-    check_arrived(world.fleet, sent)
-
-
-def test_without_the_supervisor_mail_flows_and_the_next_one_takes_over(
-    world: World, postfix: PrivatePostfix, supervised: Gatepost
-) -> None:
-    pids = [supervised.pid(role) for role in ROLES]
-    os.kill(supervised.json("status")["supervisor"]["pid"], signal.SIGKILL)
-    sent = mails("o", 6)
-    assert send_many(postfix.address, sent[:3], sessions=1).replies == {"250": 3}
-    wait_until(
-        lambda: status(supervised, "milter")["supervisor"] == "gone", 5, "the milter to notice"
-    )
-    assert [supervised.pid(role) for role in ROLES] == pids
-    supervised.start()
-    assert not {supervised.pid(role) for role in ROLES} & set(pids)
-    assert send_many(postfix.address, sent[3:], sessions=1).replies == {"250": 3}
     check_arrived(world.fleet, sent)
