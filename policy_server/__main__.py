@@ -15,6 +15,7 @@ import uvloop
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import install_in_loop
+from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
@@ -67,7 +68,11 @@ async def _serve_in_loop(role: Role) -> None:
 
     install_in_loop(asyncio.get_running_loop(), role.reloader.request, end)
     role.ready()
-    await serve(endpoints, stop, role.settings.grace_s)
+    alive = asyncio.create_task(beat_in_loop())
+    try:
+        await serve(endpoints, stop, role.settings.grace_s)
+    finally:
+        alive.cancel()
 
 
 if __name__ == "__main__":

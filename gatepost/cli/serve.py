@@ -72,4 +72,4 @@ def command(
             settings = load_settings(config)
             set_up("supervisor", settings.log_to, settings.log_level)
             settle(settings)
-            Supervisor(settings.run_dir, config, settings.grace_s).run(signals)
+            Supervisor(settings.run_dir, config, settings.grace_s, settings.watchdog_s).run(signals)

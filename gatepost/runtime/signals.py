@@ -23,6 +23,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from gatepost.runtime import watchdog
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger(__name__)
@@ -123,6 +125,8 @@ def blocked(number: signal.Signals) -> Iterator[None]:
 def wait_for_stop(reload: Callable[[], object], signals: Signals) -> signal.Signals:
     """Stay in the main thread until told to stop; run `reload` on each SIGHUP.
 
+    Shows signs of life meanwhile, if somebody wants them.
+
     Args:
         reload: Called in the main thread; must return at once, as `Reloader.request` does.
         signals: Catches SIGHUP, SIGTERM and SIGINT at least.
@@ -130,8 +134,11 @@ def wait_for_stop(reload: Callable[[], object], signals: Signals) -> signal.Sign
     Returns:
         The signal that said stop.
     """
+    interval = watchdog.interval_s()
     while True:
-        for number in signals.wait():
+        if interval is not None:
+            watchdog.beat()
+        for number in signals.wait(interval):
             if number == signal.SIGHUP:
                 reload()
             elif number in STOP_SIGNALS:

@@ -1,4 +1,4 @@
-"""``gatepost serve``: run the three roles, and start again the one that dies.
+"""``gatepost serve``: run the three roles, and start again the one that dies or hangs.
 
 Purpose: the default for one host, with or without systemd.
 Format: ``<run_dir>/supervisor.json`` tells the state of each role: ``pid`` or null, ``ready``,
@@ -6,7 +6,9 @@ Format: ``<run_dir>/supervisor.json`` tells the state of each role: ``pid`` or n
 stop the roles and then the supervisor.
 Limits: a role that dies is started again after 0.2 s, then after twice as long each time, up to
 30 s; one that ran for 60 s starts from 0.2 s again. At a stop, roles get the grace period and 5 s
-more before they are killed.
+more before they are killed. A role that is ready and then silent for the time of the watchdog is
+killed; what counts is thirds of that time in which the supervisor itself was awake, so that a
+machine which was suspended does not lose all its roles when it wakes.
 Errors: `StartError` at the start; afterwards none.
 Security: runs as the user of Gatepost, not as root, and so do the roles.
 Not handled: a supervisor that is killed leaves the roles serving, see `gatepost.runtime.parent`;
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from gatepost.errors import StartError
+from gatepost.runtime import watchdog
 from gatepost.runtime.command import role_command, role_environment
 from gatepost.runtime.control import ask
 from gatepost.runtime.lock import RoleLock, holder_of
@@ -43,6 +46,7 @@ from gatepost.runtime.signals import STOP_SIGNALS, Signals, blocked
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 30.0
 STEADY_S = 60.0
+THIRDS = 3
 EXTRA_GRACE_S = 5.0
 
 _log = logging.getLogger("gatepost.supervisor")
@@ -62,6 +66,9 @@ class Child:
         delay_s: How long it waited last before it was started again.
         restarts: How often it was started again.
         last_exit: How it ended last; empty before that.
+        silent: For how many thirds of the watchdog's time nothing was heard of it.
+        leaving: Whether it said that it stops; it has the grace period then, and need not speak.
+        hung: Whether it was killed for its silence.
     """
 
     name: str
@@ -73,6 +80,9 @@ class Child:
     delay_s: float = 0.0
     restarts: int = 0
     last_exit: str = ""
+    silent: int = 0
+    leaving: bool = False
+    hung: bool = False
 
 
 @dataclass(slots=True)
@@ -83,16 +93,19 @@ class Supervisor:
         run_dir: Where its files are.
         config: The configuration file, handed to the roles.
         grace_s: Seconds that a role may take to stop.
+        watchdog_s: Seconds that a role may be silent before it is killed.
         roles: Which roles to run.
     """
 
     run_dir: Path
     config: Path
     grace_s: float
+    watchdog_s: float
     roles: Sequence[str] = ROLES
     _children: dict[str, Child] = field(default_factory=dict)
     _notify: NotifyListener | None = None
     _announced: bool = False
+    _check_at: float = 0.0
 
     def run(self, signals: Signals) -> None:
         """Run until SIGTERM or SIGINT.
@@ -127,6 +140,7 @@ class Supervisor:
                 self._start(child)
         self._write_state()
         assert self._notify is not None
+        watchdog.beat()
         poll = select.poll()
         by_descriptor = {c.descriptor: c for c in self._children.values() if c.process}
         for descriptor in (signals.fileno(), self._notify.fileno(), *by_descriptor):
@@ -135,20 +149,48 @@ class Supervisor:
             if descriptor in by_descriptor:
                 self._ended(by_descriptor[descriptor])
         self._hear()
+        self._check()
         return self._obey(signals.pending())
 
-    def _wait_ms(self) -> float | None:
+    def _wait_ms(self) -> float:
         due = [child.start_at for child in self._children.values() if child.process is None]
-        return max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
+        wait_s = min([*due, self._check_at]) - time.monotonic()
+        # We ourselves may have to show signs of life, too.
+        wait_s = min(wait_s, watchdog.interval_s() or wait_s)
+        return max(0.0, wait_s) * 1000 + 1
+
+    def _check(self) -> None:
+        """Kill what has been silent for too long."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        self._check_at = now + self.watchdog_s / THIRDS
+        for child in self._children.values():
+            if child.process is None or not child.ready or child.leaving or child.hung:
+                continue
+            child.silent += 1
+            if child.silent > THIRDS:
+                child.hung = True
+                log_event(
+                    _log,
+                    logging.ERROR,
+                    "hangs",
+                    role=child.name,
+                    pid=child.process.pid,
+                    silent_s=self.watchdog_s,
+                )
+                child.process.kill()
 
     def _start(self, child: Child) -> None:
         assert self._notify is not None
         environment = role_environment() | {
             "NOTIFY_SOCKET": str(self._notify.path),
             SUPERVISOR_VARIABLE: str(os.getpid()),
+            **watchdog.environment(self.watchdog_s),
         }
         child.started_at = time.monotonic()
-        child.ready = False
+        child.ready = child.leaving = child.hung = False
+        child.silent = 0
         try:
             # Inherited: a SIGHUP before the role can take it would kill it.
             with blocked(signal.SIGHUP):
@@ -167,7 +209,8 @@ class Supervisor:
         status = child.process.wait()
         os.close(child.descriptor)
         pid, child.process, child.descriptor = child.process.pid, None, -1
-        self._postpone(child, describe_exit(status), pid)
+        how = describe_exit(status)
+        self._postpone(child, f"hung, {how}" if child.hung else how, pid)
 
     def _postpone(self, child: Child, how: str, pid: int | None = None) -> None:
         steady = child.ready and time.monotonic() - child.started_at >= STEADY_S
@@ -193,6 +236,8 @@ class Supervisor:
             for child in self._children.values():
                 if child.process is not None and child.process.pid == pid:
                     child.ready = child.ready or fields.get("READY") == "1"
+                    child.leaving = child.leaving or fields.get("STOPPING") == "1"
+                    child.silent = 0
         if not self._announced and all(child.ready for child in self._children.values()):
             self._announced = True
             log_event(_log, logging.INFO, "ready", roles=",".join(self._children))

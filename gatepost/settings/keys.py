@@ -78,6 +78,13 @@ class ServiceSection:
         doc="""How long requests in hand may take when a process is told to stop. What is then
         left is cut off; Postfix repeats it.""",
     )
+    watchdog: int = setting(
+        kinds.duration(3, 3600, "20s"),
+        "20s",
+        doc="""How long a process may hang before gatepost serve kills it and starts it again; the
+        unit of systemd says it for a process of its own. Mail waits meanwhile, and nothing of it
+        is lost. Make it long to look at a process with a debugger.""",
+    )
     policy_timeout: int = setting(
         kinds.duration(1, 100, "10s"),
         "10s",

@@ -342,6 +342,7 @@ def _settings(path: Path, main: MainFile) -> Settings:
         user=main.service.user,
         run_dir=Path(main.service.run_dir),
         grace_s=main.service.grace,
+        watchdog_s=main.service.watchdog,
         policy_timeout_s=main.service.policy_timeout,
         state=main.state,
         metrics=main.metrics,

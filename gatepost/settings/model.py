@@ -44,6 +44,7 @@ class Settings:
         user: Account that the processes run as when they are started by root.
         run_dir: Directory of control sockets and lock files.
         grace_s: Seconds that requests in hand may take when a process is told to stop.
+        watchdog_s: Seconds that a process may hang before the supervisor kills it.
         policy_timeout_s: Seconds that the milter waits for the policy server.
         state: URL of the store.
         metrics: Where metrics are served, or None for nowhere.
@@ -58,6 +59,7 @@ class Settings:
     user: str = "gatepost"
     run_dir: Path = Path("/run/gatepost")
     grace_s: int = 10
+    watchdog_s: int = 20
     policy_timeout_s: int = 10
     state: str = "sqlite:////var/lib/gatepost/gatepost.db"
     metrics: Address | None = Address("127.0.0.1", 9464)

@@ -28,6 +28,7 @@ from tests.e2e.failures import (
     mails,
     meanwhile,
     reply_of,
+    status,
     stopped,
 )
 
@@ -35,20 +36,23 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 OUTAGE_S = 3
 DOWN_AT_RCPT = "450 4.3.5"
+RESTRICTIONS = "smtpd_recipient_restrictions"
+BLOCKED = "blocked@good.example"
 
 
 @pytest.fixture(scope="module")
 def postfix(world: World) -> Iterator[PrivatePostfix]:
-    # Postfix would wait 30 s for a milter that hangs; the test has no time for that.
-    timeouts = {"milter_connect_timeout": "2s", "milter_content_timeout": "2s"}
-    with world.postfix(main=MAIN | timeouts) as running:
+    # Postfix would wait 30 s and 300 s for a milter that hangs; the test has no time for that.
+    timeouts = {"milter_command_timeout": "2s", "milter_content_timeout": "2s"}
+    blocked = f"check_recipient_access inline:{{ {BLOCKED}=REJECT }}"
+    with world.postfix(main=MAIN | timeouts | {RESTRICTIONS: blocked}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def attached(world: World, postfix: PrivatePostfix) -> Iterator[Gatepost]:
     """Return Gatepost, its roles running one by one."""
-    gatepost = world.gatepost(postfix, CONFIGURATION)
+    gatepost = world.gatepost(postfix, CONFIGURATION | {"service": {"watchdog": "5s"}})
     try:
         gatepost.start(*ROLES)
         gatepost.attach()
@@ -157,6 +161,32 @@ def test_a_message_in_the_hands_of_a_milter_that_dies_or_hangs_is_not_taken(
     assert world.fleet.messages() == []
 
 
+def test_no_client_is_greeted_while_the_milter_hangs(
+    postfix: PrivatePostfix, gatepost: Gatepost
+) -> None:
+    with stopped(gatepost.pid("milter")):
+        reply = reply_of(postfix.address, Mail("news@beta.example", "u@good.example", "hung"))
+    assert reply.startswith("451 4.7.1")
+    postfix.wait_log(r"milter unix:gatepost/milter\.sock: read error in initial handshake")
+
+
+def test_at_rcpt_without_the_policy_server_everybody_waits(
+    postfix: PrivatePostfix, gatepost: Gatepost
+) -> None:
+    gatepost.kill("policy")
+    for tenant in ("acme", "beta", "gamma"):
+        assert reply_of(postfix.address, mail(tenant, "no policy")).startswith(DOWN_AT_RCPT)
+    postfix.wait_log(r"problem talking to server gatepost/policy\.sock: Connection refused")
+    # Whether somebody may relay, or an address exists, depends on its class, for which Postfix asks
+    # the transport map: it refuses nothing for good that it would take later, or the reverse.
+    blocked = Mail("news@beta.example", BLOCKED, "blocked", "beta")
+    assert reply_of(postfix.address, blocked).startswith(("450 4.3.5", "451 4.3.0"))
+    foreign = Mail("a@elsewhere.example", "u@good.example", "relay", client="198.18.9.9")
+    assert reply_of(postfix.address, foreign).startswith("451 4.3.0")
+    gatepost.start("policy")
+    assert reply_of(postfix.address, blocked).startswith("554 5.7.1")
+
+
 def test_queued_mail_waits_for_the_policy_server(
     world: World, postfix: PrivatePostfix, gatepost: Gatepost
 ) -> None:
@@ -183,6 +213,30 @@ def test_queued_mail_waits_for_the_policy_server(
     drain(postfix)
     assert bounced(postfix) == []
     check_arrived(world.fleet, sent)
+
+
+def test_a_delivery_waits_for_a_map_that_hangs_and_is_deferred_when_it_dies(
+    world: World, postfix: PrivatePostfix, gatepost: Gatepost
+) -> None:
+    postfix.configure({"defer_transports": "gp-normal-private"})
+    postfix.reload()
+    waits = mail("acme", "waits")
+    assert reply_of(postfix.address, waits).startswith("250")
+    postfix.wait_log("status=deferred")
+    postfix.configure({"defer_transports": ""})
+    postfix.reload()
+    postfix.clear_log()
+    with stopped(gatepost.pid("policy")) as pid:
+        postfix.flush()
+        postfix.wait_log(r"qmgr\[\d+\]: \w+: from=<.*\(queue active\)")
+        # After 100 s Postfix would give up by itself; this is what it does then.
+        os.kill(pid, signal.SIGKILL)
+    wait_for_exit(pid, 5)
+    postfix.wait_log(r"status=deferred \(address resolver failure\)")
+    assert world.fleet.messages() == []
+    gatepost.start("policy")
+    drain(postfix)
+    check_arrived(world.fleet, [waits])
 
 
 def test_mail_flows_while_the_back_role_is_down(
@@ -232,5 +286,49 @@ def test_the_supervisor_starts_again_what_was_killed(
     assert (outcome.refused, outcome.uncertain) == ({}, set())
     supervised.wait_answering()
     assert all(supervised.pid(role) not in {None, pid} for role, pid in killed.items())
+    drain(postfix)
+    check_arrived(world.fleet, sent)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_supervisor_ends_what_hangs(
+    world: World, postfix: PrivatePostfix, supervised: Gatepost, role: str
+) -> None:
+    before = {each: supervised.pid(each) for each in ROLES}
+    with stopped(before[role]):
+        wait_until(lambda: supervised.pid(role) not in {None, before[role]}, 40, "a new process")
+    supervised.wait_answering()
+    assert {each: supervised.pid(each) for each in ROLES if each != role} == {
+        each: pid for each, pid in before.items() if each != role
+    }
+    shown = supervised.json("status")["supervisor"]["roles"][role]
+    assert shown["last_exit"] == "hung, killed by SIGKILL"
+    sent = mails(f"hung-{role}-", 3)
+    outcome = send_many(postfix.address, sent, sessions=1)
+    assert (outcome.refused, outcome.uncertain) == ({}, set())
+    drain(postfix)
+    check_arrived(world.fleet, sent)
+
+
+def test_without_the_supervisor_mail_flows_and_the_next_one_takes_over(
+    world: World, postfix: PrivatePostfix, supervised: Gatepost
+) -> None:
+    pids = {role: supervised.pid(role) for role in ROLES}
+    os.kill(supervised.json("status")["supervisor"]["pid"], signal.SIGKILL)
+    sent = mails("o", 6)
+    assert send_many(postfix.address, sent[:3], sessions=1).replies == {"250": 3}
+    wait_until(
+        lambda: status(supervised, "milter")["supervisor"] == "gone", 5, "the milter to notice"
+    )
+    assert "died" in supervised.command("status", status=1)
+    assert {role: supervised.pid(role) for role in ROLES} == pids
+    supervised.start()
+    wait_until(
+        lambda: all(supervised.pid(role) not in {None, pid} for role, pid in pids.items()),
+        20,
+        "processes of the new supervisor",
+    )
+    supervised.wait_answering()
+    assert send_many(postfix.address, sent[3:], sessions=1).refused == {}
     drain(postfix)
     check_arrived(world.fleet, sent)

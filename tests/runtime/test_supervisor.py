@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Says what happens to it on a socket of the test's.
 ROLE = """
-import os, signal, socket, sys
+import os, signal, socket, sys, time
 role, address, ends = sys.argv[1:]
 def say(*words):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -36,13 +36,20 @@ def say(*words):
 signal.signal(signal.SIGHUP, lambda *_: say("hup"))
 def stop(*_):
     say("term")
-    if ends == "yes":
+    if ends != "no":
         os._exit(0)
 signal.signal(signal.SIGTERM, stop)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
-with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-    sock.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+def tell(what):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(what, os.environ["NOTIFY_SOCKET"])
+tell(b"READY=1")
 say("ready", str(os.getpid()), os.environ["GATEPOST_SUPERVISOR"])
+while ends == "beats":
+    tell(b"WATCHDOG=1")
+    time.sleep(int(os.environ["WATCHDOG_USEC"]) / 4e6)
+if ends == "leaves":
+    tell(b"STOPPING=1")
 while True:
     signal.pause()
 """
@@ -82,7 +89,7 @@ class Site:
         self.heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.bind(str(directory / "heard"))
         self.heard.settimeout(20)
-        self.supervisor = Supervisor(directory, directory / "gatepost.yaml", 0.1)
+        self.supervisor = Supervisor(directory, directory / "gatepost.yaml", 0.1, 600)
         self.thread = threading.Thread(target=self.supervisor.run, args=(self.wires,))
 
     def command(self, role: str, config: Path) -> list[str]:
@@ -181,6 +188,59 @@ def test_a_role_that_cannot_be_started_does_not_stop_the_others(
     assert "cannot start: No such file or directory" in caplog.text
 
 
+def test_a_role_that_falls_silent_is_killed_and_started_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.supervisor.watchdog_s = 0.3
+    site.ends["milter"] = "beats"
+    before = site.start()
+    after = site.hear("policy ready", "back ready")
+    assert int(after["policy ready"][0]) != before["policy"]
+    assert f"hangs role=policy pid={before['policy']} silent_s=0.3" in caplog.text
+    state = site.state()
+    assert state["policy"]["last_exit"] == "hung, killed by SIGKILL"
+    assert (state["milter"]["pid"], state["milter"]["restarts"]) == (before["milter"], 0)
+
+
+def test_a_role_that_leaves_may_be_silent(site: Site) -> None:
+    site.supervisor.watchdog_s = 0.3
+    site.ends |= {"milter": "beats", "back": "leaves"}
+    before = site.start()
+    # The silent one goes three times, and so the other had its time.
+    for _ in range(3):
+        site.hear("policy ready")
+    assert site.state()["back"]["pid"] == before["back"]
+
+
+def test_a_role_that_starts_may_be_silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = site.command
+
+    def command(role: str, config: Path) -> list[str]:
+        if role == "back":
+            return [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+        return real(role, config)
+
+    monkeypatch.setattr(module, "role_command", command)
+    site.supervisor.watchdog_s = 0.3
+    site.ends["milter"] = "beats"
+    site.thread.start()
+    for _ in range(3):
+        site.hear("policy ready")
+    assert site.state()["back"]["restarts"] == 0
+
+
+def test_a_supervisor_that_slept_itself_blames_nobody(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.supervisor.watchdog_s = 60
+    before = site.start()
+    real = time.monotonic
+    monkeypatch.setattr(module.time, "monotonic", lambda: real() + 3600)
+    site.wires.send(signal.SIGHUP)
+    site.hear("policy hup", "milter hup", "back hup")
+    assert {role: state["pid"] for role, state in site.state().items()} == before
+
+
 def test_sighup_is_handed_on(site: Site) -> None:
     site.start()
     site.wires.send(signal.SIGHUP)
@@ -216,7 +276,7 @@ def test_ready_is_told_when_all_are(site: Site, monkeypatch: pytest.MonkeyPatch)
 def test_a_second_supervisor_is_refused(site: Site) -> None:
     site.start()
     with pytest.raises(StartError, match="supervisor runs already"):
-        Supervisor(site.run_dir, site.run_dir / "gatepost.yaml", 0.1).run(site.wires)
+        Supervisor(site.run_dir, site.run_dir / "gatepost.yaml", 0.1, 600).run(site.wires)
 
 
 @contextlib.contextmanager
