@@ -20,7 +20,7 @@ from gatepost.traffic.lanes import Lane
 
 WHOLE = """
 postfix: {config_dir: /etc/postfix-out, group: postdrop, socket_dir: gp}
-service: {user: nobody, run_dir: /run/gp, grace: 1m, watchdog: 5s, policy_timeout: 5s}
+service: {user: nobody, run_dir: /run/gp, grace: 1m, watchdog: 30s, policy_timeout: 5s}
 log: {to: stderr, level: debug}
 state: sqlite:////var/lib/gp/gp.db
 metrics: "[::1]:9465"
@@ -78,6 +78,7 @@ def test_whole_configuration(load, config):
         "nobody",
         Path("/run/gp"),
         60,
+        30,
         5,
         "sqlite:////var/lib/gp/gp.db",
         Address("::1", 9465),
