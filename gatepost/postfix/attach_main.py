@@ -134,9 +134,10 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         yield from _routing_remarks(facts)
     if Hook.TLS in hooks and (maps := facts.value("smtp_tls_policy_maps")):
         yield warning(
-            f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. For "
-            "a domain that stands there and in tls.domains, only tls.domains counts; take care "
-            "that it asks for no less."
+            f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. "
+            "Where a profile or tls.domains has a rule for a destination, your entry for it no "
+            "longer counts: put what it asks for into tls.domains, which is joined to the "
+            "stricter. gatepost doctor names the entries that ask for more."
         )
     if Hook.MILTER in hooks and facts.value("smtpd_milter_maps"):
         yield warning(

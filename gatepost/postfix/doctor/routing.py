@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.doctor import tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix.master_cf import Service
@@ -22,8 +23,6 @@ from gatepost.tenants.model import ReturnPath
 from gatepost.tls.rules import OnFailure
 
 _SHOWN = 3
-# Tables whose entries postmap -s can list.
-_LISTABLE = ("hash:", "btree:", "lmdb:", "cdb:", "sdbm:", "dbm:", "texthash:")
 _REWRITING = ("sender_canonical_maps", "canonical_maps", "smtp_generic_maps")
 
 
@@ -88,7 +87,7 @@ def _transport_maps(scene: Scene) -> Iterator[Finding]:
     for table in elements(scene.value("transport_maps")):
         try:
             everything = postfix.postmap("-q", "*", table, directory=queue)
-            entries = _entries(scene, postfix, table)
+            entries = _entries(scene, table)
         except PostfixUnavailable as error:
             yield warning(
                 f"transport_maps {table} cannot be read: {error}.",
@@ -109,29 +108,18 @@ def _transport_maps(scene: Scene) -> Iterator[Finding]:
             shown = "; ".join(entries[:_SHOWN])
             more = f"; and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
             yield warning(f"transport_maps {table} routes by itself: {shown}{more}.", why)
-        elif _listable(table) is None:
+        elif tables.listable(table) is None:
             yield warning(f"transport_maps asks {table}, whose entries cannot be listed.", why)
 
 
-def _listable(table: str) -> str | None:
-    """Return a table in the form in which postmap -s takes it, or None."""
-    direct = table.removeprefix("proxy:")
-    return direct if direct.startswith(_LISTABLE) else None
-
-
-def _entries(scene: Scene, postfix: PostfixCommands, table: str) -> list[str]:
+def _entries(scene: Scene, table: str) -> list[str]:
     """Return the entries that lead to another service or next-hop than the default."""
-    direct = _listable(table)
-    if direct is None:
-        return []
-    printed = postfix.postmap("-s", direct, directory=scene.facts.queue_directory)
-    pairs = (line.split(None, 1) for line in printed.splitlines())
     # Local and discarding services have no TLS and no lanes.
     inside = ("local", "virtual", "lmtp", "error", "discard", "retry", "pipe")
     return [
-        " ".join(pair)
-        for pair in pairs
-        if len(pair) == 2 and pair[1].partition(":")[0] not in inside
+        f"{key} {value}"
+        for key, value in tables.entries(scene, table)
+        if value.partition(":")[0] not in inside
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gatepost.modes import Feature, Mode
+from gatepost.postfix.doctor import tls_tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.snapshot import Snapshot
@@ -36,6 +37,7 @@ def check(scene: Scene) -> Iterator[Finding]:
     yield from _authorities(scene, snapshot)
     yield from _dane(scene)
     yield from _policy_order(scene)
+    yield from tls_tables.check(scene)
 
 
 def _level(scene: Scene) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from gatepost.postfix.doctor.findings import Finding, Severity
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix_version import PostfixVersion
 from gatepost.tenants.model import PlatformLogin, ReturnPath
+from gatepost.tls.levels import Level, Requirement
 from tests.world import OFF, snapshot, tenant
 
 MakeScene = Callable[..., Scene]
@@ -321,6 +323,75 @@ def test_tls_required_is_no_matter_where_nothing_is_demanded(scene: MakeScene) -
 def test_another_policy_in_front_of_ours(scene: MakeScene) -> None:
     edited = scene(edit=swap("_policy_maps=socketmap", "_policy_maps=hash:/x,socketmap"))
     problem(tls.check(edited), "gp-normal-private/unix: in smtp_tls_policy_maps, hash:/x stands")
+
+
+def own_policies(tmp_path: Path, *lines: str) -> str:
+    table = tmp_path / "tls_policy"
+    table.write_text("".join(f"{line}\n" for line in lines))
+    return f"smtp_tls_policy_maps = texthash:{table}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "remedy"),
+    [
+        ("bank.example verify", "stricter: bank.example: {level: verify}"),
+        ("[mx.bank.example]:25 verify", "stricter: mx.bank.example: {level: verify}"),
+        ("bank.example secure match=nexthop", "stricter: bank.example: {level: verify}"),
+        ("bank.example dane-only", "cannot say dane-only of bank.example"),
+        ("bank.example dane", "cannot say dane of bank.example"),
+        ("bank.example fingerprint match=aa", "cannot say fingerprint of bank.example"),
+        ("[192.0.2.1] verify", "cannot say verify of [192.0.2.1]"),
+        (".bank.example VERIFY", "stricter: .bank.example: {level: verify}"),
+        ("bank.example encrypt match=mx.bank.example", "stricter: bank.example: {level: encrypt}"),
+        ("bank.example encrypt", ""),
+        ("bank.example may", ""),
+        ("bank.example none", ""),
+        ("bank.example nonsense", ""),
+        # tls.domains asks for as much.
+        ("known.example verify", ""),
+    ],
+)
+def test_an_entry_of_the_operators_that_asks_for_more(
+    entry: str, remedy: str, scene: MakeScene, tmp_path: Path
+) -> None:
+    config = snapshot(ACME, everyone={"known.example": Requirement(Level.VERIFY)})
+    main = own_policies(tmp_path, "other.example may", entry)
+    found = list(tls.check(scene(main, config=config)))
+    if remedy:
+        problem(
+            found, f"asks for more than Gatepost's map tls-private, which answers first: {entry}"
+        )
+        (finding,) = [each for each in found if "asks for more" in each.what]
+        assert remedy in finding.mend[0]
+    else:
+        assert told(found) == {}
+
+
+def test_where_ours_has_no_answer_the_operators_entry_counts(
+    scene: MakeScene, tmp_path: Path
+) -> None:
+    # The rules for everyone hold in the services of no profile, too.
+    everyone = {"known.example": Requirement(Level.ENCRYPT)}
+    config = snapshot(tenant("b", senders=("b.example",)), everyone=everyone)
+    main = own_policies(tmp_path, "bank.example verify", "known.example verify")
+    found = list(tls.check(scene(main, config=config)))
+    problem(found, "map tls, which answers first: known.example verify.")
+
+
+def test_of_many_entries_some_are_shown(scene: MakeScene, tmp_path: Path) -> None:
+    main = own_policies(tmp_path, *(f"d{n}.example verify" for n in range(5)))
+    problem(tls.check(scene(main)), "; and 2 more.")
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ("pcre:/etc/x", "cannot be listed"),
+        ("hash:/nonexistent/x", "cannot be read"),
+    ],
+)
+def test_a_policy_table_that_cannot_be_looked_into(table: str, what: str, scene: MakeScene) -> None:
+    warned(tls.check(scene(f"smtp_tls_policy_maps = {table}\n")), what)
 
 
 # Versions
