@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,8 @@ def test_another_policy_in_front_of_ours(scene: MakeScene) -> None:
 def own_policies(tmp_path: Path, *lines: str) -> str:
     table = tmp_path / "tls_policy"
     table.write_text("".join(f"{line}\n" for line in lines))
+    # Postfix waits until a text file is old enough not to be half-written.
+    os.utime(table, (0, 0))
     return f"smtp_tls_policy_maps = texthash:{table}\n"
 
 
