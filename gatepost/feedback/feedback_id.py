@@ -23,6 +23,7 @@ MAX_LABEL_CHARACTERS = 48
 _HASH_CHARACTERS = 8
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]")
+_ALL_PLAIN = re.compile(rf"[A-Za-z0-9._-]{{0,{MAX_LABEL_CHARACTERS}}}")
 # A UUID, a long run of hexadecimal digits or a long number is made per message or per user.
 _UNIQUE = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{20,}|[0-9]{12,}",
@@ -46,6 +47,9 @@ def encode_label(value: str) -> str:
     above all, since it separates fields.
     """
     text = value.strip()
+    # Nearly all labels are like this, and each message has two.
+    if _ALL_PLAIN.fullmatch(text):
+        return text
     encoded = "".join(
         char
         if _PLAIN.match(char)
