@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from gatepost.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, JsonOption, print_json
+from gatepost.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, JsonOption, number, print_json
 from gatepost.errors import ConfigError, ConfigErrors
 from gatepost.settings import Loaded, Loader
 
@@ -47,23 +47,19 @@ def _print_warnings(warnings: Iterable[ConfigError]) -> None:
 
 
 def _counts(errors: ConfigErrors) -> str:
-    found = [_number(len(errors.errors), "error")]
+    found = [number(len(errors.errors), "error")]
     if errors.warnings:
-        found.append(_number(len(errors.warnings), "warning"))
+        found.append(number(len(errors.warnings), "warning"))
     return ", ".join(found)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _print_summary(loaded: Loaded) -> None:
     summary = _summary(loaded)
     services: list[str] = summary["services"]
     print(
-        f"{loaded.settings.config}: fine: {_number(summary['tenants'], 'tenant')}, "
-        f"{_number(summary['sender_domains'], 'sender domain')}, "
-        f"{_number(len(services), 'delivery service')}, digest {summary['digest']}"
+        f"{loaded.settings.config}: fine: {number(summary['tenants'], 'tenant')}, "
+        f"{number(summary['sender_domains'], 'sender domain')}, "
+        f"{number(len(services), 'delivery service')}, digest {summary['digest']}"
     )
     if services:
         more = len(services) - _MAX_NAMES

@@ -37,6 +37,11 @@ JsonOption = Annotated[
 ]
 
 
+def number(count: int, what: str) -> str:
+    """Return a count with its noun, which takes an s in the plural."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output."""
     json.dump(document, sys.stdout, indent=2, sort_keys=False, default=str)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from gatepost.cli.common import DEFAULT_CONFIG, NO, ConfigOption, JsonOption, print_json
+from gatepost.cli.common import DEFAULT_CONFIG, NO, ConfigOption, JsonOption, number, print_json
 from gatepost.runtime.log import clean
 from gatepost.runtime.overview import Overview, age, look
 
@@ -56,10 +56,10 @@ def _role(answer: Mapping[str, Any], child: Mapping[str, Any]) -> str:
     parts = [
         f"running for {age(answer['started_at'])}, process {answer['pid']}",
         f"digest {answer['digest']} since {age(answer['loaded_at'])}",
-        f"{answer['tenants']} tenants",
+        number(answer["tenants"], "tenant"),
     ]
     if child.get("restarts"):
-        parts.append(f"{child['restarts']} restarts, last: {child['last_exit']}")
+        parts.append(f"{number(child['restarts'], 'restart')}, last: {child['last_exit']}")
     return ", ".join(parts)
 
 
