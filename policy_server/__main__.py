@@ -38,14 +38,18 @@ def _serve(role: Role) -> int:
 
 async def _serve_in_loop(role: Role) -> None:
     assert role.recorder is not None
-    handlers = Handlers(role.current, role.recorder, role.metrics, time.time, role.version)
+    handlers = Handlers(
+        role.current, role.recorder, role.metrics, time.time, role.version, role.operator
+    )
+    loop = asyncio.get_running_loop()
 
     def count(failure: Failure) -> None:
         role.metrics.error(failure.value)
 
     def reloaded(snapshot: Snapshot) -> None:
         del snapshot
-        handlers.version = role.version
+        # On the loop, where requests are answered: a reload has a thread of its own.
+        loop.call_soon_threadsafe(handlers.postfix_is, role.version, role.operator)
 
     role.on_reload.append(reloaded)
     pumps: dict[str, Pump[Any, Any]] = {
@@ -66,7 +70,7 @@ async def _serve_in_loop(role: Role) -> None:
         role.stopping()
         stop.set()
 
-    install_in_loop(asyncio.get_running_loop(), role.reloader.request, end)
+    install_in_loop(loop, role.reloader.request, end)
     role.ready()
     alive = asyncio.create_task(beat_in_loop())
     try:

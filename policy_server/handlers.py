@@ -25,6 +25,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.log import clean, log_event
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
 
@@ -57,6 +58,7 @@ class Handlers:
         counts: Where answers are counted.
         clock: Unix time in seconds.
         version: The Postfix that asks.
+        operator: What it asks for itself of every delivery.
     """
 
     def __init__(
@@ -66,14 +68,21 @@ class Handlers:
         counts: Counts,
         clock: Callable[[], float],
         version: PostfixVersion,
+        operator: OperatorTls = ASKS_NOTHING,
     ) -> None:
         self._current = current
         self._recorder = recorder
         self._counts = counts
         self._clock = clock
-        self.version = version
+        self._version = version
+        self._operator = operator
         self._policies_of: Snapshot | None = None
         self._policies: dict[tuple[str, str], str | None] = {}
+
+    def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
+        """Take note of what Postfix has become; policies that were remembered are forgotten."""
+        self._version, self._operator = version, operator
+        self._policies_of = None
 
     def policy(self, request: PolicyRequest) -> PolicyReply:
         """Answer one request on the policy socket."""
@@ -122,7 +131,9 @@ class Handlers:
             return self._policies[key]
         if self._policies_of is not snapshot or len(self._policies) >= MAX_POLICIES:
             self._policies_of, self._policies = snapshot, {}
-        policy = self._policies[key] = decide_policy(name, nexthop, snapshot, self.version)
+        policy = self._policies[key] = decide_policy(
+            name, nexthop, snapshot, self._version, self._operator
+        )
         return policy
 
     def _admit(self, request: AdmitRequest) -> Verdict:

@@ -22,11 +22,12 @@ from gatepost.decisions.explain import Case, Explanation, explain
 from gatepost.decisions.facts import Header
 from gatepost.errors import PostfixUnavailable
 from gatepost.modes import Feature
-from gatepost.postfix.commands import PostfixCommands
-from gatepost.postfix.detect import detect_version
+from gatepost.postfix.services import is_attached, shortfalls
 from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
-from gatepost.settings import Loader
+from gatepost.runtime.installation import ask_postfix
+from gatepost.settings import Loaded, Loader
 from gatepost.tenants.client import Client
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
 
 def command(
@@ -63,7 +64,8 @@ def command(
     Runs the decisions of the live system, on the configuration file as it is now, without sending
     anything: who the client is, whether the sender may be used, which headers and which envelope
     sender the message gets, which service delivers it and which TLS policy that service is told.
-    A feature in mode observe is shown with what it would do.
+    A feature in mode observe is shown with what it would do. What keeps Postfix from doing as
+    explained, such as a hook that was not needed at the last attach, stands under BUT.
 
     Exit status: 0 the message is accepted; 1 it is refused or would wait in the queue; 2 usage or
     configuration error.
@@ -73,10 +75,7 @@ def command(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         snapshot = loaded.snapshot
-        try:
-            version = detect_version(PostfixCommands(loaded.settings.postfix_config_dir))
-        except PostfixUnavailable:
-            version = OLDEST_SUPPORTED
+        version, operator, buts = _postfix(loaded)
         case = Case(
             Client(login, certificate, client_address, "", listener),
             "" if sender == "<>" else sender,
@@ -84,13 +83,28 @@ def command(
             tuple(_header(text) for text in header or ()),
             next_hop,
         )
-        result = explain(case, snapshot, version, time.time())
+        result = explain(case, snapshot, version, time.time(), operator)
     if as_json:
-        print_json(_document(result, version))
+        print_json(_document(result, version) | {"postfix_problems": buts})
     else:
         _print(result)
+        _rows("BUT", buts)
     if result.refused or result.waits is not None:
         raise typer.Exit(NO)
+
+
+def _postfix(loaded: Loaded) -> tuple[PostfixVersion, OperatorTls, list[str]]:
+    """Return version and own TLS level of Postfix, and why it would not do what is explained."""
+    config_dir = loaded.settings.postfix_config_dir
+    try:
+        instance = ask_postfix(loaded.settings)
+    except PostfixUnavailable as error:
+        return OLDEST_SUPPORTED, ASKS_NOTHING, [str(error)]
+    if not is_attached(config_dir):
+        buts = ["Postfix is not attached, so nothing of this happens; run gatepost attach"]
+    else:
+        buts = shortfalls(loaded.snapshot, config_dir)
+    return instance.version, instance.operator, buts
 
 
 def _header(text: str) -> Header:

@@ -22,6 +22,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tls.answer import NO_OPINION, TlsAnswer
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,22 @@ class Explanation:
         return any(check is not None and check.reject is not None for check in checks)
 
 
-def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float) -> Explanation:
-    """Return every decision about one message to one recipient."""
+def explain(
+    case: Case,
+    snapshot: Snapshot,
+    version: PostfixVersion,
+    now: float,
+    operator: OperatorTls = ASKS_NOTHING,
+) -> Explanation:
+    """Return every decision about one message to one recipient.
+
+    Args:
+        case: The message and the recipient.
+        snapshot: The configuration.
+        version: The Postfix that would ask.
+        now: Unix time in seconds.
+        operator: What Postfix itself asks of every delivery.
+    """
     rcpt = decide_recipient(RecipientFacts(case.client, case.sender, case.recipient), snapshot, now)
     if rcpt.reject is not None:
         return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
@@ -108,8 +123,8 @@ def explain(case: Case, snapshot: Snapshot, version: PostfixVersion, now: float)
     try:
         route = decide_transport(sender, snapshot, now)
         map_name = _map_name(route, snapshot)
-        answer = answer_tls(map_name, nexthop, snapshot)
-        policy = decide_policy(map_name, nexthop, snapshot, version)
+        answer = answer_tls(map_name, nexthop, snapshot, operator)
+        policy = decide_policy(map_name, nexthop, snapshot, version, operator)
     except Unavailable as error:
         return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
     return Explanation(

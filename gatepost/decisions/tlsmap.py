@@ -17,6 +17,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE
 from gatepost.tls.answer import NO_OPINION, TlsAnswer, decide_tls
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.policy import format_policy
 from gatepost.tls.rules import Profile
 
@@ -39,8 +40,16 @@ def profile_of(map_name: str, snapshot: Snapshot) -> Profile | None:
     return profile
 
 
-def answer_tls(map_name: str, nexthop: str, snapshot: Snapshot) -> TlsAnswer:
+def answer_tls(
+    map_name: str, nexthop: str, snapshot: Snapshot, operator: OperatorTls = ASKS_NOTHING
+) -> TlsAnswer:
     """Return the joined answer for a next-hop on one of the TLS maps.
+
+    Args:
+        map_name: ``tls`` or ``tls-<profile>``.
+        nexthop: The key as Postfix sent it.
+        snapshot: The configuration.
+        operator: What Postfix itself asks for.
 
     Raises:
         Unavailable: If the map's profile is not configured.
@@ -52,18 +61,29 @@ def answer_tls(map_name: str, nexthop: str, snapshot: Snapshot) -> TlsAnswer:
         # default mode. Services of the default profile deliver also for tenants that enforce
         # their lane and only observe TLS; those of other profiles only for tenants that enforce.
         return NO_OPINION
-    return decide_tls(profile, nexthop, snapshot.tls)
+    return decide_tls(profile, nexthop, snapshot.tls, operator)
 
 
 def decide_policy(
-    map_name: str, nexthop: str, snapshot: Snapshot, version: PostfixVersion
+    map_name: str,
+    nexthop: str,
+    snapshot: Snapshot,
+    version: PostfixVersion,
+    operator: OperatorTls = ASKS_NOTHING,
 ) -> str | None:
     """Return the policy for a next-hop, or None for no opinion.
+
+    Args:
+        map_name: ``tls`` or ``tls-<profile>``.
+        nexthop: The key as Postfix sent it.
+        snapshot: The configuration.
+        version: The Postfix that asks.
+        operator: What it asks for itself.
 
     Raises:
         Unavailable: If the profile is unknown or the rules exclude each other.
     """
-    answer = answer_tls(map_name, nexthop, snapshot)
+    answer = answer_tls(map_name, nexthop, snapshot, operator)
     if answer.requirement is None:
         return None
     if answer.conflict:

@@ -8,7 +8,9 @@ smtp_delivery_status_filter, smtp_bind_address.
 Errors: `base_service` raises `AttachError` where default_transport is no smtp(8) service, or names
 a next-hop: a map that answers with another service would send mail elsewhere.
 Security: where our map has no opinion, the level is the stricter of the operator's and the
-profile's, so a clone is never weaker than the service that would have delivered.
+profile's, and where it has one, the operator's is joined to it (`gatepost.tls.operator`), so a
+clone is never weaker than the service that would have delivered. Where that cannot be joined,
+nothing is attached without the operator's word.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.markers import SERVICE_PREFIX
 from gatepost.postfix.master_cf import BLANKS, Service
+from gatepost.postfix.operator_level import operators_level
 from gatepost.postfix.parameters import Setting
 from gatepost.postfix.spec import AttachSpec, ServiceSpec
 from gatepost.tls.levels import Level
+from gatepost.tls.operator import BEYOND_JOINING
 from gatepost.tls.rules import OnFailure
 
 _INDENT = "  "
@@ -99,6 +103,27 @@ def add_clones(
             editor.add(_override(setting), setting.reason, indent=_INDENT)
 
 
+def check_joining(base: Service | None, spec: AttachSpec, facts: PostfixFacts) -> None:
+    """Refuse to put answers in the place of a level that they cannot be joined with.
+
+    Raises:
+        AttachError: If that would happen, and nobody has said that it may.
+    """
+    level = operators_level(base, facts.value)
+    if spec.answers and level in BEYOND_JOINING and not spec.without_dane:
+        raise AttachError(beyond_joining(level))
+
+
+def beyond_joining(level: str) -> str:
+    """Return what is wrong with answers of ours beside a certain level."""
+    return (
+        f"smtp_tls_security_level = {level} cannot be joined with what tls.profiles and "
+        "tls.domains ask for: Postfix would take our answer in its place, and no longer look at "
+        f"{'fingerprints' if level == 'fingerprint' else 'TLSA records'}. Take those rules out, or "
+        "set tls.without_dane: yes to accept that for mail under them"
+    )
+
+
 def _entry(name: str, base: Service) -> str:
     private, unprivileged, chroot, _, limit = base.columns
     columns = [private, unprivileged, chroot, "-", limit]
@@ -153,12 +178,12 @@ def _our_overrides(
         f"{facts.value('syslog_name') or 'postfix'}/{service.name}",
         "Its own name in the log: grep finds the deliveries of this lane and profile.",
     )
-    level, whose = _floor(service, base, facts)
+    level = _floor(service, base, facts)
     if level is not None:
         yield Setting(
             "smtp_tls_security_level",
             level,
-            f"Where the map below has no opinion: {whose}.",
+            "Where the map below has no opinion: the level of the profile.",
         )
     own_maps = base.value("smtp_tls_policy_maps", main.get("smtp_tls_policy_maps", ""))
     yield Setting(
@@ -190,22 +215,15 @@ def _bounce(base: Service, main: Mapping[str, str]) -> Setting:
     )
 
 
-def _floor(service: ServiceSpec, base: Service, facts: PostfixFacts) -> tuple[str | None, str]:
-    """Return the level for a clone, or None for main.cf's, and whose it is in words."""
-    operators = _operators_level(base, facts)
+def _floor(service: ServiceSpec, base: Service, facts: PostfixFacts) -> str | None:
+    """Return the level for a clone, or None where the operator's own is as strict.
+
+    The operator's is not written down: a later change of main.cf should count here as well.
+    """
+    operators = operators_level(base, facts.value)
     wanted = service.level.keyword
     # A value with a reference in it cannot be ranked; it counts as more than "may", less than TLS.
     strictness = _STRICTNESS.get(operators, _STRICTNESS["dane"] if operators else 0)
-    if strictness < _STRICTNESS[wanted]:
-        return wanted, "the level of the profile"
-    if not operators:
-        return None, ""
-    return operators, "your own level, which is no weaker than the profile's"
-
-
-def _operators_level(base: Service, facts: PostfixFacts) -> str:
-    level = base.value("smtp_tls_security_level", facts.value("smtp_tls_security_level"))
-    if level or facts.value("smtp_enforce_tls") != "yes":
-        return level
-    # postconf(5) smtp_enforce_tls: what an empty level then means.
-    return "verify" if facts.value("smtp_tls_enforce_peername") != "no" else "encrypt"
+    if strictness >= _STRICTNESS[wanted]:
+        return None
+    return wanted

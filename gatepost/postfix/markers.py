@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from gatepost.errors import AttachError
 from gatepost.postfix.lines import Edit, Logical, physical_lines
 
+BEGIN_ANY = "# gatepost begin"
 BEGIN = "# gatepost begin: `gatepost detach` takes out this block and nothing else"
 # Detach must also take back the line break that attach had to add to an unfinished last line.
 BEGIN_AFTER_UNFINISHED_LINE = f"{BEGIN}, nor the line break before it"

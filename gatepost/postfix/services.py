@@ -2,24 +2,34 @@
 
 Purpose: "no needless hook": each hook costs Postfix a round trip per message or recipient, so one
 that no mode and no tenant can need is left out, with the reason.
-Errors: none; `missing_services` says nothing about files that it cannot read.
+Errors: none; `shortfalls` and `drift` say nothing about files that they cannot read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix import master_cf
-from gatepost.postfix.main_cf import refers_to, settings
+from gatepost.postfix.bounce_filter import FILE_NAME
+from gatepost.postfix.main_cf import references, settings
+from gatepost.postfix.markers import BEGIN_ANY
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
 from gatepost.snapshot import Snapshot
+from gatepost.tls.levels import Level
+from gatepost.tls.rules import OnFailure
 
 _MILTER_FEATURES = (Feature.TAG, Feature.FEEDBACK)
 _POLICY_FEATURES = (Feature.SENDER, Feature.TLS, Feature.LANE)
-_TRANSPORT_LIST = "sender_dependent_default_transport_maps"
+_ASKED_BY = {
+    Hook.MILTER: "smtpd_milters",
+    Hook.POLICY: "smtpd_recipient_restrictions",
+    Hook.TRANSPORT: "sender_dependent_default_transport_maps",
+    Hook.TLS: "smtp_tls_policy_maps",
+}
 _TRANSPORT_FEATURES = (Feature.TLS, Feature.LANE)
 
 
@@ -37,35 +47,138 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         for name, (lane, profile) in snapshot.services.items()
         if Hook.TRANSPORT in hooks
     )
-    return AttachSpec(hooks, tuple(left_out.items()), services, socket_dir)
+    return AttachSpec(
+        hooks,
+        tuple(left_out.items()),
+        services,
+        socket_dir,
+        _answers(snapshot, services),
+        snapshot.tls.without_dane,
+    )
 
 
-def missing_services(snapshot: Snapshot, config_dir: Path) -> list[str]:
-    """Return a sentence for each delivery service that a snapshot names and master.cf lacks.
+def is_attached(config_dir: Path) -> bool:
+    """Tell whether attach has written into an instance's files; also if they cannot be read."""
+    files = _read(config_dir)
+    return files is None or _attached(files.main)
 
-    Mail for such a service would wait in the queue. Where Postfix does not ask our transport map,
-    nothing is missing. Two files are read and no command is run, so a reload can afford it.
+
+def shortfalls(snapshot: Snapshot, config_dir: Path) -> list[str]:
+    """Return a sentence for each hook and service that a snapshot needs and Postfix lacks.
+
+    Without a hook, Postfix does not ask what the configuration then would promise in vain; mail for
+    a service that is not there would wait in the queue. Where nothing is attached, nothing is
+    missing: mail passes as if there were no configuration. Two files are read and no command is
+    run, so a reload can afford it.
 
     Args:
         snapshot: The configuration that is to come into force.
         config_dir: The configuration directory of the instance.
     """
+    files = _read(config_dir)
+    if files is None or not _attached(files.main):
+        return []
+    spec = attach_spec(snapshot)
+    values = settings(files.main)
+    found = [
+        f"main.cf does not ask Gatepost by {hook} ({_ASKED_BY[hook]}), and this configuration "
+        "needs it; run gatepost attach, then gatepost reload"
+        for hook in Hook
+        if hook in spec.hooks and not _asks(hook, values, files.master)
+    ]
+    present = {entry.name for entry in files.services}
+    found += [
+        f"master.cf has no service {service.name} (lane {service.lane}, profile "
+        f"{service.profile}), and mail for it would wait; run gatepost attach, then gatepost reload"
+        for service in spec.services
+        if service.name not in present
+    ]
+    return found
+
+
+def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
+    """Return a sentence for each service whose settings in Postfix's files are not the snapshot's.
+
+    These are what only attach can bring into force: ``on_failure`` and the settings of lanes.
+
+    Args:
+        snapshot: The configuration in force.
+        config_dir: The configuration directory of the instance.
+    """
+    files = _read(config_dir)
+    if files is None or not _attached(files.main):
+        return []
+    values = settings(files.main)
+    entries = {entry.name: entry for entry in files.services}
+    return [
+        f"{service.name}: {what} in Postfix's files is not what the configuration says; it comes "
+        "into force with gatepost attach"
+        for service in attach_spec(snapshot).services
+        if service.name in entries
+        for what in _differences(service, entries[service.name], values)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    main: str
+    master: str
+    services: tuple[master_cf.Service, ...]
+
+
+def _read(config_dir: Path) -> _Files | None:
     try:
         main, master = (
             (config_dir / name).read_text(encoding="utf-8", errors="surrogateescape")
             for name in (MAIN_CF, MASTER_CF)
         )
     except OSError:
-        return []
-    if not refers_to("$" + _TRANSPORT_LIST, Hook.TRANSPORT, settings(main)):
-        return []
-    present = {entry.name for entry in master_cf.services(master) if entry.type == "unix"}
-    return [
-        f"master.cf has no service {name} (lane {lane}, profile {profile}), and mail for it would "
-        "wait; run gatepost attach, then gatepost reload"
-        for name, (lane, profile) in snapshot.services.items()
-        if name not in present
-    ]
+        return None
+    entries = tuple(entry for entry in master_cf.services(master) if entry.type == "unix")
+    return _Files(main, master, entries)
+
+
+def _attached(main: str) -> bool:
+    return any(line.startswith(BEGIN_ANY) for line in main.splitlines()) or any(
+        hook.value in settings(main) for hook in Hook
+    )
+
+
+def _asks(hook: Hook, values: Mapping[str, str], master: str) -> bool:
+    """Tell whether a hook is defined, and referred to from wherever the operator wants it."""
+    if not values.get(hook):
+        return False
+    return hook in references(master) or any(hook in references(value) for value in values.values())
+
+
+def _differences(
+    service: ServiceSpec, entry: master_cf.Service, values: Mapping[str, str]
+) -> Iterator[str]:
+    bounces = FILE_NAME in entry.value("smtp_delivery_status_filter")
+    if bounces != (service.on_failure is OnFailure.BOUNCE):
+        yield "on_failure"
+    if (entry.value("smtp_bind_address") or None) != service.address4 or (
+        entry.value("smtp_bind_address6") or None
+    ) != service.address6:
+        yield "addresses"
+    concurrency = "" if service.concurrency is None else str(service.concurrency)
+    delay = "" if service.rate_delay_s is None else f"{service.rate_delay_s}s"
+    for suffix, what, wanted in (
+        ("_destination_concurrency_limit", "concurrency", concurrency),
+        ("_destination_rate_delay", "rate_delay", delay),
+    ):
+        present = values.get(service.name + suffix, "")
+        # A reference is to the operator's own limit, which holds where the lane has none.
+        if present != wanted and not (present.startswith("$") and not wanted):
+            yield what
+
+
+def _answers(snapshot: Snapshot, services: Iterable[ServiceSpec]) -> bool:
+    """Tell whether there is a rule from which a TLS map could ever answer."""
+    profiles = (snapshot.tls.profiles[service.profile] for service in services)
+    return bool(snapshot.tls.everyone.table) or any(
+        profile.base.level > Level.MAY or profile.exceptions.table for profile in profiles
+    )
 
 
 def _service(snapshot: Snapshot, name: str, lane_name: str, profile_name: str) -> ServiceSpec:

@@ -64,12 +64,17 @@ class AttachSpec:
         left_out: Why each other hook is not needed.
         services: The smtp(8) clones.
         socket_dir: Directory of the sockets below the queue directory.
+        answers: Whether the TLS maps may ever have an answer.
+        without_dane: Whether an answer may stand in the place of a level that it cannot be joined
+            with.
     """
 
     hooks: frozenset[Hook]
     left_out: tuple[tuple[Hook, str], ...] = ()
     services: tuple[ServiceSpec, ...] = ()
     socket_dir: str = DEFAULT_SOCKET_DIR
+    answers: bool = False
+    without_dane: bool = False
 
     @property
     def sockets(self) -> tuple[str, ...]:

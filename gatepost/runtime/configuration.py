@@ -97,6 +97,7 @@ class SnapshotHolder:
         self.path = path
         self._source = source or _loader(path)
         self._validators = tuple(validators)
+        self._advisers: tuple[Validator, ...] = ()
         self._lock = threading.Lock()
         with uncollected():
             loaded = self._source.load()
@@ -113,6 +114,11 @@ class SnapshotHolder:
         """Add a check; what it says of the snapshot in force becomes notes."""
         self._validators += (validator,)
         self.notes += self._complaints(self.current, [validator])
+
+    def add_adviser(self, adviser: Validator) -> None:
+        """Add a look at the world outside whose sentences are notes, at a reload too."""
+        self._advisers += (adviser,)
+        self.notes += self._complaints(self.current, [adviser])
 
     def reload(self) -> ReloadResult:
         """Load again and put the result in force, or keep the old one and say why.
@@ -143,7 +149,11 @@ class SnapshotHolder:
         complaints = self._complaints(loaded.snapshot, self._validators)
         if complaints:
             return self._refuse(complaints)
-        notes = (*map(str, loaded.warnings), *_restart_notes(self.settings, loaded.settings))
+        notes = (
+            *map(str, loaded.warnings),
+            *_restart_notes(self.settings, loaded.settings),
+            *self._complaints(loaded.snapshot, self._advisers),
+        )
         self.notes = notes
         self.loaded_at = time.time()
         self.current = loaded.snapshot

@@ -10,15 +10,19 @@ Security: directories and account as in `gatepost.runtime.privileges`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import GatepostError, MalformedMessage, PostfixUnavailable
+from gatepost.postfix import master_cf
+from gatepost.postfix.clones import beyond_joining
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
-from gatepost.postfix.services import missing_services
+from gatepost.postfix.operator_level import PARAMETERS, default_service, operators_level
+from gatepost.postfix.plan import MASTER_CF
+from gatepost.postfix.services import attach_spec, drift, is_attached, shortfalls
 from gatepost.postfix_version import PostfixVersion, parse_version
 from gatepost.runtime.log import log_event
 from gatepost.runtime.paths import SOCKET_DIRECTORY_MODE
@@ -32,6 +36,7 @@ from gatepost.runtime.privileges import (
 )
 from gatepost.snapshot import Snapshot
 from gatepost.store.open import sqlite_path
+from gatepost.tls.operator import ASKS_NOTHING, BEYOND_JOINING, OperatorTls
 
 if TYPE_CHECKING:
     from gatepost.settings import Settings
@@ -47,11 +52,28 @@ class Place:
         version: The version of Postfix.
         socket_dir: Directory of the sockets that Postfix uses.
         account: Who we are, or are to be.
+        operator: The TLS level that Postfix itself asks for.
     """
 
     version: PostfixVersion
     socket_dir: Path
     account: Account
+    operator: OperatorTls = ASKS_NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What Postfix says of itself.
+
+    Attributes:
+        version: Its version.
+        queue_directory: Its queue directory.
+        operator: The TLS level that it asks for by itself.
+    """
+
+    version: PostfixVersion
+    queue_directory: Path
+    operator: OperatorTls
 
 
 def find(settings: Settings) -> Place:
@@ -61,15 +83,41 @@ def find(settings: Settings) -> Place:
         PostfixUnavailable: If postconf cannot tell.
         StartError: If the account does not exist.
     """
-    names = ("queue_directory", "mail_version")
+    instance = ask_postfix(settings)
+    return Place(
+        instance.version,
+        instance.queue_directory / settings.socket_dir,
+        find_account(settings.user),
+        instance.operator,
+    )
+
+
+def ask_postfix(settings: Settings) -> Instance:
+    """Return what Postfix says of itself.
+
+    Raises:
+        PostfixUnavailable: If postconf cannot tell.
+    """
+    names = ("queue_directory", "mail_version", *PARAMETERS)
     postfix = PostfixCommands(settings.postfix_config_dir)
     values = parse_settings(postfix.postconf("-x", *names).stdout)
     try:
         version = parse_version(values["mail_version"])
-        socket_dir = Path(values["queue_directory"]) / settings.socket_dir
+        queue_directory = Path(values["queue_directory"])
     except (KeyError, MalformedMessage) as error:
         raise PostfixUnavailable(f"postconf {' '.join(names)}: {error}") from error
-    return Place(version, socket_dir, find_account(settings.user))
+    operator = OperatorTls(_level(settings.postfix_config_dir, values))
+    return Instance(version, queue_directory, operator)
+
+
+def _level(config_dir: Path, values: Mapping[str, str]) -> str:
+    try:
+        text = (config_dir / MASTER_CF).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        # postconf did not mind; main.cf alone then says what it says.
+        text = ""
+    base = default_service(master_cf.services(text), values.get("default_transport", ""))
+    return operators_level(base, lambda name: values.get(name, ""))
 
 
 def settle(settings: Settings) -> Place:
@@ -93,17 +141,17 @@ def directories(settings: Settings, place: Place) -> list[Directory]:
     """
     group = find_group(settings.postfix_group)
     found = [
-        Directory(settings.run_dir),
-        Directory(place.socket_dir, SOCKET_DIRECTORY_MODE, group),
+        Directory(settings.run_dir, setting="service.run_dir"),
+        Directory(place.socket_dir, SOCKET_DIRECTORY_MODE, group, "postfix.socket_dir"),
     ]
     database = sqlite_path(settings.state)
     if database is not None:
-        found.append(Directory(database.parent))
+        found.append(Directory(database.parent, setting="state"))
     return found
 
 
 def look_again(settings: Settings, place: Place) -> Place:
-    """Return the place with what may have changed since: the version of Postfix."""
+    """Return the place with what may have changed since: Postfix's version and TLS level."""
     try:
         found = find(settings)
     except GatepostError as error:
@@ -115,13 +163,41 @@ def look_again(settings: Settings, place: Place) -> Place:
         log_event(
             _log, logging.INFO, "postfix-version", was=str(place.version), now=str(found.version)
         )
-    return Place(found.version, place.socket_dir, place.account)
+    if found.operator != place.operator:
+        log_event(
+            _log,
+            logging.INFO,
+            "postfix-tls-level",
+            was=place.operator.level or "-",
+            now=found.operator.level or "-",
+        )
+    return Place(found.version, place.socket_dir, place.account, found.operator)
 
 
 def validator(settings: Settings) -> Callable[[Snapshot], list[str]]:
-    """Return a check that Postfix has every delivery service that a snapshot can answer with."""
+    """Return a check that Postfix asks and has all that a snapshot needs of it."""
 
     def check(snapshot: Snapshot) -> list[str]:
-        return missing_services(snapshot, settings.postfix_config_dir)
+        config_dir = settings.postfix_config_dir
+        complaints = shortfalls(snapshot, config_dir)
+        if is_attached(config_dir):
+            complaints += _not_joined(snapshot, ask_postfix(settings).operator)
+        return complaints
 
     return check
+
+
+def adviser(settings: Settings) -> Callable[[Snapshot], list[str]]:
+    """Return a look at what Postfix's files say otherwise than a snapshot, without harm."""
+
+    def look(snapshot: Snapshot) -> list[str]:
+        return drift(snapshot, settings.postfix_config_dir)
+
+    return look
+
+
+def _not_joined(snapshot: Snapshot, operator: OperatorTls) -> list[str]:
+    spec = attach_spec(snapshot)
+    if spec.answers and operator.level in BEYOND_JOINING and not spec.without_dane:
+        return [beyond_joining(operator.level)]
+    return []

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gatepost.errors import ConfigErrors, GatepostError, StartError
+from gatepost.postfix.services import is_attached
 from gatepost.runtime.control import ask
-from gatepost.runtime.installation import find
+from gatepost.runtime.installation import ask_postfix, find
 from gatepost.runtime.paths import (
     ROLES,
     SOCKET_MODE,
@@ -66,7 +67,7 @@ def look(config: Path) -> Overview:
     found.supervisor = _supervisor(settings.run_dir)
     found.sockets = list(_sockets(settings))
     found.down = list(_down(found))
-    found.attention = list(_attention(found))
+    found.attention = [*_attention(found), *_attention_to_postfix(found, settings)]
     return found
 
 
@@ -181,6 +182,26 @@ def _attention(found: Overview) -> Iterator[str]:
         yield "the roles run different versions of Gatepost; restart them"
     for text, roles in together((r, t) for r, a in running.items() for t in _attention_to(a)):
         yield f"{', '.join(roles)}: {text}"
+
+
+def _attention_to_postfix(found: Overview, settings: Settings) -> Iterator[str]:
+    if not is_attached(settings.postfix_config_dir):
+        yield (
+            "Postfix is not attached: nothing in main.cf asks Gatepost, and mail passes as if it "
+            "were not there; run gatepost attach"
+        )
+        return
+    joined = found.roles["policy"].get("postfix_tls_level")
+    try:
+        level = ask_postfix(settings).operator.level
+    except GatepostError:
+        # The sockets say it already.
+        return
+    if joined is not None and joined != level:
+        yield (
+            f"smtp_tls_security_level is {level or 'empty'} now, and {joined or 'empty'} is what "
+            "the policy server joins to its answers; run gatepost reload"
+        )
 
 
 def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -42,6 +42,7 @@ from gatepost.runtime.recorder import QueueRecorder
 from gatepost.runtime.signals import Reloader
 from gatepost.snapshot import Snapshot
 from gatepost.store import ObservationStore, open_store
+from gatepost.tls.operator import OperatorTls
 
 OK = 0
 FAILED = 1
@@ -88,6 +89,7 @@ class Role:
         self._recent: RecentTrouble = set_up(name, settings.log_to, settings.log_level)
         self.place = installation.settle(settings)
         self.holder.add_validator(installation.validator(settings))
+        self.holder.add_adviser(installation.adviser(settings))
         self._lock = RoleLock(lock_path(settings.run_dir, name))
         self.metrics = Metrics(name)
         self.recorder = QueueRecorder(self.metrics, self._open_store) if records else None
@@ -105,6 +107,11 @@ class Role:
     def version(self) -> PostfixVersion:
         """The Postfix that asks, as of the start or the last reload."""
         return self.place.version
+
+    @property
+    def operator(self) -> OperatorTls:
+        """What Postfix itself asks of every delivery, as of the start or the last reload."""
+        return self.place.operator
 
     def current(self) -> Snapshot:
         """Return the snapshot in force."""
@@ -156,6 +163,7 @@ class Role:
             "tenants": len(snapshot.tenants.by_id),
             "modes": modes_summary(snapshot),
             "postfix_version": str(self.version),
+            "postfix_tls_level": self.operator.level,
             "last_reload": asdict(last) if last is not None else None,
             "notes": list(self.holder.notes),
             "waiting_rows": self.recorder.waiting() if self.recorder is not None else 0,

@@ -103,6 +103,14 @@ class TlsSection:
         doc="""Rules for everyone, by destination. They make what a profile asks stricter, and never
         weaker.""",
     )
+    without_dane: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="""Where Postfix's own smtp_tls_security_level is encrypt, verify or secure, it is
+        joined to every answer. dane, dane-only and fingerprint cannot be: an answer takes their
+        place, so Gatepost refuses to be attached with profiles or domains above. yes accepts that
+        mail under these rules is sent without a look at TLSA records or fingerprints.""",
+    )
 
 
 @section

@@ -35,7 +35,7 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
             "leave it at level: may, and give the rules to a profile with another name",
         )
     everyone = builder.domains(section.domains, ("tls", "domains"))
-    rules = TlsRules(profiles, everyone)
+    rules = TlsRules(profiles, everyone, section.without_dane)
     for name, domain, other in _conflicts(rules):
         report.error(
             Place(file, (*at, name, "domains", domain, "match")),

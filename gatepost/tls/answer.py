@@ -1,7 +1,8 @@
 """The TLS answer for one next-hop: all opinions joined, each named.
 
 Purpose: what the map ``tls-<profile>`` says, and why. Opinions are the profile (its exception for
-the destination, or its base) and the rules for everyone.
+the destination, or its base), the rules for everyone, and where one of these speaks, the operator's
+own level, which Postfix would otherwise forget.
 Source: Postfix postconf(5) smtp_tls_policy_maps: the key is the next-hop verbatim, "[host]",
 "[host]:port" or "host:port" included, in any case; then parents with a leading dot.
 Errors: none. Opinions that exclude each other give an answer with `conflict`, for which the map
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from gatepost.domains import normalise_domain
 from gatepost.errors import MalformedMessage
 from gatepost.tls.levels import Level, Requirement
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.rules import Profile, TlsRules
 
 # A port is a number or a name of services(5), which may hold hyphens.
@@ -69,7 +71,12 @@ def nexthop_domain(nexthop: str) -> str | None:
     return None if normal.rpartition(".")[2].isdigit() else normal
 
 
-def decide_tls(profile: Profile | None, nexthop: str, rules: TlsRules) -> TlsAnswer:
+def decide_tls(
+    profile: Profile | None,
+    nexthop: str,
+    rules: TlsRules,
+    operator: OperatorTls = ASKS_NOTHING,
+) -> TlsAnswer:
     """Return the joined answer for a next-hop.
 
     Args:
@@ -77,6 +84,7 @@ def decide_tls(profile: Profile | None, nexthop: str, rules: TlsRules) -> TlsAns
             rules for everyone apply.
         nexthop: The map key as Postfix sent it.
         rules: The TLS part of the snapshot.
+        operator: What Postfix itself asks for.
     """
     # Postfix walks up to ".parent" keys when the name itself was not found. Rules for sub-domains
     # were already found with the name, so a parent key can only mean that there is no opinion.
@@ -94,7 +102,21 @@ def decide_tls(profile: Profile | None, nexthop: str, rules: TlsRules) -> TlsAns
         opinions.append(Opinion(f"tls.domains {rule[0]}", rule[1]))
     if not opinions:
         return NO_OPINION
+    requirement = _join(opinions)
+    own = operator.requirement(domain)
+    if own is None:
+        return TlsAnswer(requirement, tuple(opinions))
+    if requirement.level <= Level.MAY and (profile is None or profile.base.level <= Level.MAY):
+        # What asks for nothing needs no answer: the operator's own level holds, and so do the
+        # exceptions that the operator makes from it. In a service of a stricter profile, no
+        # answer would mean the profile's level.
+        return NO_OPINION
+    opinions.append(Opinion(f"smtp_tls_security_level {operator.level}", own))
+    return TlsAnswer(_join(opinions), tuple(opinions))
+
+
+def _join(opinions: list[Opinion]) -> Requirement:
     requirement = opinions[0].requirement
     for opinion in opinions[1:]:
         requirement = requirement.join(opinion.requirement)
-    return TlsAnswer(requirement, tuple(opinions))
+    return requirement

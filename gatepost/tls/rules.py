@@ -64,7 +64,15 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class TlsRules:
-    """The TLS part of a snapshot."""
+    """The TLS part of a snapshot.
+
+    Attributes:
+        profiles: Profiles by name.
+        everyone: The rules for everyone.
+        without_dane: Whether answers may stand in the place of a level that they cannot be joined
+            with.
+    """
 
     profiles: Mapping[str, Profile]
     everyone: DomainRules = field(default_factory=DomainRules)
+    without_dane: bool = False

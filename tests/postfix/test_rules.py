@@ -324,18 +324,19 @@ def test_any_other_listener_asks_us(entry: str) -> None:
         ("", "", Level.ENCRYPT, "encrypt"),
         ("", "", Level.MAY, "may"),
         ("", "", Level.NONE, None),
-        ("smtp_tls_security_level = encrypt\n", "", Level.MAY, "encrypt"),
-        ("smtp_tls_security_level = dane\n", "", Level.MAY, "dane"),
+        # main.cf's own is not written down, so that a later change of it counts.
+        ("smtp_tls_security_level = encrypt\n", "", Level.MAY, None),
+        ("smtp_tls_security_level = dane\n", "", Level.MAY, None),
         ("smtp_tls_security_level = dane\n", "", Level.ENCRYPT, "encrypt"),
-        ("smtp_tls_security_level = secure\n", "", Level.VERIFY, "secure"),
+        ("smtp_tls_security_level = secure\n", "", Level.VERIFY, None),
         (
             "smtp_tls_security_level = may\n",
             " -o smtp_tls_security_level=verify",
             Level.MAY,
             "verify",
         ),
-        ("smtp_enforce_tls = yes\n", "", Level.MAY, "verify"),
-        ("smtp_tls_security_level = $own\nown = encrypt\n", "", Level.MAY, "$own"),
+        ("smtp_enforce_tls = yes\n", "", Level.MAY, None),
+        ("smtp_tls_security_level = $own\nown = encrypt\n", "", Level.MAY, None),
         ("smtp_tls_security_level = $own\nown = may\n", "", Level.ENCRYPT, "encrypt"),
     ],
 )
@@ -346,6 +347,26 @@ def test_a_service_is_never_weaker_than_the_profile_nor_than_the_operator(
     plan = attach(main, CLIENT.rstrip() + client + "\n", spec)
     option = service(plan, PRIVATE.name).option("smtp_tls_security_level")
     assert (None if option is None else option.value) == level
+
+
+ANSWERS = replace(ALL, answers=True)
+
+
+@pytest.mark.parametrize("level", ["dane", "dane-only", "fingerprint"])
+@pytest.mark.parametrize("where", ["main.cf", "master.cf"])
+def test_a_level_that_our_answers_cannot_be_joined_with(level: str, where: str) -> None:
+    setting = f"smtp_tls_security_level={level}"
+    files = (f"{setting}\n", CLIENT) if where == "main.cf" else ("", f"{CLIENT}  -o {setting}\n")
+    with pytest.raises(AttachError, match=f"{level} cannot be joined.*tls.without_dane: yes"):
+        attach(*files, ANSWERS)
+    attach(*files, replace(ANSWERS, without_dane=True))
+    # A lane without rules has no answers.
+    attach(*files, ALL)
+
+
+@pytest.mark.parametrize("level", ["", "may", "encrypt", "verify", "secure"])
+def test_a_level_that_our_answers_are_joined_with(level: str) -> None:
+    attach(f"smtp_tls_security_level = {level}\n", CLIENT, ANSWERS)
 
 
 def test_a_service_works_as_the_operators_own_does() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gatepost.modes import Mode
-from gatepost.postfix.services import attach_spec, missing_services
+from gatepost.postfix.services import attach_spec, drift, is_attached, shortfalls
 from gatepost.postfix.spec import Hook
 from gatepost.snapshot import Snapshot
-from gatepost.tls.levels import Level
+from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import OnFailure
 from tests.world import ENFORCE, OBSERVE, OFF, snapshot, tenant
 
@@ -57,10 +57,21 @@ def test_without_rules_for_everyone_the_general_tls_map_is_left_out(private: Sna
     assert Hook.TLS in dict(attach_spec(private).left_out)
 
 
-ATTACHED = "sender_dependent_default_transport_maps = $gatepost_transport, hash:/x\n"
+ATTACHED = """\
+# gatepost begin: and so on
+gatepost_milter = { unix:gatepost/milter.sock, default_action=tempfail }
+smtpd_milters = $gatepost_milter
+gatepost_policy = check_policy_service { unix:gatepost/policy.sock }
+smtpd_recipient_restrictions = $gatepost_policy
+gatepost_transport = socketmap:unix:gatepost/maps.sock:transport
+sender_dependent_default_transport_maps = $gatepost_transport, hash:/x
+# gatepost end
+"""
+SERVICE = "gp-normal-private unix - - y - - smtp\n"
+BOUNCES = "  -o smtp_delivery_status_filter=regexp:/etc/postfix/gatepost-tls-bounce.regexp\n"
 
 
-def write(directory: Path, main: str, master: str) -> Path:
+def write(directory: Path, main: str, master: str = SERVICE + BOUNCES) -> Path:
     (directory / "main.cf").write_text(main)
     (directory / "master.cf").write_text(master)
     return directory
@@ -68,26 +79,112 @@ def write(directory: Path, main: str, master: str) -> Path:
 
 def test_a_service_that_master_cf_lacks_is_named(private: Snapshot, tmp_path: Path) -> None:
     write(tmp_path, ATTACHED, "smtp unix - - y - - smtp\n# gp-normal-private unix - - y - - smtp\n")
-    (sentence,) = missing_services(private, tmp_path)
+    (sentence,) = shortfalls(private, tmp_path)
     assert "master.cf has no service gp-normal-private (lane normal, profile private)" in sentence
     assert "run gatepost attach" in sentence
 
 
-def test_nothing_is_missing_where_the_service_is_there(private: Snapshot, tmp_path: Path) -> None:
-    write(tmp_path, ATTACHED, "gp-normal-private unix - - y - - smtp\n  -o a=b\n")
-    assert missing_services(private, tmp_path) == []
+def test_nothing_is_missing_where_everything_is_there(private: Snapshot, tmp_path: Path) -> None:
+    write(tmp_path, ATTACHED)
+    assert is_attached(tmp_path)
+    assert shortfalls(private, tmp_path) == []
+    assert drift(private, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("hook", "parameter"),
+    [
+        ("gatepost_milter", "smtpd_milters"),
+        ("gatepost_policy", "smtpd_recipient_restrictions"),
+        ("gatepost_transport", "sender_dependent_default_transport_maps"),
+    ],
+)
+@pytest.mark.parametrize("gone", ["definition", "reference"])
+def test_a_hook_that_main_cf_lacks_is_named(
+    hook: str, parameter: str, gone: str, private: Snapshot, tmp_path: Path
+) -> None:
+    name = hook if gone == "definition" else parameter
+    lines = [line for line in ATTACHED.splitlines() if not line.startswith(f"{name} =")]
+    write(tmp_path, "\n".join(lines))
+    (sentence,) = shortfalls(private, tmp_path)
+    assert sentence.startswith(f"main.cf does not ask Gatepost by {hook} ({parameter})")
+    assert sentence.endswith("run gatepost attach, then gatepost reload")
+
+
+def test_rules_for_everyone_need_the_hook_of_all_services(tmp_path: Path) -> None:
+    write(tmp_path, ATTACHED)
+    config = snapshot(ACME, everyone={"bank.example": Requirement(Level.VERIFY)})
+    (sentence,) = shortfalls(config, tmp_path)
+    assert "gatepost_tls (smtp_tls_policy_maps)" in sentence
+
+
+def test_what_was_attached_for_nothing_is_missed_when_it_is_needed(
+    private: Snapshot, tmp_path: Path
+) -> None:
+    write(tmp_path, "# gatepost begin: and so on\nsmtp_tls_loglevel = 1\n# gatepost end\n")
+    nothing = replace(snapshot(replace(ACME, modes=OFF)), modes=OFF)
+    assert shortfalls(nothing, tmp_path) == []
+    assert len(shortfalls(private, tmp_path)) == 3
+
+
+def test_a_hook_that_the_operator_has_moved_to_a_listener_is_there(
+    private: Snapshot, tmp_path: Path
+) -> None:
+    main = ATTACHED.replace("smtpd_milters = $gatepost_milter\n", "smtpd_milters =\n")
+    master = "submission inet n - y - - smtpd\n  -o smtpd_milters=${gatepost_milter}\n"
+    write(tmp_path, main, SERVICE + BOUNCES + master)
+    assert shortfalls(private, tmp_path) == []
 
 
 @pytest.mark.parametrize("main", ["", "# gatepost_transport\n", "transport_maps = hash:/x\n"])
-def test_nothing_is_missing_where_postfix_does_not_ask(
+def test_nothing_is_missing_where_nothing_is_attached(
     main: str, private: Snapshot, tmp_path: Path
 ) -> None:
     write(tmp_path, main, "")
-    assert missing_services(private, tmp_path) == []
+    assert not is_attached(tmp_path)
+    assert shortfalls(private, tmp_path) == []
+    assert drift(private, tmp_path) == []
 
 
 def test_files_that_cannot_be_read_say_nothing(private: Snapshot, tmp_path: Path) -> None:
-    assert missing_services(private, tmp_path / "nowhere") == []
+    assert is_attached(tmp_path / "nowhere")
+    assert shortfalls(private, tmp_path / "nowhere") == []
+    assert drift(private, tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "what"),
+    [
+        ("", "", ["on_failure"]),
+        (BOUNCES + "  -o smtp_bind_address=192.0.2.1\n", "", ["addresses"]),
+        (BOUNCES, "gp-normal-private_destination_concurrency_limit = 5\n", ["concurrency"]),
+        (BOUNCES, "gp-normal-private_destination_rate_delay = 5s\n", ["rate_delay"]),
+        (BOUNCES, "gp-normal-private_destination_rate_delay = $smtp_destination_rate_delay\n", []),
+    ],
+)
+def test_what_only_attach_brings_into_force_is_told(
+    options: str, limits: str, what: list[str], private: Snapshot, tmp_path: Path
+) -> None:
+    write(tmp_path, ATTACHED + limits, SERVICE + options)
+    assert shortfalls(private, tmp_path) == []
+    assert [each.partition(" in Postfix")[0] for each in drift(private, tmp_path)] == [
+        f"gp-normal-private: {each}" for each in what
+    ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "everyone", "answers"),
+    [
+        ("standard", {}, False),
+        ("private", {}, True),
+        ("standard", {"x.example": Requirement(Level.MAY)}, True),
+    ],
+)
+def test_whether_a_map_may_ever_answer(
+    profile: str, everyone: dict[str, Requirement], *, answers: bool
+) -> None:
+    bulk = tenant("b", senders=frozenset({"b.example"}), profile=profile, lane="bulk")
+    assert attach_spec(snapshot(bulk, everyone=everyone)).answers is answers
 
 
 def test_modes_do_not_change_which_services_are_needed() -> None:

@@ -38,6 +38,8 @@ class Stage:
         self._stack = stack
         site.run_dir.mkdir()
         site.socket_dir.mkdir()
+        with (site.postfix_dir / "main.cf").open("a") as main:
+            main.write("# gatepost begin: ours\n# gatepost end\n")
         self.digest = Loader(site.config).load().snapshot.digest
 
     def role(self, name: str, **answer: Any) -> None:
@@ -156,6 +158,11 @@ def test_a_file_that_is_no_yaml_is_told(stage: Stage) -> None:
         ),
         ({"policy": {"notes": ["keys end soon"]}}, "policy: keys end soon"),
         (
+            {"policy": {"postfix_tls_level": "encrypt"}},
+            "smtp_tls_security_level is empty now, and encrypt is what the policy server joins to "
+            "its answers; run gatepost reload",
+        ),
+        (
             {"policy": {"counts": {"recorder_dropped": {"store": 3}}}},
             "policy: 3 observations were not stored (store)",
         ),
@@ -166,6 +173,14 @@ def test_what_to_look_at(stage: Stage, answers: dict[str, dict[str, Any]], sente
     found = look(stage.site.config)
     assert found.attention == [sentence]
     assert found.down == []
+
+
+def test_a_postfix_that_does_not_ask_is_told(stage: Stage) -> None:
+    stage.all()
+    (stage.site.postfix_dir / "main.cf").write_text(stage.site.main_cf)
+    found = look(stage.site.config)
+    [sentence] = found.attention
+    assert sentence.startswith("Postfix is not attached")
 
 
 def test_the_supervisor_is_known_by_its_file_and_its_command(stage: Stage) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gatepost.tls.answer import NO_OPINION, decide_tls, nexthop_domain
 from gatepost.tls.levels import Level, Requirement, TlsVersion
+from gatepost.tls.operator import OperatorTls
 from gatepost.tls.rules import DomainRules, Profile, TlsRules
 from tests.world import PROFILES
 
@@ -160,3 +161,69 @@ def test_no_rule_for_everyone_weakens_a_profile(base, exceptions, everyone, next
     if alone is not None:
         assert joined is not None
         assert joined.join(alone) == joined
+
+
+@pytest.mark.parametrize(
+    ("level", "ours", "joined"),
+    [
+        ("", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+        ("none", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+        ("may", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+        ("may", Level.NONE, Requirement(Level.NONE)),
+        ("encrypt", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+        ("encrypt", Level.VERIFY, Requirement(Level.VERIFY)),
+        ("verify", Level.ENCRYPT, Requirement(Level.VERIFY)),
+        ("verify", Level.VERIFY, Requirement(Level.VERIFY)),
+        (
+            "secure",
+            Level.ENCRYPT,
+            Requirement(Level.VERIFY, match=frozenset({"any.example", ".any.example"})),
+        ),
+        # No answer leaves the operator's level, and the exceptions that the operator makes.
+        ("encrypt", Level.MAY, None),
+        ("encrypt", Level.NONE, None),
+        ("verify", Level.MAY, None),
+        # Cannot be joined; attach asks before it goes so far.
+        ("dane", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+        ("dane-only", Level.VERIFY, Requirement(Level.VERIFY)),
+        ("fingerprint", Level.ENCRYPT, Requirement(Level.ENCRYPT)),
+    ],
+)
+@pytest.mark.parametrize("whose", ["profile", "everyone"])
+def test_an_answer_never_asks_for_less_than_the_operator(
+    level: str, ours: Level, joined: Requirement | None, whose: str
+) -> None:
+    requirement = Requirement(ours)
+    table = DomainRules({"any.example": requirement})
+    profile = Profile("p", Requirement(Level.MAY), table) if whose == "profile" else None
+    rules = TlsRules({}, DomainRules() if whose == "profile" else table)
+    for nexthop in ("any.example", "[any.example]:25"):
+        answer = decide_tls(profile, nexthop, rules, OperatorTls(level))
+        assert answer.requirement == joined
+        told = [opinion.source for opinion in answer.opinions]
+        asks = level in {"encrypt", "verify", "secure"} and joined is not None
+        assert (f"smtp_tls_security_level {level}" in told) is asks
+
+
+def test_where_we_have_no_opinion_the_operators_needs_no_word() -> None:
+    operator = OperatorTls("verify")
+    assert decide_tls(None, "any.example", TlsRules({}), operator) == NO_OPINION
+
+
+def test_an_exception_from_a_strict_profile_falls_as_low_as_the_operator_lets_it() -> None:
+    table = DomainRules({"any.example": Requirement(Level.MAY)})
+    profile = Profile("p", Requirement(Level.VERIFY), table)
+    answer = decide_tls(profile, "any.example", TlsRules({}), OperatorTls("encrypt"))
+    assert answer.requirement == Requirement(Level.ENCRYPT)
+
+
+def test_secure_and_names_that_exclude_each_other() -> None:
+    match = frozenset({"mx.other.example"})
+    rules = TlsRules({}, DomainRules({"any.example": Requirement(Level.VERIFY, match=match)}))
+    assert decide_tls(None, "any.example", rules, OperatorTls("secure")).conflict
+
+
+def test_secure_and_an_address_literal() -> None:
+    profile = Profile("p", Requirement(Level.ENCRYPT))
+    answer = decide_tls(profile, "[192.0.2.1]", TlsRules({}), OperatorTls("secure"))
+    assert answer.requirement == Requirement(Level.VERIFY)

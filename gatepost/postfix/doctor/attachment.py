@@ -15,7 +15,7 @@ from gatepost.postfix.doctor.scene import Scene
 from gatepost.postfix.journal import Journal
 from gatepost.postfix.plan import Plan
 from gatepost.postfix.planning import bare, plan_attach
-from gatepost.postfix.services import missing_services
+from gatepost.postfix.services import drift, shortfalls
 from gatepost.postfix.session import facts_without_ours
 from gatepost.postfix.spec import AttachSpec
 
@@ -52,11 +52,19 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 def _up_to_date(scene: Scene, spec: AttachSpec) -> Iterator[Finding]:
     assert scene.snapshot is not None
-    missing = missing_services(scene.snapshot, scene.facts.config_dir)
+    missing = shortfalls(scene.snapshot, scene.facts.config_dir)
     for sentence in missing:
         yield problem(
-            sentence.partition(", and mail")[0] + ".",
-            "Once Gatepost names it, mail for it waits in the queue.",
+            sentence.partition("; run ")[0] + ".",
+            "Postfix does not ask what this configuration decides, or has nowhere to send the "
+            "mail; a reload is refused until it does.",
+            "gatepost attach",
+            "gatepost reload",
+        )
+    for sentence in drift(scene.snapshot, scene.facts.config_dir):
+        yield problem(
+            sentence.partition("; it comes")[0] + ".",
+            "Postfix goes on as it was told by the last attach.",
             "gatepost attach",
         )
     try:

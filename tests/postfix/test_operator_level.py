@@ -1,0 +1,56 @@
+"""Which TLS level the operator's own delivery service has."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatepost.postfix.master_cf import services
+from gatepost.postfix.operator_level import default_service, operators_level
+
+LEVEL = "smtp_tls_security_level"
+MASTER = """\
+smtp      inet  n - y - - smtpd
+smtp      unix  - - y - - smtp
+relay     unix  - - y - - smtp
+  -o smtp_tls_security_level=verify
+strict    unix  - - y - - smtp
+  -o { smtp_tls_security_level = Secure }
+lmtp      unix  - - y - - lmtp
+"""
+
+
+@pytest.mark.parametrize(
+    ("transport", "name"),
+    [
+        ("", "smtp"),
+        ("smtp", "smtp"),
+        ("smtp:[relay.example]", "smtp"),
+        ("strict", "strict"),
+        ("lmtp", None),
+        ("nowhere", None),
+    ],
+)
+def test_the_service_that_delivers_by_default(transport: str, name: str | None) -> None:
+    found = default_service(services(MASTER), transport)
+    assert (None if found is None else found.name) == name
+    assert found is None or (found.type, found.command) == ("unix", "smtp")
+
+
+@pytest.mark.parametrize(
+    ("transport", "values", "level"),
+    [
+        ("smtp", {}, ""),
+        ("smtp", {LEVEL: "may"}, "may"),
+        ("smtp", {LEVEL: "Encrypt"}, "encrypt"),
+        ("strict", {LEVEL: "may"}, "secure"),
+        ("relay", {}, "verify"),
+        ("nowhere", {LEVEL: "encrypt"}, "encrypt"),
+        ("smtp", {"smtp_enforce_tls": "yes"}, "verify"),
+        ("smtp", {"smtp_enforce_tls": "yes", "smtp_tls_enforce_peername": "no"}, "encrypt"),
+        ("smtp", {"smtp_enforce_tls": "yes", LEVEL: "may"}, "may"),
+        ("smtp", {"smtp_enforce_tls": "no"}, ""),
+    ],
+)
+def test_the_level_in_force(transport: str, values: dict[str, str], level: str) -> None:
+    base = default_service(services(MASTER), transport)
+    assert operators_level(base, lambda name: values.get(name, "")) == level
