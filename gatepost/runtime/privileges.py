@@ -8,8 +8,9 @@ Format: the socket directory is ``<user>:<group of Postfix>`` with mode 2750, so
 in it belong to Postfix's group without any further right; run and state directory are the user's,
 with mode 0750.
 Errors: `StartError`.
-Security: only directories that are missing or already ours are changed, never their contents, and
-never through a symbolic link.
+Security: a configuration may name any directory. Owner and mode are set on one that was missing, is
+empty and root's, or belongs to the user of Gatepost already; on any other nothing is changed, and
+the start is refused. Contents are never changed, and no symbolic link is followed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from pathlib import Path
 from gatepost.errors import StartError
 
 PRIVATE_MODE = 0o750
+PARENT_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,13 @@ class Directory:
         path: Where.
         mode: Permission bits.
         gid: Its group, or None for the account's own.
+        setting: The setting that names it, for messages.
     """
 
     path: Path
     mode: int = PRIVATE_MODE
     gid: int | None = None
+    setting: str = ""
 
 
 def find_account(name: str) -> Account:
@@ -95,15 +100,24 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
+def user_name(uid: int) -> str:
+    """Return the name of a user, or its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def prepare(directories: Iterable[Directory], account: Account) -> None:
     """Make the directories that are missing and, as root, set their owner, group and mode.
 
     Raises:
-        StartError: If one cannot be made, or stands on something that is no directory.
+        StartError: If one cannot be made, stands on something that is no directory, or is there
+            and is not the account's.
     """
     for directory in directories:
         try:
-            directory.path.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
+            _make(directory.path)
             if os.geteuid() == 0:
                 _own(directory, account)
         except FileExistsError as error:
@@ -115,19 +129,49 @@ def prepare(directories: Iterable[Directory], account: Account) -> None:
             ) from error
 
 
+def _make(path: Path) -> None:
+    for parent in reversed([each for each in path.parents if not each.exists()]):
+        parent.mkdir(exist_ok=True)
+        # Whatever the umask is: our account must be able to pass.
+        parent.chmod(PARENT_MODE)
+    path.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+
+
 def _own(directory: Directory, account: Account) -> None:
     gid = account.gid if directory.gid is None else directory.gid
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(directory.path, flags)
     try:
         found = os.fstat(descriptor)
-        if (found.st_uid, found.st_gid) != (account.uid, gid):
-            os.fchown(descriptor, account.uid, gid)
+        as_wanted = (account.uid, gid, directory.mode)
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == as_wanted:
+            return
+        if not _may_be_set(found, descriptor, account):
+            raise StartError(_not_ours(directory, found, account, gid))
+        os.fchown(descriptor, account.uid, gid)
         # Last: a change of owner takes the set-group-id bit away.
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != directory.mode:
-            os.fchmod(descriptor, directory.mode)
+        os.fchmod(descriptor, directory.mode)
     finally:
         os.close(descriptor)
+
+
+def _may_be_set(found: os.stat_result, descriptor: int, account: Account) -> bool:
+    if found.st_uid == account.uid != 0:
+        return True
+    # What root owns may be anybody's, also where Gatepost is to run as root. Only an empty one can
+    # have been made for us.
+    return found.st_uid in (0, account.uid) and not os.listdir(descriptor)
+
+
+def _not_ours(directory: Directory, found: os.stat_result, account: Account, gid: int) -> str:
+    setting = directory.setting or "the configuration"
+    path = shlex.quote(str(directory.path))
+    return (
+        f"{directory.path}: is there already and belongs to {user_name(found.st_uid)}, so its "
+        f"owner and mode are left alone; name a directory in {setting} that is Gatepost's alone, "
+        f"or if this one is meant to be, run: chown {account.name}:{group_name(gid)} {path} && "
+        f"chmod {directory.mode:04o} {path}"
+    )
 
 
 def become(account: Account) -> None:
@@ -140,8 +184,8 @@ def become(account: Account) -> None:
         return
     if os.geteuid() != 0:
         raise StartError(
-            f"started as user {_own_name()}; start as root or as {account.name}, or name the "
-            "user in the configuration"
+            f"started as user {user_name(os.geteuid())}; start as root or as {account.name}, or "
+            "name the user in the configuration"
         )
     try:
         os.initgroups(account.name, account.gid)
@@ -149,10 +193,3 @@ def become(account: Account) -> None:
         os.setresuid(account.uid, account.uid, account.uid)
     except OSError as error:
         raise StartError(f"cannot become user {account.name}: {error.strerror}") from error
-
-
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

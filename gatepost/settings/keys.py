@@ -68,9 +68,11 @@ class ServiceSection:
         must be readable for it; the key file must be readable for nobody else.""",
     )
     run_dir: str = setting(
-        kinds.DIRECTORY,
+        kinds.OWN_DIRECTORY,
         "/run/gatepost",
-        doc="Directory of the control sockets, by which status and reload reach the processes.",
+        doc="""Directory of the control sockets, by which status and reload reach the processes. It
+        must be Gatepost's alone, as those of socket_dir and state: gatepost serve, started as
+        root, makes them where they are missing and leaves those of others as they are.""",
     )
     grace: int = setting(
         kinds.duration(1, 300, "10s"),

@@ -4,6 +4,8 @@ Source: RFC 5322 §2.2 (field names), RFC 4632 §3.1 (CIDR), postconf(5) (times,
 Limits: a login of 255 characters; a header name of 64; a duration of 30 days.
 Errors: each parser raises `Rejected`.
 Security: a header that says who somebody is cannot be taken as a label by a tenant's configuration.
+A directory of the system or of Postfix cannot be named as one of Gatepost's own; which others are
+not ours is seen at the start, by their owner, see `gatepost.runtime.privileges`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from gatepost.errors import MalformedMessage
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.feedback.token import MAX_KEY_ID, MIN_KEY_OCTETS
 from gatepost.settings.model import Address
+from gatepost.settings.places import OF_POSTFIX, is_of_the_system, parent_of
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.settings.schema import Scalar, did_you_mean, listed
 
@@ -287,6 +290,13 @@ def _sender_id(text: str) -> str:
 
 def _store(text: str) -> str:
     if re.fullmatch(r"sqlite:////[^\0?#]+", text):
+        directory = parent_of(text.removeprefix("sqlite:///"))
+        if is_of_the_system(directory):
+            raise Rejected(
+                f"{quoted(text)} lies in {directory}, which belongs to the system",
+                "put it into a directory of Gatepost's own, as in "
+                "sqlite:////var/lib/gatepost/gatepost.db",
+            )
         return text
     if text.startswith("sqlite:"):
         raise Rejected(
@@ -323,6 +333,24 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _own_directory(text: str) -> str:
+    if is_of_the_system(_absolute(text)):
+        raise Rejected(
+            f"{quoted(text)} belongs to the system",
+            "name a directory of Gatepost's own, such as /run/gatepost",
+        )
+    return text
+
+
+def _socket_dir(text: str) -> str:
+    if text in OF_POSTFIX:
+        raise Rejected(
+            f"{quoted(text)} is a directory of Postfix's own queue directory",
+            "name one that Postfix does not use, such as gatepost",
+        )
+    return _DIRECTORY_NAME.parse(text)
+
+
 def _file(text: str) -> str:
     if not text or "\0" in text:
         raise Rejected(f"{quoted(text)} is no path", "write a path")
@@ -347,11 +375,13 @@ SENDER_ID = Scalar("a SenderId of 5 to 15 characters", _sender_id, "examplesp")
 STORE = Scalar("the URL of a store", _store, "sqlite:////var/lib/gatepost/gatepost.db")
 LISTEN = Scalar("an IP address with port, or off", _listen, "127.0.0.1:9464")
 DIRECTORY = Scalar("an absolute path", _absolute, "/etc/postfix")
+OWN_DIRECTORY = Scalar("an absolute path", _own_directory, "/run/gatepost")
 FILE = Scalar("a path", _file, "keys.yaml")
 ACCOUNT = matching("an account name", r"[a-z_][a-z0-9_-]{0,31}", "gatepost")
-SOCKET_DIR = matching(
+_DIRECTORY_NAME = matching(
     "the name of a directory, without slashes", r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", "gatepost"
 )
+SOCKET_DIR = Scalar(_DIRECTORY_NAME.label, _socket_dir, _DIRECTORY_NAME.example)
 TENANT_ID = matching(
     "a tenant id: at most 31 of a-z, 0-9 and hyphen, no hyphen first",
     r"[a-z0-9][a-z0-9-]{0,30}",
