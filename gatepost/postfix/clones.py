@@ -220,10 +220,13 @@ def _floor(service: ServiceSpec, base: Service, facts: PostfixFacts) -> str | No
 
     The operator's is not written down: a later change of main.cf should count here as well.
     """
-    operators = operators_level(base, facts.value)
     wanted = service.level.keyword
-    # A value with a reference in it cannot be ranked; it counts as more than "may", less than TLS.
-    strictness = _STRICTNESS.get(operators, _STRICTNESS["dane"] if operators else 0)
-    if strictness >= _STRICTNESS[wanted]:
+    if strictness(operators_level(base, facts.value)) >= strictness(wanted):
         return None
     return wanted
+
+
+def strictness(level: str) -> int:
+    """Return a rank by which levels of Postfix can be compared; empty is the lowest."""
+    # A value with a reference in it cannot be ranked; it counts as more than "may", less than TLS.
+    return _STRICTNESS.get(level, _STRICTNESS["dane"] if level else 0)

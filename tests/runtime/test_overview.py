@@ -159,8 +159,10 @@ def test_a_file_that_is_no_yaml_is_told(stage: Stage) -> None:
         ({"policy": {"notes": ["keys end soon"]}}, "policy: keys end soon"),
         (
             {"policy": {"postfix_tls_level": "encrypt"}},
-            "smtp_tls_security_level is empty now, and encrypt is what the policy server joins to "
-            "its answers; run gatepost reload",
+            (
+                "smtp_tls_security_level is empty now, and encrypt is what the policy server joins "
+                "to its answers; run gatepost reload"
+            ),
         ),
         (
             {"policy": {"counts": {"recorder_dropped": {"store": 3}}}},

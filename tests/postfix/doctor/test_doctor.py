@@ -326,6 +326,20 @@ def test_another_policy_in_front_of_ours(scene: MakeScene) -> None:
     problem(tls.check(edited), "gp-normal-private/unix: in smtp_tls_policy_maps, hash:/x stands")
 
 
+@pytest.mark.parametrize(
+    ("added", "what"),
+    [
+        ("smtp_tls_security_level = verify\n", "smtp_tls_security_level is encrypt, and verify is"),
+        ("smtp_tls_policy_maps = $gatepost_tls, hash:/y\n", "smtp_tls_policy_maps lacks hash:/y"),
+    ],
+)
+def test_a_change_of_main_cf_that_our_services_do_not_know(
+    added: str, what: str, scene: MakeScene
+) -> None:
+    changed = scene(edit=lambda text: text if "smtpd" in text.split("\n")[0] else text + added)
+    problem(tls.check(changed), f"gp-normal-private/unix: {what}")
+
+
 def own_policies(tmp_path: Path, *lines: str) -> str:
     table = tmp_path / "tls_policy"
     table.write_text("".join(f"{line}\n" for line in lines))
