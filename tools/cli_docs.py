@@ -20,7 +20,9 @@ HEAD = """\
 
 Generated from the commands themselves by `./dev docs`; what stands here is what `--help` prints.
 
-Exit status of every command: 0 fine, 1 the answer is no, 2 usage or configuration error.
+Exit status of every command: 0 fine, 1 the answer is no, 2 usage or configuration error, 3 what the
+command had to do is done, but its output could not be written: a full disk, or a reader that has
+gone, such as `head`.
 """
 
 

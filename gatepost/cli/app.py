@@ -6,9 +6,12 @@ itself here. docs/cli.md is generated from this list.
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from gatepost.cli import attach, check, detach, doctor, explain, init, reload, report, serve, status
+from gatepost.cli.output import OutputFailed, give_up, set_up_streams
 
 app = typer.Typer(
     name="gatepost",
@@ -38,4 +41,11 @@ def _commands() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    set_up_streams()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OutputFailed as failure:
+        sys.exit(give_up(failure))

@@ -1,6 +1,7 @@
 """What all commands share: the options, the exit status, and the way errors are printed.
 
-Source: exit status 0 fine, 1 the answer is no, 2 usage or configuration error.
+Source: exit status 0 fine, 1 the answer is no, 2 usage or configuration error; 3, from
+`gatepost.cli.output`, what the command had to do is done, and its output could not be written.
 """
 
 from __future__ import annotations
