@@ -122,7 +122,7 @@ def test_a_closed_standard_output_is_no_file_of_ours(config: Path) -> None:
 
 
 def test_no_room_for_errors_changes_no_status(tmp_path: Path, full: int) -> None:
-    command = [sys.executable, "-m", "gatepost", "check", "--config", tmp_path / "missing"]
+    command = [sys.executable, "-m", "gatepost", "check", "--config", str(tmp_path / "missing")]
     done = subprocess.run(command, stderr=full, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 2
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -201,10 +203,54 @@ def test_periods(gatepost: Gatepost, tmp_path: Path, unit: str) -> None:
 
 def test_without_a_database_there_is_one_sentence(gatepost: Gatepost, tmp_path: Path) -> None:
     result = gatepost("report", "what-if", status=2)
-    assert "gatepost.db does not exist; nothing was recorded yet" in result.output
+    assert result.stderr == (
+        f"gatepost: nothing was observed yet: the store sqlite:///{tmp_path}/gatepost.db (state in "
+        f"{tmp_path}/gatepost.yaml) does not exist; start gatepost serve with that configuration, "
+        "which makes it, and let mail pass\n"
+    )
     assert not (tmp_path / "gatepost.db").exists()
     document = json.loads(gatepost("report", "what-if", "--json", status=2).stdout)
     assert document["ok"] is False
+
+
+def test_without_a_directory_of_the_store_it_says_the_same(
+    gatepost: Gatepost, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(f"state: sqlite:///{tmp_path}/missing/gatepost.db\n")
+    result = gatepost("report", "what-if", status=2)
+    assert result.stderr.startswith("gatepost: nothing was observed yet: the store sqlite:///")
+    assert "Errno" not in result.stderr
+    assert not (tmp_path / "missing").exists()
+
+
+def test_without_a_configuration_too_the_report_asks_for_it(
+    gatepost: Gatepost, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.unlink()
+    # This machine may have a store of its own.
+    monkeypatch.setattr(Path, "stat", missing)
+    result = gatepost("report", "what-if", status=2)
+    assert "(the default of state) does not exist; " in result.stderr
+    assert f"{config} does not exist; name the configuration with --config" in result.stderr
+
+
+def missing(path: Path, **_: bool) -> os.stat_result:
+    raise FileNotFoundError(errno.ENOENT, "missing", str(path))
+
+
+def test_a_store_that_may_not_be_read_names_who_may(
+    gatepost: Gatepost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(path: Path, **_: bool) -> os.stat_result:
+        if path.name == "gatepost.db":
+            raise PermissionError(path)
+        return os.stat(path)  # noqa: PTH116
+
+    monkeypatch.setattr(Path, "stat", shut)
+    result = gatepost("report", "what-if", status=2)
+    assert f"{tmp_path}/gatepost.db: permission denied; run this as root or as gatepost" in (
+        result.stderr
+    )
 
 
 def test_modules_have_one_command_each() -> None:
