@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -25,7 +26,8 @@ from gatepost.modes import Feature
 from gatepost.postfix.services import is_attached, shortfalls
 from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
 from gatepost.runtime.installation import ask_postfix
-from gatepost.settings import Loaded, Loader
+from gatepost.settings import Loaded, Loader, kinds
+from gatepost.settings.problems import Rejected, quoted
 from gatepost.tenants.client import Client
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
@@ -72,17 +74,17 @@ def command(
 
     Example: gatepost explain --login acme --sender news@acme.example --recipient x@example.org
     """
+    case = Case(
+        _client(login, certificate, client_address, listener),
+        _address(sender),
+        _address(recipient) or fail("--recipient is empty; write an address such as u@example.org"),
+        tuple(_header(text) for text in header or ()),
+        next_hop,
+    )
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         snapshot = loaded.snapshot
         version, operator, buts = _postfix(loaded)
-        case = Case(
-            Client(login, certificate, client_address, "", listener),
-            "" if sender == "<>" else sender,
-            recipient,
-            tuple(_header(text) for text in header or ()),
-            next_hop,
-        )
         result = explain(case, snapshot, version, time.time(), operator)
     if as_json:
         print_json(_document(result, version) | {"postfix_problems": buts})
@@ -105,6 +107,26 @@ def _postfix(loaded: Loaded) -> tuple[PostfixVersion, OperatorTls, list[str]]:
     else:
         buts = shortfalls(loaded.snapshot, config_dir)
     return instance.version, instance.operator, buts
+
+
+def _client(login: str, certificate: str, address: str, listener: str) -> Client:
+    try:
+        ipaddress.ip_address(address or "::")
+    except ValueError:
+        fail(
+            f"--client-address takes an IP address, and not {quoted(address)}; "
+            "write one such as 192.0.2.10 or 2001:db8::10"
+        )
+    try:
+        fingerprint = certificate and kinds.FINGERPRINT.parse(certificate)
+    except Rejected as error:
+        fail(f"--certificate: {error.problem}; {error.remedy}")
+    return Client(login, fingerprint, address, "", listener)
+
+
+def _address(text: str) -> str:
+    """Return an envelope address as the servers get it, without the brackets that logs show."""
+    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
 
 
 def _header(text: str) -> Header:
