@@ -65,7 +65,8 @@ def look(config: Path) -> Overview:
     found = Overview(_on_disk(loader, config))
     found.roles = ask_all(settings.run_dir, "status")
     found.supervisor = _supervisor(settings.run_dir)
-    found.sockets = list(_sockets(settings))
+    found.sockets = list(look_at_sockets(settings))
+    name_unreachable(found.roles, found.sockets, settings.run_dir)
     found.down = list(_down(found))
     found.attention = [*_attention(found), *_attention_to_postfix(found, settings)]
     return found
@@ -120,7 +121,28 @@ def _is_supervisor(pid: int) -> bool:
     return b"serve" in words
 
 
-def _sockets(settings: Settings) -> Iterator[dict[str, Any]]:
+def name_unreachable(
+    roles: Mapping[str, dict[str, Any]], sockets: Iterable[Mapping[str, Any]], run_dir: Path
+) -> None:
+    """Put right the reason of roles that serve Postfix, although their control socket is gone.
+
+    Args:
+        roles: What `ask_all` returned.
+        sockets: What `look_at_sockets` found.
+        run_dir: Where the control sockets are.
+    """
+    serving = {each["role"] for each in sockets if each["problem"] is None}
+    for role in serving & roles.keys():
+        path = control_path(run_dir, role)
+        if not roles[role]["running"] and not path.exists():
+            roles[role]["reason"] = f"serves, but {path} is gone, so it cannot be asked; restart it"
+
+
+def look_at_sockets(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield the sockets that Postfix uses, each with ``path``, ``role``, and ``problem`` or null.
+
+    Where Postfix cannot be asked for their place there is one entry, of no role.
+    """
     try:
         directory = find(settings).socket_dir
     except GatepostError as error:

@@ -40,7 +40,11 @@ STATUS = {
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "gatepost.yaml"
-    path.write_text(f"service: {{run_dir: {tmp_path}}}\nstate: sqlite:///{tmp_path}/gatepost.db\n")
+    path.write_text(
+        # No Postfix, not even one that this machine may have.
+        f"postfix: {{config_dir: {tmp_path}}}\n"
+        f"service: {{run_dir: {tmp_path}}}\nstate: sqlite:///{tmp_path}/gatepost.db\n"
+    )
     return path
 
 

@@ -10,7 +10,9 @@ import pytest
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.modes import Feature, Mode, Modes
+from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.snapshot import Unknown
+from gatepost.tls.operator import OperatorTls
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Request
 
@@ -145,3 +147,10 @@ def test_tenant_in_observe_is_routed_as_before(world: Any) -> None:
     world.configure(Modes())
     assert world.handlers.lookup(Request("transport", "a@acme.example")) == NotFound()
     assert world.handlers.lookup(Request("tls", "bank.example")) == NotFound()
+
+
+def test_a_changed_level_of_postfix_counts_for_policies_that_were_remembered(world: Any) -> None:
+    request = Request("tls-private", "dest.example")
+    assert world.handlers.lookup(request) == Ok("encrypt")
+    world.handlers.postfix_is(OLDEST_SUPPORTED, OperatorTls("verify"))
+    assert world.handlers.lookup(request) == Ok("verify match=hostname servername=hostname")
