@@ -151,6 +151,7 @@ def test_tenant_in_observe_is_routed_as_before(world: Any) -> None:
 
 def test_a_changed_level_of_postfix_counts_for_policies_that_were_remembered(world: Any) -> None:
     request = Request("tls-private", "dest.example")
-    assert world.handlers.lookup(request) == Ok("encrypt")
-    world.handlers.postfix_is(OLDEST_SUPPORTED, OperatorTls("verify"))
-    assert world.handlers.lookup(request) == Ok("verify match=hostname servername=hostname")
+    handlers = world.handlers
+    assert handlers.lookup(request) == Ok("encrypt")
+    handlers.postfix_is(OLDEST_SUPPORTED, OperatorTls("verify"))
+    assert handlers.lookup(request) == Ok("verify match=hostname servername=hostname")
