@@ -15,6 +15,7 @@ the start is refused. Contents are never changed, and no symbolic link is follow
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -115,7 +116,8 @@ def prepare(directories: Iterable[Directory], account: Account) -> None:
         StartError: If one cannot be made, stands on something that is no directory, or is there
             and is not the account's.
     """
-    for directory in directories:
+    # One may lie in another, which would not be empty any more when its own turn comes.
+    for directory in sorted(directories, key=lambda each: len(each.path.parts)):
         try:
             _make(directory.path)
             if os.geteuid() == 0:
@@ -131,9 +133,11 @@ def prepare(directories: Iterable[Directory], account: Account) -> None:
 
 def _make(path: Path) -> None:
     for parent in reversed([each for each in path.parents if not each.exists()]):
-        parent.mkdir(exist_ok=True)
-        # Whatever the umask is: our account must be able to pass.
-        parent.chmod(PARENT_MODE)
+        # One that appears meanwhile is not ours to change.
+        with contextlib.suppress(FileExistsError):
+            parent.mkdir()
+            # Whatever the umask is: our account must be able to pass.
+            parent.chmod(PARENT_MODE)
     path.mkdir(mode=PRIVATE_MODE, exist_ok=True)
 
 
@@ -142,25 +146,22 @@ def _own(directory: Directory, account: Account) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(directory.path, flags)
     try:
+        # In this order: another role that starts now sets the owner before it puts anything in.
+        empty = not os.listdir(descriptor)  # noqa: PTH208
         found = os.fstat(descriptor)
         as_wanted = (account.uid, gid, directory.mode)
         if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == as_wanted:
             return
-        if not _may_be_set(found, descriptor, account):
+        # What root owns may be anybody's, also where Gatepost is to run as root. Only an empty one
+        # can have been made for us.
+        ours = found.st_uid == account.uid != 0
+        if not ours and not (empty and found.st_uid in (0, account.uid)):
             raise StartError(_not_ours(directory, found, account, gid))
         os.fchown(descriptor, account.uid, gid)
         # Last: a change of owner takes the set-group-id bit away.
         os.fchmod(descriptor, directory.mode)
     finally:
         os.close(descriptor)
-
-
-def _may_be_set(found: os.stat_result, descriptor: int, account: Account) -> bool:
-    if found.st_uid == account.uid != 0:
-        return True
-    # What root owns may be anybody's, also where Gatepost is to run as root. Only an empty one can
-    # have been made for us.
-    return found.st_uid in (0, account.uid) and not os.listdir(descriptor)
 
 
 def _not_ours(directory: Directory, found: os.stat_result, account: Account, gid: int) -> str:

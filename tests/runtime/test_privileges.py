@@ -136,6 +136,16 @@ def test_an_empty_directory_that_root_made_for_us_is_taken(tmp_path: Path, user:
 
 
 @as_root
+@pytest.mark.parametrize("user", ["nobody", "root"])
+def test_one_directory_may_lie_in_another(tmp_path: Path, user: str) -> None:
+    inner, outer = tmp_path / "gatepost" / "run", tmp_path / "gatepost"
+    account = find_account(user)
+    for _ in range(2):
+        prepare([Directory(inner), Directory(outer)], account)
+        assert rights(inner) == rights(outer) == (account.uid, account.gid, 0o750)
+
+
+@as_root
 def test_a_directory_of_ours_gets_its_mode_again(tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.mkdir()
