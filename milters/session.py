@@ -12,7 +12,7 @@ Security: everything in here is hostile text; octets that are not UTF-8 become s
 
 from __future__ import annotations
 
-from gatepost.decisions.facts import Header, MessageFacts
+from gatepost.decisions.facts import CUT, Header, MessageFacts
 from gatepost.tenants.client import Client
 
 MAX_RECIPIENTS = 1000
@@ -53,7 +53,8 @@ class MessageInProgress:
         if len(self._headers) >= MAX_HEADERS:
             self._overfull = True
             return
-        self._headers.append(Header(name, _text(value[:MAX_VALUE_OCTETS])))
+        text = _text(value[:MAX_VALUE_OCTETS])
+        self._headers.append(Header(name, text if len(value) <= MAX_VALUE_OCTETS else text + CUT))
 
     def facts(self, queue_id: str) -> MessageFacts:
         """Return the facts at end of message."""

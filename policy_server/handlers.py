@@ -25,6 +25,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.log import clean, log_event
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
+from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
@@ -139,7 +140,7 @@ class Handlers:
     def _admit(self, request: AdmitRequest) -> Verdict:
         snapshot = self._current()
         tenant = snapshot.tenants.by_id.get(request.tenant)
-        login = snapshot.tenants.platform.get(request.sasl_username)
+        login = snapshot.tenants.platform.get(fold_login(request.sasl_username))
         if tenant is None or login is None or not login.may(request.tenant):
             # The milter decided by another configuration than we have; one of the two is about
             # to be reloaded.

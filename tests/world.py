@@ -17,7 +17,7 @@ from gatepost.feedback.token import Keyring
 from gatepost.modes import Mode, Modes
 from gatepost.snapshot import Platform, Snapshot
 from gatepost.tenants.client import Client
-from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, tenant_number
+from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
 from gatepost.tls.levels import Level, Requirement, TlsVersion
 from gatepost.tls.rules import DomainRules, OnFailure, Profile, TlsRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
@@ -69,12 +69,12 @@ def index(tenants: Iterable[Tenant], logins: Iterable[PlatformLogin] = ()) -> Te
     return TenantIndex(
         by_id={each.id: each for each in tenants},
         by_number={each.number: each for each in tenants},
-        by_login={key: each for each in tenants for key in each.logins},
+        by_login={fold_login(key): each for each in tenants for key in each.logins},
         by_certificate={key: each for each in tenants for key in each.certificates},
         by_listener={key: each for each in tenants for key in each.listeners},
         by_sender=senders,
         networks=dict(sorted(networks.items(), reverse=True)),
-        platform={login.login: login for login in logins},
+        platform={fold_login(login.login): login for login in logins},
         has_suffixes=any(key.startswith(".") for key in senders),
     )
 

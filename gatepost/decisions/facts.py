@@ -31,13 +31,19 @@ class RecipientFacts:
     queue_id: str = ""
 
 
+# Ends a value of which only the beginning was kept. libmilter's texts cannot hold it, so such a
+# value is never equal to anything that would have been there whole.
+CUT = "\0"
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """One header field as the milter got it.
 
     Attributes:
         name: Field name as written.
-        value: Unfolded or folded value; libmilter removes one leading space.
+        value: Unfolded or folded value; libmilter removes one leading space. It ends in `CUT` where
+            it was too long to be kept whole.
     """
 
     name: str

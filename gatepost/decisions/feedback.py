@@ -11,7 +11,7 @@ mail that demonstrably passed us before keeps its token, see `rerun`.
 from __future__ import annotations
 
 from gatepost.decisions.actions import Action, ChangeSender
-from gatepost.decisions.facts import MessageFacts
+from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
 from gatepost.decisions.rerun import complaint_token, ran_before, return_path_token
 from gatepost.feedback.feedback_id import format_feedback_id
@@ -70,7 +70,7 @@ def stray_feedback_edits(facts: MessageFacts, snapshot: Snapshot, now: float) ->
         claims = [
             index
             for index, value in enumerate(values_of(facts.headers, FEEDBACK_ID), 1)
-            if value.strip().rpartition(":")[2].strip() == platform.sender_id
+            if value.endswith(CUT) or value.strip().rpartition(":")[2].strip() == platform.sender_id
         ]
         edits += drop_occurrences(FEEDBACK_ID, claims)
     forged = [

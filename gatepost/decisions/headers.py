@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from gatepost.decisions.actions import Action, AddHeader, RemoveHeader
 from gatepost.decisions.facts import Header
 
+# White space as RFC 5322 has it. Python's own idea of it would take off characters that stand in
+# the message and stay there.
+BLANKS = " \t\r\n"
+
 
 def values_of(headers: Sequence[Header], name: str) -> list[str]:
     """Return the values of all fields of a name, in message order."""
@@ -27,7 +31,7 @@ def set_header(headers: Sequence[Header], name: str, value: str) -> list[Action]
     present = values_of(headers, name)
     if not present:
         return [AddHeader(name, value)]
-    if [item.strip() for item in present] == [value]:
+    if [item.strip(BLANKS) for item in present] == [value]:
         return []
     return [*_remove(name, range(1, len(present) + 1)), AddHeader(name, value)]
 

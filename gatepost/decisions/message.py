@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gatepost.decisions.actions import Action, AddHeader, ChangeSender, Plan, Reject, RemoveHeader
-from gatepost.decisions.facts import MessageFacts
+from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.feedback import FEEDBACK_ID, feedback_edits, stray_feedback_edits
 from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
 from gatepost.decisions.rerun import processed_tenant
@@ -25,7 +25,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.identity import Evidence, Identity, identify
 from gatepost.tenants.model import Tenant
 from gatepost.tenants.ownership import from_allowed, refusal
-from gatepost.tenants.tags import named_tenant
+from gatepost.tenants.tags import named_tenant, words_of
 
 _STRENGTH = {mode: strength for strength, mode in enumerate(Mode)}
 _OVERFULL = Reject("550", "5.7.1", "too many copies of header fields that this system sets itself")
@@ -52,6 +52,14 @@ class _Draft:
             return
         for action, detail in _summaries(edits):
             self.observe(feature, action, detail)
+
+    def protect(self, numbers: Sequence[int], snapshot: Snapshot) -> None:
+        """Take out tags that name tenants whose tag is enforced, in whatever mode the sender is."""
+        edits = drop_occurrences(snapshot.platform.tenant_header, numbers)
+        self.actions += edits
+        if edits:
+            self.steps.append(f"{Feature.TAG}: names a tenant whose tag is enforced")
+        self.steps += [(Feature.TAG, edit) for edit in edits]
 
     def refuse(self, feature: Feature, mode: Mode, reject: Reject) -> Reject | None:
         """Return a refusal, or None after recording it, as the mode says."""
@@ -113,16 +121,17 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
     """
     draft = _Draft(facts, now)
     identity, session_edits = _identify(facts, snapshot, now)
+    tags = values_of(facts.headers, snapshot.platform.tenant_header)
     # Our own header between policy server and milter goes whatever the modes are: it was not in
     # the message when the client sent it.
     draft.actions += session_edits
     platform_login = identity.platform
     tenant = identity.tenant
     if platform_login is not None:
-        tag = snapshot.platform.tenant_header
-        named = named_tenant(values_of(facts.headers, tag), platform_login, snapshot.tenants, tag)
+        header = snapshot.platform.tenant_header
+        named = named_tenant(tags, platform_login, snapshot.tenants, header)
         if named.problem is not None:
-            return _forbidden(draft, named.problem, snapshot)
+            return _forbidden(draft, named.problem, _protected(tags, None, snapshot), snapshot)
         tenant = named.tenant
     if tenant is None:
         return _unidentified(draft, identity, snapshot)
@@ -132,6 +141,8 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
     draft.apply(Feature.TAG, tenant.modes.tag, tag_edits)
+    if tags and tenant.modes.tag is not Mode.ENFORCE:
+        draft.protect(_protected(tags, tenant, snapshot), snapshot)
     if tenant.modes.feedback is not Mode.OFF:
         edits = feedback_edits(facts, tenant, snapshot, now)
         draft.apply(Feature.FEEDBACK, tenant.modes.feedback, edits)
@@ -167,7 +178,10 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
         return draft.plan()
     if (reject := _check_named(draft, identity, snapshot) or _check_room(draft, modes)) is not None:
         return draft.plan(reject)
-    draft.apply(Feature.TAG, modes.tag, drop_header(facts.headers, snapshot.platform.tenant_header))
+    header = snapshot.platform.tenant_header
+    draft.apply(Feature.TAG, modes.tag, drop_header(facts.headers, header))
+    if modes.tag is not Mode.ENFORCE:
+        draft.protect(_protected(values_of(facts.headers, header), None, snapshot), snapshot)
     if modes.feedback is not Mode.OFF:
         draft.apply(
             Feature.FEEDBACK, modes.feedback, stray_feedback_edits(facts, snapshot, draft.now)
@@ -175,10 +189,33 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
     return draft.plan()
 
 
-def _forbidden(draft: _Draft, problem: str, snapshot: Snapshot) -> Plan:
-    """Refuse a tag that its login may not set, or record that it would be refused."""
+def _forbidden(draft: _Draft, problem: str, protected: Sequence[int], snapshot: Snapshot) -> Plan:
+    """Refuse a tag that its login may not set, or record that it would be refused.
+
+    Where it names a tenant whose tag is enforced, the general mode has no say.
+    """
     reject = Reject("550", "5.7.1", problem)
-    return draft.plan(draft.refuse(Feature.TAG, snapshot.modes.tag, reject))
+    mode = Mode.ENFORCE if protected else snapshot.modes.tag
+    return draft.plan(draft.refuse(Feature.TAG, mode, reject))
+
+
+def _protected(tags: Sequence[str], tenant: Tenant | None, snapshot: Snapshot) -> list[int]:
+    """Return which tags (1-based) name a tenant that enforces its tag and is not the sender.
+
+    That tenant was promised that nobody else's mail carries its tag, whatever the sender's mode.
+    """
+    by_id = snapshot.tenants.by_id
+
+    def is_protected(word: str) -> bool:
+        named = by_id.get(word)
+        return named is not None and named is not tenant and named.modes.tag is Mode.ENFORCE
+
+    return [
+        number
+        for number, value in enumerate(tags, 1)
+        # What was too long to be looked at may name anybody.
+        if value.endswith(CUT) or any(map(is_protected, words_of(value)))
+    ]
 
 
 def _check_named(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Reject | None:

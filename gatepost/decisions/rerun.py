@@ -16,7 +16,7 @@ Not handled: a content filter on another host that hands mail back to a listener
 from __future__ import annotations
 
 from gatepost.decisions.facts import MessageFacts
-from gatepost.decisions.headers import values_of
+from gatepost.decisions.headers import BLANKS, values_of
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.token import Purpose, Token, message_id_of, open_token
@@ -46,7 +46,7 @@ def complaint_token(
         if len(values) != 1:
             return None
         value = values[0]
-    return _open(value.strip(), Purpose.COMPLAINT, tenant, snapshot, now)
+    return _open(value.strip(BLANKS), Purpose.COMPLAINT, tenant, snapshot, now)
 
 
 def return_path_token(
@@ -72,7 +72,9 @@ def ran_before(facts: MessageFacts, tenant: Tenant, snapshot: Snapshot, now: flo
 
 def processed_tenant(facts: MessageFacts, snapshot: Snapshot, now: float) -> str | None:
     """Return the tenant of unidentified mail that an earlier run has marked, or None."""
-    tags = [value.strip() for value in values_of(facts.headers, snapshot.platform.tenant_header)]
+    tags = [
+        value.strip(BLANKS) for value in values_of(facts.headers, snapshot.platform.tenant_header)
+    ]
     token = complaint_token(facts, None, snapshot, now)
     if len(tags) != 1 or token is None or not _is_here(facts, token):
         return None

@@ -9,6 +9,7 @@ passes the milter twice and no recipient is checked twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gatepost.errors import AttachError
@@ -60,8 +61,7 @@ def attach_main(
     for hook in LIST_HOOKS:
         if hook.hook in spec.hooks:
             main.include(hook)
-    for setting in service_settings(spec):
-        main.set_unless_explicit(setting)
+    main.services(spec)
     main.scalars(keep)
     main.editor.notes += _remarks(spec, facts)
     return main.editor.draft(position)
@@ -94,6 +94,12 @@ class _Main:
             self.editor.notes.append(note(f"{setting.name} is set in main.cf and stays as it is."))
         else:
             self.set(setting)
+
+    def services(self, spec: AttachSpec) -> None:
+        """Set what the queue manager has to know of our services."""
+        base = _base(self._facts)
+        for setting in service_settings(spec, base, dict(self._values)):
+            self.set_unless_explicit(setting)
 
     def include(self, hook: ListHook) -> None:
         """Put a reference to one of ours first into a list of the operator's."""
@@ -132,6 +138,8 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     hooks = spec.hooks
     if Hook.TRANSPORT in hooks:
         yield from _routing_remarks(facts)
+    if spec.services:
+        yield from _service_remarks(facts)
     if Hook.TLS in hooks and (maps := facts.value("smtp_tls_policy_maps")):
         yield warning(
             f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. "
@@ -156,6 +164,21 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         )
     for hook, why in spec.left_out:
         yield note(f"{hook} is not needed and not set: {why}.")
+
+
+def _base(facts: PostfixFacts) -> str:
+    """Return the name of the service that delivers by default."""
+    return facts.value("default_transport").partition(":")[0] or "smtp"
+
+
+def _service_remarks(facts: PostfixFacts) -> Iterator[Note]:
+    base = _base(facts)
+    if base in re.split(r"[\s,]+", facts.value("defer_transports")):
+        yield warning(
+            f"defer_transports holds {base} back, and does not hold Gatepost's services: mail of "
+            "tenants with a lane or profile in force goes out at once. Name the services that "
+            "attach adds to master.cf in defer_transports too."
+        )
 
 
 def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:

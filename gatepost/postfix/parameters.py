@@ -1,19 +1,27 @@
 """The main.cf parameters that attach sets, with the reason for each.
 
 Purpose: one table from which the block, the dry run, detach and the documentation all follow.
-Source: postconf(5); SMTPD_POLICY_README and MILTER_README for the settings in braces; TLS_README.
+Source: postconf(5), also for transport_*; qmgr(8); SMTPD_POLICY_README and MILTER_README for the settings in braces; TLS_README.
 Errors: none.
 Security: nothing here weakens a value that is in force; TLS is only ever raised from none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.plan import Note, note, warning
-from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET, AttachSpec, Hook
+from gatepost.postfix.spec import (
+    MILTER_SOCKET,
+    POLICY_SOCKET,
+    AttachSpec,
+    Hook,
+    ServiceSpec,
+)
 
 # Longer than the policy server needs for anything, shorter than a client's own time limit.
 POLICY_TIMEOUT_S = 10
@@ -30,6 +38,34 @@ CA_FILES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+
+
+# What qmgr(8) looks up for each transport by its name, and where it looks if that is not set. Not
+# here: _time_limit, which no smtp(8) reads.
+_TRANSPORT_PARAMETERS = {
+    "_initial_destination_concurrency": "initial_destination_concurrency",
+    **{
+        suffix: f"default{suffix}"
+        for suffix in (
+            "_delivery_slot_cost",
+            "_delivery_slot_discount",
+            "_delivery_slot_loan",
+            "_destination_concurrency_failed_cohort_limit",
+            "_destination_concurrency_limit",
+            "_destination_concurrency_negative_feedback",
+            "_destination_concurrency_positive_feedback",
+            "_destination_rate_delay",
+            "_destination_recipient_limit",
+            "_extra_recipient_limit",
+            "_minimum_delivery_slots",
+            "_recipient_limit",
+            "_recipient_refill_delay",
+            "_recipient_refill_limit",
+            "_transport_rate_delay",
+        )
+    },
+}
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +178,52 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
         )
 
 
-def service_settings(spec: AttachSpec) -> Iterator[Setting]:
-    """Yield the queue manager's settings for our services; ``-o`` does not work for them."""
+def service_settings(
+    spec: AttachSpec, base: str = "smtp", own: Mapping[str, str] = _NOTHING
+) -> Iterator[Setting]:
+    """Yield the queue manager's settings for our services; ``-o`` does not work for them.
+
+    Args:
+        spec: What Postfix has to be told.
+        base: Name of the operator's service that ours are made after.
+        own: Parameter to value, not expanded, in the operator's own main.cf.
+    """
     for service in spec.services:
-        if service.concurrency is not None:
-            yield Setting(
-                f"{service.name}_destination_concurrency_limit",
-                str(service.concurrency),
-                f"Lane {service.lane}: deliveries at once to one destination.",
-            )
-        if service.rate_delay_s is not None:
-            yield Setting(
-                f"{service.name}_destination_rate_delay",
-                f"{service.rate_delay_s}s",
-                f"Lane {service.lane}: pause between deliveries to one destination.",
-            )
+        of_lane = {setting.name: setting for setting in _lane_settings(service)}
+        yield from of_lane.values()
+        for suffix, default in _TRANSPORT_PARAMETERS.items():
+            name, its = service.name + suffix, base + suffix
+            if its in own and name not in of_lane:
+                yield Setting(
+                    name,
+                    _follow(its, default, own[its]),
+                    f"As {its}: the queue manager looks each service up by its name, and this one "
+                    f"delivers what {base} would have delivered.",
+                )
+
+
+def _lane_settings(service: ServiceSpec) -> Iterator[Setting]:
+    if service.concurrency is not None:
+        yield Setting(
+            f"{service.name}_destination_concurrency_limit",
+            str(service.concurrency),
+            f"Lane {service.lane}: deliveries at once to one destination.",
+        )
+    if service.rate_delay_s is not None:
+        yield Setting(
+            f"{service.name}_destination_rate_delay",
+            f"{service.rate_delay_s}s",
+            f"Lane {service.lane}: pause between deliveries to one destination.",
+        )
+
+
+def _follow(name: str, default: str, value: str) -> str:
+    """Return a value that follows another parameter, also when that is taken out of main.cf."""
+    # A reference to a parameter that is no longer set is empty, which is fatal to qmgr(8).
+    if re.fullmatch(r"\w+", name, re.ASCII):
+        return f"${{{name}?{{${name}}}:{{${default}}}}}"
+    # No reference can name a parameter with another character, such as that of a service smtp-out.
+    return value
 
 
 def scalar_settings(facts: PostfixFacts, explicit: frozenset[str]) -> Iterator[Setting | Note]:

@@ -163,13 +163,15 @@ def _differences(
         yield "addresses"
     concurrency = "" if service.concurrency is None else str(service.concurrency)
     delay = "" if service.rate_delay_s is None else f"{service.rate_delay_s}s"
+    base = values.get("default_transport", "smtp")
     for suffix, what, wanted in (
         ("_destination_concurrency_limit", "concurrency", concurrency),
         ("_destination_rate_delay", "rate_delay", delay),
     ):
         present = values.get(service.name + suffix, "")
-        # A reference is to the operator's own limit, which holds where the lane has none.
-        if present != wanted and not (present.startswith("$") and not wanted):
+        # Where the lane has no limit, the operator's own holds, by a reference or by its value.
+        theirs = present.startswith("$") or present == values.get(base + suffix, "")
+        if present != wanted and not (theirs and not wanted):
             yield what
 
 

@@ -89,7 +89,7 @@ class TenantSection:
     PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "burst": _REMOVE, "suppression": _REMOVE}
 
     logins: tuple[str, ...] = part(
-        ListOf(kinds.LOGIN), doc="SASL logins, as clients give them.", example="[acme]"
+        ListOf(kinds.LOGIN), doc="SASL logins; upper and lower case are the same.", example="[acme]"
     )
     certificates: tuple[str, ...] = part(
         ListOf(kinds.FINGERPRINT),

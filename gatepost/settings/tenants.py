@@ -8,7 +8,7 @@ Limits: made for 100,000 tenants; each check is linear, the one of networks n lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from gatepost.settings.keys_tenants import ModesSection, TenantSection
 from gatepost.settings.kinds import Network
 from gatepost.settings.problems import OTHER, Place, Report, StepPath
 from gatepost.settings.schema import Section, did_you_mean
-from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, tenant_number
+from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
 
 Networks = dict[tuple[int, int], dict[int, Tenant]]
 
@@ -129,7 +129,7 @@ class TenantBuilder:
             self.by_id[id_] = tenant
             self.files[id_] = file
             self._claim_number(tenant)
-            self._claim(tenant, "logins", section.logins, self.by_login)
+            self._claim(tenant, "logins", section.logins, self.by_login, fold_login)
             self._claim(tenant, "senders", section.senders, self.by_sender)
             if section.certificates:
                 self._claim(tenant, "certificates", section.certificates, self.by_certificate)
@@ -197,10 +197,15 @@ class TenantBuilder:
             )
 
     def _claim(
-        self, tenant: Tenant, what: str, values: Sequence[str], table: dict[str, Tenant]
+        self,
+        tenant: Tenant,
+        what: str,
+        values: Sequence[str],
+        table: dict[str, Tenant],
+        key: Callable[[str], str] = str,
     ) -> None:
         for value in values:
-            holder = table.setdefault(value, tenant)
+            holder = table.setdefault(key(value), tenant)
             if holder is not tenant:
                 self._report.error(
                     self._item(tenant, what, value),
@@ -210,7 +215,10 @@ class TenantBuilder:
                 )
 
     def _item(self, tenant: Tenant, what: str, value: str) -> Place:
-        values: tuple[str, ...] = getattr(tenant, what)
+        values: list[str] = list(getattr(tenant, what))
+        if value not in values:
+            # Another spelling of the same login.
+            value, values = fold_login(value), [fold_login(each) for each in values]
         return self._numbered(tenant, what, values.index(value))
 
     def _numbered(self, tenant: Tenant, what: str, index: int) -> Place:
@@ -268,10 +276,17 @@ class TenantBuilder:
     def _platform_logins(
         self, logins: Mapping[str, PlatformLoginSection], file: str
     ) -> dict[str, PlatformLogin]:
-        found = {}
+        found: dict[str, PlatformLogin] = {}
         for login, section in logins.items():
             at: StepPath = ("platform", "logins", login)
-            if (holder := self.by_login.get(login)) is not None:
+            if (other := found.get(fold_login(login))) is not None:
+                self._report.error(
+                    Place(file, at),
+                    f"{login} is the same login as {other.login}, {OTHER}: case does not count",
+                    "keep one of the two",
+                    Place(file, ("platform", "logins", other.login)),
+                )
+            if (holder := self.by_login.get(fold_login(login))) is not None:
                 self._report.error(
                     Place(file, at),
                     f"{login} is a login of tenant {holder.id}, {OTHER}",
@@ -281,7 +296,8 @@ class TenantBuilder:
             allowed = section.may_act_as
             for index, id_ in enumerate(allowed or ()):
                 self._check_known(id_, Place(file, (*at, "may_act_as", index)))
-            found[login] = PlatformLogin(login, None if allowed is None else frozenset(allowed))
+            may_act_as = None if allowed is None else frozenset(allowed)
+            found[fold_login(login)] = PlatformLogin(login, may_act_as)
         return found
 
     def _check_known(self, id_: str, place: Place) -> None:

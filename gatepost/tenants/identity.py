@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from gatepost.tenants.client import Client
-from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex
+from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login
 
 
 class Evidence(StrEnum):
@@ -55,9 +55,10 @@ _LOOPBACK_NET = 127
 def identify(client: Client, index: TenantIndex) -> Identity:
     """Return who sent it, by the first kind of evidence that the configuration knows."""
     if client.login:
-        if (tenant := index.by_login.get(client.login)) is not None:
+        login = fold_login(client.login)
+        if (tenant := index.by_login.get(login)) is not None:
             return Identity(tenant, None, f"login {client.login}", Evidence.LOGIN)
-        if (platform := index.platform.get(client.login)) is not None:
+        if (platform := index.platform.get(login)) is not None:
             return Identity(None, platform, f"platform login {client.login}", Evidence.LOGIN)
     if client.certificate:
         fingerprint = client.certificate.lower()

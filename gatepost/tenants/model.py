@@ -90,6 +90,7 @@ class TenantIndex:
     """Every way to find a tenant.
 
     Attributes:
+        by_login: Keys are logins as `fold_login` gives them, and so are those of `platform`.
         networks: ``(ip version, prefix length) -> {network address as int -> tenant}``, so that
             the longest prefix is found in one look-up per length in use.
         has_suffixes: Whether any key of `by_sender` has a leading dot.
@@ -113,6 +114,15 @@ class TenantIndex:
                 if (found := self.by_sender.get(key)) is not None:
                     break
         return found
+
+
+def fold_login(login: str) -> str:
+    """Return a SASL login in the form in which logins are compared.
+
+    Postfix compares the logins of smtpd_sender_login_maps without regard to case, and so do PAM and
+    LDAP: who spells a login in capitals is still who it is.
+    """
+    return login.casefold()
 
 
 def tenant_number(tenant_id: str) -> int:

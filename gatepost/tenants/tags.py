@@ -8,10 +8,15 @@ Errors: none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex
+
+# White space as RFC 5322 has it, folding included, and no other that Python knows.
+_BLANKS = re.compile(r"[ \t\r\n]+")
+_WORD = re.compile(r"[a-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def named_tenant(
     An unknown tenant and a forbidden one are refused in the same words, so that a login cannot
     find out which tenants exist.
     """
-    names = {" ".join(value.split()) for value in values}
+    names = {_BLANKS.sub(" ", value).strip(" ") for value in values}
     if not names:
         return NamedTenant()
     if len(names) > 1:
@@ -45,3 +50,11 @@ def named_tenant(
     if tenant is None or not login.may(name):
         return NamedTenant(problem=f"this login may not send for the tenant named in {header}")
     return NamedTenant(tenant)
+
+
+def words_of(value: str) -> list[str]:
+    """Return every word of a tag that somebody could take for the id of a tenant.
+
+    Whoever reads tags may be less strict than we are: look at the first word, or not at the case.
+    """
+    return _WORD.findall(value.lower())

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 from gatepost.decisions.actions import AddHeader, ChangeSender, Plan, Reject, RemoveHeader, describe
+from gatepost.decisions.facts import CUT
 from gatepost.decisions.message import decide_message, wanted_headers
 from gatepost.feedback.session import SESSION_HEADER, seal_session
 from gatepost.feedback.token import Keyring, Purpose, message_id_of, open_token
@@ -16,7 +17,7 @@ from gatepost.snapshot import Snapshot, Unknown
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import PlatformLogin, ReturnPath
 from tests.decisions.cases import messages, snapshots, token
-from tests.world import ENFORCE, KEYS, NOW, OBSERVE, edited, message, snapshot, tenant, values
+from tests.world import ENFORCE, KEYS, NOW, OBSERVE, OFF, edited, message, snapshot, tenant, values
 
 ACME = tenant("acme", senders=("acme.example",), logins=("acme",))
 SHOP = tenant("shop", senders=("shop.example",), certificates=("aa:bb",))
@@ -69,6 +70,66 @@ def test_the_tag_header_can_have_another_name() -> None:
     assert values(after, "X-Tenant-ID") == ["shop"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "acme\u00a0",
+        "\u2003acme",
+        "\x0bacme\x1c",
+        "acme" + "\r\n " * 6000 + CUT,
+        "acme evil",
+    ],
+)
+def test_a_tag_that_only_looks_right_is_replaced(value: str) -> None:
+    facts = message(("X-Tenant-ID", value))
+    assert values(edited(facts, decide(facts).actions), "X-Tenant-ID") == ["acme"]
+
+
+# One tenant enforces, everybody else observes: the first step that the README advises.
+BANK = tenant("bank", senders=("bank.example",), logins=("bank",))
+WATCHED = tenant("watched", OBSERVE, senders=("watched.example",), logins=("watched",))
+DISABLED = tenant("disabled", OFF, senders=("disabled.example",), logins=("disabled",))
+APP = PlatformLogin("app", frozenset({"watched"}))
+FIRST_STEP = snapshot(BANK, WATCHED, DISABLED, logins=[APP], modes=OBSERVE)
+OTHERS = [
+    Client(login="watched", address="192.0.2.2"),
+    Client(login="disabled", address="192.0.2.2"),
+    STRANGER,
+]
+
+
+@pytest.mark.parametrize("client", OTHERS, ids=lambda client: client.login or "nobody")
+@pytest.mark.parametrize(
+    "tag", ["bank", "BANK", " bank", "bank evil", "watched, bank", '"bank"', "x" * 20 + CUT]
+)
+def test_an_enforced_tag_is_nobody_elses(client: Client, tag: str) -> None:
+    other = ("X-Tenant-ID", "watched")
+    facts = message(other, ("x-tenant-id", tag), other, client=client, sender="a@watched.example")
+    plan = decide(facts, FIRST_STEP)
+    assert plan.actions == (RemoveHeader("X-Tenant-ID", 2),)
+    assert "tag: names a tenant whose tag is enforced" in plan.reasons
+
+
+@pytest.mark.parametrize("client", OTHERS, ids=lambda client: client.login or "nobody")
+@pytest.mark.parametrize("tag", ["watched", "disabled", "bankers", "my-bank", "", "acme"])
+def test_another_tag_stays_where_it_is_only_watched(client: Client, tag: str) -> None:
+    facts = message(("X-Tenant-ID", tag), client=client, sender="a@watched.example")
+    assert decide(facts, FIRST_STEP).actions == ()
+
+
+def test_an_enforced_tenant_keeps_its_own_tag_among_observers() -> None:
+    facts = message(("X-Tenant-ID", "bank"), client=Client(login="bank"), sender="a@bank.example")
+    after = edited(facts, decide(facts, FIRST_STEP).actions)
+    assert values(after, "X-Tenant-ID") == ["bank"]
+
+
+@pytest.mark.parametrize(("tag", "refused"), [("bank", True), ("disabled", False)])
+def test_a_platform_login_may_not_name_an_enforced_tenant(tag: str, *, refused: bool) -> None:
+    plan = decide(message(("X-Tenant-ID", tag), client=Client(login="app")), FIRST_STEP)
+    assert (plan.reject is not None) is refused
+    assert plan.actions == ()
+
+
 # Platform logins
 
 MAILER = PlatformLogin("mailer", frozenset({"acme"}))
@@ -107,12 +168,14 @@ def test_a_platform_login_that_names_a_tenant_it_may_not(fields, text: str) -> N
     plan = decide(by_mailer(*fields), PLATFORM)
     assert plan.reject == Reject("550", "5.7.1", text)
     assert (plan.tenant, plan.actions, plan.ask_admission) == ("", (), False)
-    observed = decide(by_mailer(*fields), replace(PLATFORM, modes=OBSERVE))
+    # Unless the tenant that is named enforces its tag, the general mode decides.
+    watching = snapshot(replace(ACME, modes=OBSERVE), replace(SHOP, modes=OBSERVE), logins=[MAILER])
+    observed = decide(by_mailer(*fields), replace(watching, modes=OBSERVE))
     assert (observed.reject, observed.actions) == (None, ())
     (observation,) = observed.observations
     assert (observation.feature, observation.action) == (Feature.TAG, "reject")
     assert observation.detail == text
-    off = decide(by_mailer(*fields), replace(PLATFORM, modes=replace(ENFORCE, tag=Mode.OFF)))
+    off = decide(by_mailer(*fields), replace(watching, modes=replace(ENFORCE, tag=Mode.OFF)))
     assert (off.reject, off.actions, off.observations) == (None, (), ())
 
 

@@ -180,10 +180,17 @@ def test_attached_in_observe_no_delivery_changes(sender: str, world: Snapshot) -
 
 @given(messages(), snapshots())
 def test_one_tenant_in_enforce_is_as_if_all_were(facts, world: Snapshot) -> None:
-    """Modes of other tenants never matter to a tenant's message."""
+    """Modes of other tenants matter to a tenant's message only where it bears their tag."""
     plan = decide_message(facts, world, NOW)
     if not plan.tenant or plan.ask_admission:
         return
     mine = world.tenants.by_id[plan.tenant].modes
+    if mine.tag is not Mode.ENFORCE:
+        tag = world.platform.tenant_header.lower()
+        kept = tuple(each for each in facts.headers if each.name.lower() != tag)
+        facts = replace(facts, headers=kept)
+        plan = decide_message(facts, world, NOW)
+        if not plan.tenant:
+            return
     alone = replace(in_mode(world, mine), modes=world.modes)
     assert decide_message(facts, alone, NOW) == plan

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.decisions.facts import Header
+from gatepost.decisions.facts import CUT, Header
 from gatepost.tenants.client import Client
 from milters.session import (
     MAX_HEADERS,
@@ -47,7 +47,9 @@ def test_only_so_much_is_kept() -> None:
     assert len(facts.recipients) == MAX_RECIPIENTS
     assert facts.recipients[0] == "u0@example.org"
     assert len(facts.headers) == MAX_HEADERS
-    assert {len(header.value) for header in facts.headers} == {MAX_VALUE_OCTETS}
+    assert {len(header.value) for header in facts.headers} == {MAX_VALUE_OCTETS + 1}
+    # Never equal to anything that came whole.
+    assert {header.value[-1] for header in facts.headers} == {CUT}
     assert not facts.overfull
     one.add_header("Subject", b"x")
     assert not one.facts("Q").overfull

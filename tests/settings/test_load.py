@@ -352,7 +352,7 @@ def test_too_many_files(load, monkeypatch):
 
 
 def test_a_path_that_no_system_takes():
-    with pytest.raises(ConfigErrors, match="cannot be read: .*embedded null"):
+    with pytest.raises(ConfigErrors, match=r"cannot be read: .*embedded null"):
         Loader(Path("gatepost\0.yaml")).load()
 
 

@@ -74,8 +74,13 @@ def test_a_login_of_nobody_is_no_evidence() -> None:
     assert identify(Client("stranger", "aa:bb:cc"), INDEX).tenant is CERTIFICATE
 
 
-def test_logins_and_listeners_are_compared_as_written() -> None:
-    assert identify(Client("ACME"), INDEX) == NOBODY
+@pytest.mark.parametrize("login", ["ACME", "Acme", "aCME"])
+def test_a_login_in_capitals_is_the_same_login(login: str) -> None:
+    assert identify(Client(login), INDEX).tenant is LOGIN
+    assert identify(Client("MAILER"), INDEX).platform is PLATFORM
+
+
+def test_listeners_are_compared_as_written() -> None:
     assert identify(Client(listener="originating"), INDEX) == NOBODY
 
 

@@ -34,6 +34,12 @@ def test_two_tenants_are_none() -> None:
     assert named(["acme", "other"], ANY).problem == "X-Tenant-ID names more than one tenant"
 
 
-@pytest.mark.parametrize("value", ["other", "unheard-of", "", "ACME", "ac me", "acme, other"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "other", "unheard-of", "", "ACME", "ac me", "acme, other",
+        "acme\u00a0", "\x0bacme", "acme\x1c", "acme\0",
+    ],
+)  # fmt: skip
 def test_forbidden_and_unknown_tenants_are_refused_in_the_same_words(value: str) -> None:
     assert named([value]) == NamedTenant(problem=NOT_ALLOWED)
