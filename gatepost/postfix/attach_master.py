@@ -12,7 +12,7 @@ Not handled: the operator's own smtp(8) clones keep their TLS settings; a note n
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gatepost.postfix.clones import add_clones
 from gatepost.postfix.editor import Editor
@@ -32,6 +32,11 @@ _READERS = {
     "non_smtpd_milters": "cleanup",
     "sender_dependent_default_transport_maps": "trivial-rewrite",
 }
+_RESTRICTIONS = (
+    "smtpd_client_restrictions",
+    "smtpd_relay_restrictions",
+    "smtpd_recipient_restrictions",
+)
 _MILTER_LISTS = frozenset({"smtpd_milters", "non_smtpd_milters"})
 
 
@@ -59,30 +64,48 @@ def attach_master(
     editor = Editor(MASTER_CF, text)
     entries = services(text)
     for entry in entries:
-        if takes_mail_back(entry):
+        if takes_mail_back(entry, facts.value):
             _switch_off(editor, entry, spec, after)
         else:
             _splice_overrides(editor, entry, spec, after)
-    editor.notes += _remarks(entries, spec)
+    editor.notes += _remarks(entries, spec, facts)
     add_clones(editor, entries, spec, facts, before)
     return editor.draft(position)
 
 
-def takes_mail_back(entry: Service) -> bool:
+def takes_mail_back(entry: Service, value: Callable[[str], str]) -> bool:
     """Tell whether a listener is one where a content filter on this host gives mail back.
 
     Such mail has passed us when it came in. It comes from the filter now, so nobody could be
-    identified, the tag would be taken off, and with ``unknown: reject`` the mail be refused.
+    identified, the tag would be taken off, and with ``unknown: reject`` the mail be refused. In
+    doubt it is none: a message that passes us twice shows our tokens, but a listener for logins at
+    which we are not asked would let every login be anybody.
+
+    Args:
+        entry: A service.
+        value: Returns the value of a parameter that main.cf has in force.
     """
-    if entry.command != "smtpd" or not _on_loopback(entry):
-        return False
-    if entry.value("smtpd_sasl_auth_enable") == "yes":
+    if entry.command != "smtpd" or not _on_loopback(entry) or _takes_logins(entry, value):
         return False
     filters_off = any(
         (option := entry.option(name)) is not None and not option.value
         for name in ("content_filter", "smtpd_proxy_filter")
     )
     return filters_off or _milters_off(entry)
+
+
+def _takes_logins(entry: Service, value: Callable[[str], str]) -> bool:
+    """Tell whether clients may log in at a listener and send."""
+    option = entry.option("smtpd_sasl_auth_enable")
+    if option is not None:
+        return option.value != "no"
+    if value("smtpd_sasl_auth_enable") != "yes":
+        return False
+    own = [found.value for name in _RESTRICTIONS if (found := entry.option(name)) is not None]
+    if any("permit_sasl_authenticated" in each or "$" in each for each in own):
+        return True
+    # As FILTER_README has it: permit_mynetworks,reject.
+    return not any(each.replace(",", " ").split()[-1:] == ["reject"] for each in own)
 
 
 def _on_loopback(entry: Service) -> bool:
@@ -162,9 +185,9 @@ def _splice_overrides(
         )
 
 
-def _remarks(entries: Sequence[Service], spec: AttachSpec) -> Iterator[Note]:
+def _remarks(entries: Sequence[Service], spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     for entry in entries:
-        if entry.command == "smtpd" and not takes_mail_back(entry):
+        if entry.command == "smtpd" and not takes_mail_back(entry, facts.value):
             yield from _listener_remarks(entry, spec)
         if (
             Hook.TLS in spec.hooks

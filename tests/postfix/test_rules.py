@@ -315,6 +315,26 @@ def test_any_other_listener_asks_us(entry: str) -> None:
     assert "gatepost_milter=" not in attach("", CLIENT + entry).new[MASTER_CF]
 
 
+LOGINS = "smtpd_sasl_auth_enable = yes\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        ("", True),
+        (" -o smtpd_relay_restrictions=permit_sasl_authenticated,reject", True),
+        (" -o smtpd_client_restrictions=$mua_client_restrictions,reject", True),
+        (" -o smtpd_recipient_restrictions=permit_mynetworks", True),
+        (" -o smtpd_recipient_restrictions=permit_mynetworks,reject", False),
+        (" -o { smtpd_relay_restrictions = permit_mynetworks, reject }", False),
+        (" -o smtpd_sasl_auth_enable=no", False),
+    ],
+)
+def test_a_listener_on_loopback_that_takes_logins_asks_us(options: str, *, asks: bool) -> None:
+    entry = f"127.0.0.1:10587 inet n - n - - smtpd -o content_filter={options}\n"
+    assert ("gatepost_milter=" in attach(LOGINS, CLIENT + entry).new[MASTER_CF]) is not asks
+
+
 # Delivery services in master.cf
 
 

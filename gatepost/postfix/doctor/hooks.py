@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from gatepost.postfix.attach_master import takes_mail_back
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix.master_cf import Service
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET, Hook
 
 _ABSOLUTE = "/"
+_SWITCHES = (Hook.MILTER, Hook.POLICY)
 _SIGNER = re.compile(r"dkim|sign|arc|rspam|:8891\b|:12301\b|:11332\b|:8892\b", re.IGNORECASE)
 _DEFAULT_ACTION = re.compile(r"default_action\s*=\s*([A-Za-z]+)")
 # Restrictions that take the word behind them as their argument.
@@ -31,11 +33,24 @@ def check(scene: Scene) -> Iterator[Finding]:
         return
     if Hook.MILTER in spec.hooks:
         yield from _milters_in_general(scene)
+    for entry in scene.entries:
+        yield from _switched_off(scene, entry)
     for entry in scene.listeners():
         if Hook.MILTER in spec.hooks:
             yield from _milter(scene, entry)
         if Hook.POLICY in spec.hooks:
             yield from _policy(scene, entry)
+
+
+def _switched_off(scene: Scene, entry: Service) -> Iterator[Finding]:
+    off = [o.name for o in entry.options if o.name in _SWITCHES and not o.value]
+    if entry.command == "smtpd" and off and not takes_mail_back(entry, scene.value):
+        yield warning(
+            f"{entry.key}: {' and '.join(off)} switched off.",
+            "Mail that comes in here is not tagged or checked, though this is not where a content "
+            "filter gives mail back: whoever sends here can bear any tag.",
+            *(scene.unset_override(entry, name) for name in off),
+        )
 
 
 def _milters_in_general(scene: Scene) -> Iterator[Finding]:

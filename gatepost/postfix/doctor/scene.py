@@ -75,7 +75,7 @@ class Scene:
         """
         for entry in self.entries:
             ours = any(option.name.startswith(PRIVATE_PREFIX) for option in entry.options)
-            if entry.command == "smtpd" and not ours and not takes_mail_back(entry):
+            if entry.command == "smtpd" and not ours and not takes_mail_back(entry, self.value):
                 yield entry
 
     def set_main(self, setting: str) -> str:

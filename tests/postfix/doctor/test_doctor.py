@@ -89,6 +89,16 @@ def test_a_listener_whose_override_leaves_the_milter_out(scene: MakeScene) -> No
     assert "-PX smtps/inet/smtpd_milters" in finding.mend[0]
 
 
+def test_a_listener_for_logins_that_is_switched_off(scene: MakeScene) -> None:
+    edited = scene(edit=swap("-o smtpd_sasl", "-o gatepost_milter= -o smtpd_sasl"))
+    warned(hooks.check(edited), "submission/inet: gatepost_milter switched off.")
+
+
+def test_a_listener_for_a_content_filter_is_switched_off_without_a_word(scene: MakeScene) -> None:
+    master = "127.0.0.1:10026 inet n - y - - smtpd -o content_filter=\nsmtp unix - - y - - smtp\n"
+    assert told(hooks.check(scene(master=master))) == {}
+
+
 def test_a_listener_whose_override_leaves_the_policy_service_out(scene: MakeScene) -> None:
     edited = scene(
         edit=swap("-o smtpd_sasl", "-o smtpd_recipient_restrictions=reject -o smtpd_sasl")
