@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
+from lab.process import wait_until
 from lab.send import Mail
 from lab.world import World
 from tests.e2e.failures import reply_of
@@ -20,6 +22,11 @@ CONFIGURATION: dict[str, Any] = {
     "modes": {"default": "enforce"},
     "tenants": {"acme": {"logins": ["acme"], "senders": ["acme.example"]}},
 }
+
+
+def removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def test_without_its_sockets_mail_waits_at_the_sender_until_a_restart(
@@ -47,7 +54,8 @@ def test_without_its_run_directory_mail_flows(
     world: World, postfix: PrivatePostfix, gatepost: Gatepost
 ) -> None:
     world.fleet.forget()
-    shutil.rmtree(gatepost.run_dir)
+    # The test before has only just started it, and the supervisor may be writing there.
+    wait_until(lambda: removed(gatepost.run_dir), 10, "the directory to be gone")
     mail = Mail("news@acme.example", "u@good.example", "in between", "acme")
     assert reply_of(postfix.address, mail).startswith("250 ")
     world.fleet.wait_count(1)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.paths import ROLES
+from lab.process import wait_until
 from tests.runtime.place import Site
 
 pytestmark = pytest.mark.timeout(120)
 
 NAMES = (POLICY_SOCKET, MAPS_SOCKET, MILTER_SOCKET)
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory in which the supervisor may be writing just now."""
+
+    def gone() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    wait_until(gone, 10, "the directory to be gone")
 
 
 def test_a_removed_socket_directory(site: Site) -> None:
@@ -47,7 +59,7 @@ def test_a_single_removed_socket(site: Site) -> None:
 
 def test_a_removed_run_directory(site: Site) -> None:
     supervisor = site.start("")
-    shutil.rmtree(site.run_dir)
+    remove(site.run_dir)
     for name in NAMES:
         site.connect(name).close()
     for command in ("status", "reload"):
