@@ -1,7 +1,8 @@
 """The main.cf parameters that attach sets, with the reason for each.
 
 Purpose: one table from which the block, the dry run, detach and the documentation all follow.
-Source: postconf(5), also for transport_*; qmgr(8); SMTPD_POLICY_README and MILTER_README for the settings in braces; TLS_README.
+Source: postconf(5), with transport_*, and qmgr(8); SMTPD_POLICY_README and MILTER_README for the
+settings in braces; TLS_README.
 Errors: none.
 Security: nothing here weakens a value that is in force; TLS is only ever raised from none.
 """

@@ -160,6 +160,14 @@ def test_files_that_cannot_be_read_say_nothing(private: Snapshot, tmp_path: Path
         (BOUNCES, "gp-normal-private_destination_concurrency_limit = 5\n", ["concurrency"]),
         (BOUNCES, "gp-normal-private_destination_rate_delay = 5s\n", ["rate_delay"]),
         (BOUNCES, "gp-normal-private_destination_rate_delay = $smtp_destination_rate_delay\n", []),
+        (
+            BOUNCES,
+            (
+                "default_transport = smtp-out\nsmtp-out_destination_rate_delay = 5s\n"
+                "gp-normal-private_destination_rate_delay = 5s\n"
+            ),
+            [],
+        ),
     ],
 )
 def test_what_only_attach_brings_into_force_is_told(

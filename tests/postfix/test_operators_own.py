@@ -1,0 +1,78 @@
+"""What of the operator's own set-up holds for our services too, and what attach warns of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gatepost.postfix import main_cf
+from gatepost.postfix.plan import MAIN_CF
+from tests.postfix.test_rules import ALL, NOTHING, PRIVATE, attach, main_after, said
+
+
+@pytest.mark.parametrize(
+    ("suffix", "default"),
+    [
+        ("initial_destination_concurrency", "initial_destination_concurrency"),
+        *(
+            (suffix, f"default_{suffix}")
+            for suffix in (
+                "delivery_slot_cost",
+                "delivery_slot_discount",
+                "delivery_slot_loan",
+                "destination_concurrency_failed_cohort_limit",
+                "destination_concurrency_limit",
+                "destination_concurrency_negative_feedback",
+                "destination_concurrency_positive_feedback",
+                "destination_rate_delay",
+                "destination_recipient_limit",
+                "extra_recipient_limit",
+                "minimum_delivery_slots",
+                "recipient_limit",
+                "recipient_refill_delay",
+                "recipient_refill_limit",
+                "transport_rate_delay",
+            )
+        ),
+    ],
+)
+def test_a_limit_of_the_operators_own_service_holds_for_ours(suffix: str, default: str) -> None:
+    name = f"gp-normal-private_{suffix}"
+    assert name not in main_after()
+    plan = attach(f"smtp_{suffix} = 7\n")
+    # A mere reference would stop qmgr(8) as soon as the operator takes the parameter out.
+    follows = f"${{smtp_{suffix}?{{$smtp_{suffix}}}:{{${default}}}}}"
+    assert main_cf.settings(plan.new[MAIN_CF])[name] == follows
+    assert any(name in change.line and "smtp_" in change.reason for change in plan.changes)
+
+
+def test_a_limit_of_the_lane_stands_in_the_place_of_the_operators() -> None:
+    own = (
+        "smtp_destination_concurrency_limit = 3\n"
+        "smtp_destination_rate_delay = 9s\n"
+        "smtp_destination_recipient_limit = 1\n"
+    )
+    lane = replace(PRIVATE, concurrency=5, rate_delay_s=2)
+    found = main_after(own, spec=replace(ALL, services=(lane,)))
+    assert found["gp-normal-private_destination_concurrency_limit"] == "5"
+    assert found["gp-normal-private_destination_rate_delay"] == "2s"
+    assert "smtp_" in found["gp-normal-private_destination_recipient_limit"]
+
+
+def test_a_limit_of_a_service_that_no_reference_can_name_is_written_down() -> None:
+    main = (
+        "default_transport = smtp-out\n"
+        "smtp-out_destination_rate_delay = 2s\n"
+        "smtp_destination_recipient_limit = 1\n"
+    )
+    found = main_after(main, master="smtp-out unix - - y - - smtp\n")
+    assert found["gp-normal-private_destination_rate_delay"] == "2s"
+    assert "gp-normal-private_destination_recipient_limit" not in found
+
+
+@pytest.mark.parametrize("value", ["smtp", "relay, smtp"])
+def test_deferring_that_our_services_would_escape_is_warned_of(value: str) -> None:
+    assert "defer_transports holds smtp back" in said(attach(f"defer_transports = {value}\n"))
+    assert "defer_transports" not in said(attach("defer_transports = smtp-slow\n"))
+    assert "defer_transports" not in said(attach(f"defer_transports = {value}\n", spec=NOTHING))
