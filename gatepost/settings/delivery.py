@@ -17,7 +17,8 @@ from gatepost.settings.problems import Place, Report
 from gatepost.settings.schema import did_you_mean, listed, there_are
 from gatepost.snapshot import Platform
 from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath, Tenant
-from gatepost.tls.rules import Profile
+from gatepost.tls.levels import Level
+from gatepost.tls.rules import OnFailure, Profile
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.services import is_ordinary
 
@@ -68,7 +69,8 @@ class TenantCheck:
             self._without_senders(tenant, at)
         wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
         if known and wishes and not self._unsure:
-            self._known_at_delivery(tenant, at)
+            if self._known_at_delivery(tenant, at):
+                self._bounces(tenant, at)
         if not (
             acted_for or tenant.logins or tenant.clients or tenant.certificates or tenant.listeners
         ):
@@ -137,7 +139,8 @@ class TenantCheck:
                 group="enforce without senders",
             )
 
-    def _known_at_delivery(self, tenant: Tenant, at: Place) -> None:
+    def _known_at_delivery(self, tenant: Tenant, at: Place) -> bool:
+        """Check that what is enforced at delivery can be, and tell whether it can."""
         modes = tenant.modes
         lane = tenant.lane if modes.lane is Mode.ENFORCE else DEFAULT_LANE
         profile = tenant.profile if modes.tls is Mode.ENFORCE else DEFAULT_PROFILE
@@ -150,6 +153,7 @@ class TenantCheck:
                     "whose mail it is",
                     self._remedy(tenant),
                 )
+                return False
         elif not (self._by_token(tenant, Mode.OBSERVE) or self._by_domain(tenant, Mode.OBSERVE)):
             observed = Mode.OBSERVE in (modes.tls, modes.lane)
             if observed and not self._is_ordinary(tenant.lane, tenant.profile):
@@ -159,6 +163,23 @@ class TenantCheck:
                     self._remedy(tenant),
                     group="not to be enforced",
                 )
+        return True
+
+    def _bounces(self, tenant: Tenant, at: Place) -> None:
+        """Warn that what a tenant is promised does not hold for bounces of its mail."""
+        profile = self._profiles[tenant.profile]
+        asks = tenant.modes.tls is Mode.ENFORCE and profile.base.level > Level.MAY
+        if not asks or self._platform.null_sender_profile is not None:
+            return
+        how = "; on_failure: bounce makes many" if profile.on_failure is OnFailure.BOUNCE else ""
+        self._report.warn(
+            _below(at, "profile"),
+            f"{tenant.profile} does not hold for bounces: they name no tenant, may carry the whole "
+            f"message, and go out as Postfix's own level says{how}",
+            f"set platform.null_sender_profile: {tenant.profile}, which acts while the general "
+            "mode of tls is enforce",
+            group="bounces",
+        )
 
     def _is_ordinary(self, lane: str, profile: str) -> bool:
         pair = (lane, profile)

@@ -286,7 +286,9 @@ def test_a_profile_that_is_not_enforced_needs_no_evidence_at_delivery(load, mode
 )
 def test_what_tells_the_tenant_at_delivery(load, evidence):
     loaded = load(
-        "platform: {sender_id: examplesp, bounce_domain: bounces.example.net}\n"
+        "platform: {sender_id: examplesp, bounce_domain: bounces.example.net,\n"
+        "  null_sender_profile: private}\n"
+        "modes: {tls: enforce}\n"
         "tls: {profiles: {private: {level: encrypt}}}\n"
         f"tenants: {{acme: {{logins: [acme], profile: private, {evidence}}}}}\n"
     )
