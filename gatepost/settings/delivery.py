@@ -68,9 +68,8 @@ class TenantCheck:
         if not tenant.senders:
             self._without_senders(tenant, at)
         wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
-        if known and wishes and not self._unsure:
-            if self._known_at_delivery(tenant, at):
-                self._bounces(tenant, at)
+        if known and wishes and not self._unsure and self._known_at_delivery(tenant, at):
+            self._bounces(tenant, at)
         if not (
             acted_for or tenant.logins or tenant.clients or tenant.certificates or tenant.listeners
         ):
