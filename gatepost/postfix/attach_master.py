@@ -20,7 +20,7 @@ from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.lines import Edit
 from gatepost.postfix.main_cf import refers_to
 from gatepost.postfix.markers import splice
-from gatepost.postfix.master_cf import Service, services
+from gatepost.postfix.master_cf import Service, glued, services
 from gatepost.postfix.parameters import LIST_HOOKS
 from gatepost.postfix.plan import MASTER_CF, Draft, Note, note, warning
 from gatepost.postfix.spec import AttachSpec, Hook
@@ -69,6 +69,7 @@ def attach_master(
         else:
             _splice_overrides(editor, entry, spec, after)
     editor.notes += _remarks(entries, spec, facts)
+    editor.notes += _unreadable(text, entries)
     add_clones(editor, entries, spec, facts, before)
     return editor.draft(position)
 
@@ -197,6 +198,17 @@ def _remarks(entries: Sequence[Service], spec: AttachSpec, facts: PostfixFacts) 
             yield note(
                 f"{entry.key} has its own smtp_tls_policy_maps, which stays: the rules of "
                 "tls.domains do not hold for mail that goes this way."
+            )
+
+
+def _unreadable(text: str, entries: Sequence[Service]) -> Iterator[Note]:
+    for entry in entries:
+        if found := glued(text, entry):
+            yield warning(
+                f"{entry.key}, from master.cf line {entry.line.number} on: postconf cannot read an "
+                f'override without a blank behind "-o" (here {", ".join(o.name for o in found)}), '
+                "and writes nonsense when it is told to edit this entry. Postfix itself reads it, "
+                'and so do we; a blank behind "-o" helps.'
             )
 
 

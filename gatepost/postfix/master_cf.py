@@ -1,5 +1,8 @@
 """The services of a master.cf, with the place of each ``-o`` value.
 
+Purpose: to Postfix's daemons, which use getopt(3), ``-oname=value`` is ``-o name=value``. What
+postconf(1) does with it is to take it apart at the next "o", so that it reads other names and
+values; `for_postconf` writes a file so that both read the same.
 Source: Postfix master(5); src/postconf/postconf_master.c (how options are taken apart),
 src/util/mystrtok.c (white space does not split text between braces).
 Format: name, type, private, unprivileged, chroot, wakeup, process limit, command, arguments. An
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatepost.postfix.lines import SPACE, Logical, logical_lines
+from gatepost.postfix.lines import SPACE, Edit, Logical, apply_edits, logical_lines
 
 BLANKS = " \t\r\n"
 FIELDS = 8
@@ -38,6 +41,7 @@ class Option:
         end: File offset behind the value.
         braced: Whether it is written in braces, so that the value may hold white space.
         first: File offset of the first character of the whole override, "-o" included.
+        setting: File offset of the first character of the name, or of its brace.
         last: File offset behind its last character.
     """
 
@@ -47,6 +51,7 @@ class Option:
     end: int
     braced: bool
     first: int
+    setting: int
     last: int
 
 
@@ -109,6 +114,28 @@ def services(text: str) -> list[Service]:
     return found
 
 
+def glued(text: str, entry: Service) -> list[Option]:
+    """Return the overrides of an entry that are written without a blank behind "-o".
+
+    Args:
+        text: The file.
+        entry: One of its entries.
+    """
+    return [option for option in entry.options if text[option.setting - 1] not in BLANKS]
+
+
+def for_postconf(text: str) -> str:
+    """Return a master.cf that means the same, with a blank behind every "-o"."""
+    return apply_edits(
+        text,
+        (
+            Edit(option.setting, option.setting, " ")
+            for entry in services(text)
+            for option in glued(text, entry)
+        ),
+    )
+
+
 def _tokens(text: str) -> Iterator[Token]:
     start, level = -1, 0
     for index, char in enumerate(text):
@@ -167,5 +194,6 @@ def _option(line: Logical, word: Token, setting: Token) -> Option | None:
         line.offset(begin + len(value) - 1) + 1,
         braced,
         line.offset(word.start),
+        line.offset(setting.start),
         line.offset(setting.end - 1) + 1,
     )

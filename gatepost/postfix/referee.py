@@ -21,7 +21,7 @@ from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.markers import PRIVATE_PREFIX, SERVICE_PREFIX
-from gatepost.postfix.master_cf import services
+from gatepost.postfix.master_cf import for_postconf, services
 from gatepost.postfix.parameters import LIST_HOOKS, SCALARS
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 
@@ -52,9 +52,10 @@ class Reading:
 
 
 def write_scratch(texts: Mapping[str, str], directory: Path) -> None:
-    """Put both files into a directory, so that Postfix's commands can read them there."""
-    for name, text in texts.items():
+    """Put both files into a directory, in a form in which postconf reads what they mean."""
+    for name, written in texts.items():
         path = directory / name
+        text = for_postconf(written) if name == MASTER_CF else written
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         settled = path.stat().st_mtime - _SETTLED_S
         os.utime(path, (settled, settled))

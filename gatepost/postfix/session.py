@@ -78,12 +78,12 @@ def facts_without_ours(postfix: PostfixCommands, without: Bare) -> PostfixFacts:
     with tempfile.TemporaryDirectory(prefix="gatepost-") as name:
         write_scratch(without.texts, Path(name))
         facts = detect(postfix, Path(name))
-        values = _relocated(facts.values, name, postfix.config_dir)
+        values = relocated(facts.values, name, postfix.config_dir)
     return dataclasses.replace(
         facts, values=values, queue_directory=Path(values["queue_directory"])
     )
 
 
-def _relocated(values: Mapping[str, str], scratch: str, config_dir: Path) -> dict[str, str]:
-    """Return values in which ``$config_directory`` is what it really is."""
+def relocated(values: Mapping[str, str], scratch: str, config_dir: Path) -> dict[str, str]:
+    """Return values, read in a scratch directory, with the instance's own directory in them."""
     return {name: value.replace(scratch, str(config_dir)) for name, value in values.items()}

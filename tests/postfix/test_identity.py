@@ -158,13 +158,14 @@ compact = st.lists(
 
 @st.composite
 def override(draw: st.DrawFn) -> str:
-    name, style = draw(override_names), draw(st.integers(0, 3))
-    if style == 3:
+    name, style = draw(override_names), draw(st.integers(0, 4))
+    if style == 4:
         words = draw(st.lists(word.filter(lambda w: "{" not in w), max_size=3))
         value = draw(separator).join(words)
         return f"-o {{ {name} = {value} }}" if draw(st.booleans()) else f"-o {{{name}={value}}}"
     value = draw(compact)
-    return {0: f"-o {name}={value}", 1: f"-o{name}={value}", 2: f"-o  {name}={value}"}[style]
+    flag = draw(st.sampled_from(["-o ", "-o", "-o  ", "-vo "]) if style else st.just("-vo"))
+    return f"{flag}{name}={value}"
 
 
 heads = st.sampled_from(

@@ -91,6 +91,13 @@ CASES = {
         "smtpd_milters = inet:a\nenable_long_queue_ids = no\nsmtpd_milters = inet:b",
         MASTER.rstrip(),
     ),
+    "options without a blank": (
+        "mua = permit_sasl_authenticated,reject\n",
+        MASTER
+        + "submission inet n - y - - smtpd -vosmtpd_recipient_restrictions=$mua\n"
+        + "  -osmtpd_tls_security_level=encrypt -v\n"
+        + "  -vo smtpd_milters=inet:localhost:8891 -osmtpd_forbid_bare_newline=no\n",
+    ),
     "carriage returns": ("smtpd_milters = inet:a\r\nrelayhost = [r.example]\r\n", MASTER),
 }
 

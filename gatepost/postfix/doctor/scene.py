@@ -8,6 +8,7 @@ cannot be read.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,11 @@ from gatepost.postfix.detect import detect, parse_settings
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.markers import PRIVATE_PREFIX
-from gatepost.postfix.master_cf import Service, services
+from gatepost.postfix.master_cf import Service, for_postconf, glued, services
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
+from gatepost.postfix.referee import write_scratch
 from gatepost.postfix.services import attach_spec
-from gatepost.postfix.session import read_files
+from gatepost.postfix.session import read_files, relocated
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec
 from gatepost.snapshot import Snapshot
 
@@ -83,7 +85,10 @@ class Scene:
         return f"postconf {self._instance()}-e '{setting}'"
 
     def unset_override(self, entry: Service, name: str) -> str:
-        """Return the command that removes an override from master.cf."""
+        """Return the command, or the edit, that removes an override from master.cf."""
+        if glued(self.files[MASTER_CF], entry):
+            # postconf would write the entry anew, with the wrong names that it reads in it.
+            return f"take {name} out of {entry.key} in master.cf by hand; postconf cannot read it"
         return f"postconf {self._instance()}-PX {entry.key}/{name}"
 
     def _instance(self) -> str:
@@ -111,10 +116,19 @@ def look(
         detect(postfix),
         files,
         tuple(services(files[MASTER_CF])),
-        parse_settings(postfix.postconf("-P", "-x").stdout),
+        _overrides(postfix, files),
         snapshot,
         socket_dir,
     )
+
+
+def _overrides(postfix: PostfixCommands, files: Mapping[str, str]) -> dict[str, str]:
+    if for_postconf(files[MASTER_CF]) == files[MASTER_CF]:
+        return parse_settings(postfix.postconf("-P", "-x").stdout)
+    with tempfile.TemporaryDirectory(prefix="gatepost-") as name:
+        write_scratch(files, Path(name))
+        found = parse_settings(postfix.postconf("-P", "-x", config_dir=Path(name)).stdout)
+    return relocated(found, name, postfix.config_dir)
 
 
 _ELEMENT = re.compile(r"[^\s,{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^\s,{}]*)+|[^\s,{}]+")
