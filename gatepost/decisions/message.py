@@ -20,7 +20,7 @@ from gatepost.decisions.headers import drop_header, drop_occurrences, set_header
 from gatepost.decisions.rerun import processed_tenant
 from gatepost.decisions.unknown import is_refused
 from gatepost.feedback.session import SESSION_HEADER, tenant_of_session
-from gatepost.modes import MAX_DETAIL, Feature, Mode, Modes, Observation
+from gatepost.modes import MAX_DETAIL, Feature, Mode, Observation
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.identity import Evidence, Identity, identify
 from gatepost.tenants.model import Tenant
@@ -28,6 +28,8 @@ from gatepost.tenants.ownership import from_allowed, refusal
 from gatepost.tenants.tags import named_tenant, words_of
 
 _STRENGTH = {mode: strength for strength, mode in enumerate(Mode)}
+_AUTHENTICATED = frozenset({Evidence.LOGIN, Evidence.CERTIFICATE})
+_PROTECTED = f"{Feature.TAG}: names a tenant whose tag is enforced"
 _OVERFULL = Reject("550", "5.7.1", "too many copies of header fields that this system sets itself")
 
 
@@ -58,7 +60,7 @@ class _Draft:
         edits = drop_occurrences(snapshot.platform.tenant_header, numbers)
         self.actions += edits
         if edits:
-            self.steps.append(f"{Feature.TAG}: names a tenant whose tag is enforced")
+            self.steps.append(_PROTECTED)
         self.steps += [(Feature.TAG, edit) for edit in edits]
 
     def refuse(self, feature: Feature, mode: Mode, reject: Reject) -> Reject | None:
@@ -131,18 +133,19 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         header = snapshot.platform.tenant_header
         named = named_tenant(tags, platform_login, snapshot.tenants, header)
         if named.problem is not None:
-            return _forbidden(draft, named.problem, _protected(tags, None, snapshot), snapshot)
+            return _forbidden(draft, named.problem, tags, snapshot)
         tenant = named.tenant
     if tenant is None:
         return _unidentified(draft, identity, snapshot)
     draft.tenant = tenant.id
     draft.steps.append(f"tenant {tenant.id} by {identity.how}")
-    if (reject := _check_room(draft, tenant.modes) or _check_from(draft, tenant)) is not None:
+    reject = _check_room(draft, tenant, snapshot) or _check_from(draft, tenant, identity)
+    if reject is not None:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
     draft.apply(Feature.TAG, tenant.modes.tag, tag_edits)
     if tags and tenant.modes.tag is not Mode.ENFORCE:
-        draft.protect(_protected(tags, tenant, snapshot), snapshot)
+        draft.protect(_protected(tags, snapshot), snapshot)
     if tenant.modes.feedback is not Mode.OFF:
         edits = feedback_edits(facts, tenant, snapshot, now)
         draft.apply(Feature.FEEDBACK, tenant.modes.feedback, edits)
@@ -176,12 +179,13 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
         draft.tenant = done
         draft.steps.append(f"already processed as mail of tenant {done}")
         return draft.plan()
-    if (reject := _check_named(draft, identity, snapshot) or _check_room(draft, modes)) is not None:
+    reject = _check_named(draft, identity, snapshot) or _check_room(draft, None, snapshot)
+    if reject is not None:
         return draft.plan(reject)
     header = snapshot.platform.tenant_header
     draft.apply(Feature.TAG, modes.tag, drop_header(facts.headers, header))
     if modes.tag is not Mode.ENFORCE:
-        draft.protect(_protected(values_of(facts.headers, header), None, snapshot), snapshot)
+        draft.protect(_protected(values_of(facts.headers, header), snapshot), snapshot)
     if modes.feedback is not Mode.OFF:
         draft.apply(
             Feature.FEEDBACK, modes.feedback, stray_feedback_edits(facts, snapshot, draft.now)
@@ -189,18 +193,21 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
     return draft.plan()
 
 
-def _forbidden(draft: _Draft, problem: str, protected: Sequence[int], snapshot: Snapshot) -> Plan:
+def _forbidden(draft: _Draft, problem: str, tags: Sequence[str], snapshot: Snapshot) -> Plan:
     """Refuse a tag that its login may not set, or record that it would be refused.
 
     Where it names a tenant whose tag is enforced, the general mode has no say.
     """
-    reject = Reject("550", "5.7.1", problem)
-    mode = Mode.ENFORCE if protected else snapshot.modes.tag
-    return draft.plan(draft.refuse(Feature.TAG, mode, reject))
+    mode = snapshot.modes.tag
+    unseen = draft.facts.overfull and _is_any_enforced(snapshot)
+    if mode is not Mode.ENFORCE and (unseen or _protected(tags, snapshot)):
+        draft.steps.append(_PROTECTED)
+        mode = Mode.ENFORCE
+    return draft.plan(draft.refuse(Feature.TAG, mode, Reject("550", "5.7.1", problem)))
 
 
-def _protected(tags: Sequence[str], tenant: Tenant | None, snapshot: Snapshot) -> list[int]:
-    """Return which tags (1-based) name a tenant that enforces its tag and is not the sender.
+def _protected(tags: Sequence[str], snapshot: Snapshot) -> list[int]:
+    """Return which tags (1-based) of mail whose own tag is not enforced name an enforced tenant.
 
     That tenant was promised that nobody else's mail carries its tag, whatever the sender's mode.
     """
@@ -208,14 +215,23 @@ def _protected(tags: Sequence[str], tenant: Tenant | None, snapshot: Snapshot) -
 
     def is_protected(word: str) -> bool:
         named = by_id.get(word)
-        return named is not None and named is not tenant and named.modes.tag is Mode.ENFORCE
+        return named is not None and named.modes.tag is Mode.ENFORCE
 
+    # What was too long to be looked at to its end may name anybody.
+    cut = any(value.endswith(CUT) for value in tags) and _is_any_enforced(snapshot)
     return [
         number
         for number, value in enumerate(tags, 1)
-        # What was too long to be looked at may name anybody.
-        if value.endswith(CUT) or any(map(is_protected, words_of(value)))
+        if (cut and value.endswith(CUT)) or any(map(is_protected, words_of(value)))
     ]
+
+
+def _is_any_enforced(snapshot: Snapshot) -> bool:
+    """Tell whether any tenant enforces its tag.
+
+    It looks at all of them, and so is asked about hostile messages only.
+    """
+    return any(each.modes.tag is Mode.ENFORCE for each in snapshot.tenants.by_id.values())
 
 
 def _check_named(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Reject | None:
@@ -231,18 +247,29 @@ def _check_named(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Rejec
     return draft.refuse(Feature.SENDER, snapshot.modes.sender, reject)
 
 
-def _check_room(draft: _Draft, modes: Modes) -> Reject | None:
+def _check_room(draft: _Draft, tenant: Tenant | None, snapshot: Snapshot) -> Reject | None:
     """Return the refusal for a message with more header fields than could be looked at."""
     if not draft.facts.overfull:
         return None
+    modes = snapshot.modes if tenant is None else tenant.modes
     # Both features edit headers; the one in the stronger mode speaks.
     feature = max((Feature.TAG, Feature.FEEDBACK), key=lambda each: _STRENGTH[modes.of(each)])
-    return draft.refuse(feature, modes.of(feature), _OVERFULL)
+    mode = modes.of(feature)
+    if mode is not Mode.ENFORCE and _is_any_enforced(snapshot):
+        # A field that was not kept may be a tag that its tenant must not find on others' mail.
+        feature, mode = Feature.TAG, Mode.ENFORCE
+    return draft.refuse(feature, mode, _OVERFULL)
 
 
-def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
-    """Return the refusal for a From: header that is not the tenant's, or None."""
-    if not tenant.check_from or tenant.modes.sender is Mode.OFF or not draft.facts.sender:
+def _check_from(draft: _Draft, tenant: Tenant, identity: Identity) -> Reject | None:
+    """Return the refusal for a From: header that is not the tenant's, or None.
+
+    Bounces that come from a relay, known by address or listener, may be anybody's. Whoever logs in
+    sends its own, and must not get past the check by an empty sender.
+    """
+    if not tenant.check_from or tenant.modes.sender is Mode.OFF:
+        return None
+    if not draft.facts.sender and identity.evidence not in _AUTHENTICATED:
         return None
     allowed, domain = from_allowed(values_of(draft.facts.headers, "from"), tenant)
     if allowed:

@@ -128,6 +128,26 @@ def test_a_platform_login_may_not_name_an_enforced_tenant(tag: str, *, refused: 
     plan = decide(message(("X-Tenant-ID", tag), client=Client(login="app")), FIRST_STEP)
     assert (plan.reject is not None) is refused
     assert plan.actions == ()
+    assert ("tag: names a tenant whose tag is enforced" in plan.reasons) is refused
+
+
+@pytest.mark.parametrize("client", OTHERS, ids=lambda client: client.login or "nobody")
+@pytest.mark.parametrize("enforced", [True, False])
+def test_what_could_not_be_read_whole_may_bear_an_enforced_tag(
+    client: Client, *, enforced: bool
+) -> None:
+    tenants = (BANK if enforced else replace(BANK, modes=OBSERVE), WATCHED, DISABLED)
+    world = snapshot(*tenants, logins=[APP], modes=OBSERVE)
+    cut = message(("X-Tenant-ID", "x" + CUT), client=client, sender="a@watched.example")
+    assert decide(cut, world).actions == ((RemoveHeader("X-Tenant-ID", 1),) if enforced else ())
+    plan = decide(replace(message(client=client, sender="a@watched.example"), overfull=True), world)
+    assert (plan.reject is not None) is enforced
+
+
+@pytest.mark.parametrize("overfull", [True, False])
+def test_a_platform_login_cannot_hide_an_enforced_tag(*, overfull: bool) -> None:
+    facts = message(("X-Tenant-ID", "nonsense"), client=Client(login="app"), overfull=overfull)
+    assert (decide(facts, FIRST_STEP).reject is not None) is overfull
 
 
 # Platform logins
@@ -278,15 +298,50 @@ def test_from(fields: list[tuple[str, str]], text: str | None) -> None:
     plan = decide(message(*fields), snapshot(STRICT))
     assert plan.reject == (Reject("550", "5.7.1", text) if text else None)
     assert (plan.actions == ()) == (text is not None)
-    # Only where it is asked for, and never for a bounce.
+    # Only where it is asked for.
     assert decide(message(*fields), snapshot(ACME)).reject is None
-    assert decide(message(*fields, sender=""), snapshot(STRICT)).reject is None
     off = replace(STRICT, modes=replace(ENFORCE, sender=Mode.OFF))
     assert decide(message(*fields), snapshot(off)).reject is None
     observing = replace(STRICT, modes=replace(ENFORCE, sender=Mode.OBSERVE))
     seen = decide(message(*fields), snapshot(observing))
     assert seen.reject is None
     assert [(o.action, o.detail) for o in seen.observations] == ([("reject", text)] if text else [])
+
+
+RELAY = replace(
+    STRICT,
+    logins=("acme",),
+    clients=("198.51.100.0/24",),
+    listeners=("ACME",),
+    certificates=("cc",),
+)
+VOUCHED = seal_session(RELAY, Client(address="203.0.113.1", port="25"), KEYS, NOW)
+
+
+@pytest.mark.parametrize(
+    ("client", "checked"),
+    [
+        (Client(login="acme"), True),
+        (Client(login="acme", address="198.51.100.1"), True),
+        (Client(login="mailer"), True),
+        (Client(address="203.0.113.1", port="25"), True),
+        (Client(address="198.51.100.1"), False),
+        (Client(listener="ACME"), False),
+    ],
+    ids=["login", "login and address", "platform login", "certificate", "address", "listener"],
+)
+def test_from_of_a_null_sender_is_free_only_for_relays(client: Client, *, checked: bool) -> None:
+    world = snapshot(RELAY, logins=[MAILER])
+    extra = []
+    if client.login == "mailer":
+        extra = [("X-Tenant-ID", "acme")]
+    if client.port:
+        extra = [(SESSION_HEADER, VOUCHED)]
+    foreign = decide(message(("From", "ceo@bank.example"), *extra, client=client, sender=""), world)
+    assert foreign.tenant == "acme"
+    assert (foreign.reject is not None) is checked
+    own = message(("From", "MAILER-DAEMON@acme.example"), *extra, client=client, sender="")
+    assert decide(own, world).reject is None
 
 
 # Feedback
