@@ -140,6 +140,8 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         yield from _routing_remarks(facts)
     if spec.services:
         yield from _service_remarks(facts)
+    if spec.tokens:
+        yield from _token_remarks(facts)
     if Hook.TLS in hooks and (maps := facts.value("smtp_tls_policy_maps")):
         yield warning(
             f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. "
@@ -179,6 +181,20 @@ def _service_remarks(facts: PostfixFacts) -> Iterator[Note]:
             "tenants with a lane or profile in force goes out at once. Name the services that "
             "attach adds to master.cf in defer_transports too."
         )
+
+
+def _token_remarks(facts: PostfixFacts) -> Iterator[Note]:
+    names = ["sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps"]
+    if facts.value("smtp_sender_dependent_authentication") == "yes":
+        names.append("smtp_sasl_password_maps")
+    for name in names:
+        if maps := facts.value(name):
+            yield warning(
+                f"{name} ({maps}) is asked with the token address for tenants with return_path: "
+                "token, and does not find its entries for their own addresses. It needs an entry "
+                "for @<platform.bounce_domain>, or those tenants need return_path: keep; "
+                "gatepost doctor names the entries."
+            )
 
 
 def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:

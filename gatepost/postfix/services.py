@@ -19,6 +19,7 @@ from gatepost.postfix.markers import BEGIN_ANY
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
 from gatepost.snapshot import Snapshot
+from gatepost.tenants.model import ReturnPath, Tenant
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
 
@@ -54,7 +55,14 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         socket_dir,
         _answers(snapshot, services),
         snapshot.tls.without_dane,
+        snapshot.platform.bounce_domain is not None
+        and any(map(sends_tokens, snapshot.tenants.by_id.values())),
     )
+
+
+def sends_tokens(tenant: Tenant) -> bool:
+    """Tell whether a tenant's envelope senders are replaced by token addresses, or may soon be."""
+    return tenant.return_path is ReturnPath.TOKEN and tenant.modes.feedback is not Mode.OFF
 
 
 def is_attached(config_dir: Path) -> bool:

@@ -67,6 +67,8 @@ class AttachSpec:
         answers: Whether the TLS maps may ever have an answer.
         without_dane: Whether an answer may stand in the place of a level that it cannot be joined
             with.
+        tokens: Whether envelope senders of a tenant are replaced by token addresses, or may soon
+            be.
     """
 
     hooks: frozenset[Hook]
@@ -75,6 +77,7 @@ class AttachSpec:
     socket_dir: str = DEFAULT_SOCKET_DIR
     answers: bool = False
     without_dane: bool = False
+    tokens: bool = False
 
     @property
     def sockets(self) -> tuple[str, ...]:

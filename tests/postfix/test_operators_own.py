@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from gatepost.modes import Mode
 from gatepost.postfix import main_cf
 from gatepost.postfix.plan import MAIN_CF
+from gatepost.postfix.services import attach_spec
+from gatepost.tenants.model import ReturnPath
 from tests.postfix.test_rules import ALL, NOTHING, PRIVATE, attach, main_after, said
+from tests.world import ENFORCE, snapshot, tenant
 
 
 @pytest.mark.parametrize(
@@ -76,3 +80,46 @@ def test_deferring_that_our_services_would_escape_is_warned_of(value: str) -> No
     assert "defer_transports holds smtp back" in said(attach(f"defer_transports = {value}\n"))
     assert "defer_transports" not in said(attach("defer_transports = smtp-slow\n"))
     assert "defer_transports" not in said(attach(f"defer_transports = {value}\n", spec=NOTHING))
+
+
+TOKENS = replace(NOTHING, tokens=True)
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "sender_dependent_relayhost_maps = hash:/r\n",
+        "sender_dependent_default_transport_maps = hash:/t\n",
+        "smtp_sender_dependent_authentication = yes\nsmtp_sasl_password_maps = hash:/p\n",
+    ],
+)
+def test_tables_that_token_senders_are_not_found_in_are_warned_of(main: str) -> None:
+    name, _, value = main.splitlines()[-1].partition(" = ")
+    assert f"{name} ({value}) is asked with the token address" in said(attach(main, spec=TOKENS))
+    assert "token address" not in said(attach(main, spec=NOTHING))
+
+
+def test_passwords_that_are_not_looked_up_by_sender_are_no_matter() -> None:
+    assert "token" not in said(attach("smtp_sasl_password_maps = hash:/p\n", spec=TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("return_path", "feedback", "bounce_domain", "tokens"),
+    [
+        (ReturnPath.TOKEN, Mode.ENFORCE, "bounces.example", True),
+        (ReturnPath.TOKEN, Mode.OBSERVE, "bounces.example", True),
+        (ReturnPath.TOKEN, Mode.OFF, "bounces.example", False),
+        (ReturnPath.KEEP, Mode.ENFORCE, "bounces.example", False),
+        (ReturnPath.TOKEN, Mode.ENFORCE, None, False),
+    ],
+)
+def test_when_senders_become_tokens(
+    return_path: ReturnPath, feedback: Mode, bounce_domain: str | None, *, tokens: bool
+) -> None:
+    modes = replace(ENFORCE, feedback=feedback)
+    config = snapshot(
+        tenant("acme", modes, senders=("acme.example",), return_path=return_path),
+        tenant("beta", senders=("beta.example",)),
+    )
+    platform = replace(config.platform, bounce_domain=bounce_domain)
+    assert attach_spec(replace(config, platform=platform)).tokens is tokens

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
-from gatepost.postfix.doctor import tables
+from gatepost.postfix.doctor import senders, tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix.master_cf import Service
@@ -29,7 +29,10 @@ _REWRITING = ("sender_canonical_maps", "canonical_maps", "smtp_generic_maps")
 def check(scene: Scene) -> Iterator[Finding]:
     """Look at everything that takes part in routing."""
     spec, snapshot = scene.spec, scene.snapshot
-    if spec is None or snapshot is None or Hook.TRANSPORT not in spec.hooks:
+    if spec is None or snapshot is None:
+        return
+    yield from senders.check(scene, snapshot)
+    if Hook.TRANSPORT not in spec.hooks:
         return
     if scene.attached:
         yield from _order(scene)
