@@ -67,6 +67,7 @@ def stray_feedback_edits(facts: MessageFacts, snapshot: Snapshot, now: float) ->
     platform = snapshot.platform
     edits: list[Action] = []
     if platform.sender_id:
+        # Any white space is taken off, also such as mail does not know: here a look-alike must go.
         claims = [
             index
             for index, value in enumerate(values_of(facts.headers, FEEDBACK_ID), 1)

@@ -30,7 +30,7 @@ def seal_session(tenant: Tenant, client: Client, keyring: Keyring, now: float) -
 def tenant_of_session(value: str, client: Client, keyring: Keyring, now: float) -> int | None:
     """Return the tenant number that a header value vouches for, or None."""
     try:
-        token = open_token(value.strip(), Purpose.SESSION, keyring, now)
+        token = open_token(value.strip(" \t\r\n"), Purpose.SESSION, keyring, now)
     except MalformedMessage:
         return None
     return token.tenant if token.message == _connection(client) else None

@@ -8,7 +8,8 @@ angle brackets counts, and so does every other word with an "@": in ``ceo@bank.e
 <x@own.example>``, which RFC 5322 does not allow, some programs take the first for the author.
 Limits: 8 KiB of a field and 100 addresses; more is refused, not guessed. Comments nest 10 deep.
 Errors: none; `author_domains` returns None for what it does not read.
-Security: one pass over the characters, so that no field costs more than its length.
+Security: one pass over the characters, so that no field costs more than its length. A field with a
+NUL, which stands at the end of one that was cut, is not read: an author may be in the rest.
 Not handled: groups, source routes and semicolons as separators are not read. A display name in
 quotes or in encoded words (RFC 2047) may say anything, also another's address.
 """
@@ -25,6 +26,8 @@ MAX_FROM_ADDRESSES = 100
 MAX_COMMENT_DEPTH = 10
 
 _QUOTE, _OPEN, _CLOSE, _ESCAPE = '"', "(", ")", "\\"
+# White space as RFC 5322 has it; a no-break space or a form feed is part of an address.
+_BLANKS = " \t\r\n"
 _ADDRESS = re.compile(r"[^\s@<>;:,]+@[^\s@<>;:,]+")
 _PART = re.compile(r"(?P<before>[^<>]*)<(?P<address>[^<>]*)>(?P<after>[^<>]*)")
 
@@ -36,7 +39,7 @@ def author_domains(value: str) -> list[str | None] | None:
         One entry for each address and each word that looks like one, or None if the field is too
         long, names nobody, or cannot be read in one way only.
     """
-    if len(value) > MAX_FROM_CHARACTERS:
+    if len(value) > MAX_FROM_CHARACTERS or "\0" in value:
         return None
     plain = _without_quotes_and_comments(value)
     if plain is None or ";" in plain:
@@ -57,9 +60,9 @@ def _domains_of_part(part: str) -> list[str | None] | None:
     """Return the domains that one part between two commas shows, or None if it has no address."""
     bracketed = _PART.fullmatch(part)
     if bracketed is None:
-        address = part.strip()
+        address = part.strip(_BLANKS)
         return [domain_of(address)] if _ADDRESS.fullmatch(address) else None
-    address = bracketed["address"].strip()
+    address = bracketed["address"].strip(_BLANKS)
     if not _ADDRESS.fullmatch(address):
         return None
     words = (bracketed["before"] + " " + bracketed["after"]).split()

@@ -408,6 +408,8 @@ def test_mail_of_nobody_keeps_its_own_feedback_id_and_our_genuine_tokens() -> No
         ("Feedback-ID", "a:b:c:elsewhere"),
         ("Feedback-ID", "a:b:c:examplesp"),
         ("Feedback-ID", "a : b : examplesp "),
+        ("Feedback-ID", "a:b:\u00a0examplesp\x0b"),
+        ("Feedback-ID", "a:b:c:elsewhere" + CUT),
         ("X-Gatepost-Token", "forged"),
         ("X-Gatepost-Token", token("acme", Purpose.COMPLAINT)),
         client=STRANGER,
@@ -416,7 +418,7 @@ def test_mail_of_nobody_keeps_its_own_feedback_id_and_our_genuine_tokens() -> No
     assert values(after, "Feedback-ID") == ["a:b:c:elsewhere"]
     assert values(after, "X-Gatepost-Token") == [token("acme", Purpose.COMPLAINT)]
     unnamed = snapshot(ACME, sender_id="")
-    assert len(values(edited(facts, decide(facts, unnamed).actions), "Feedback-ID")) == 3
+    assert len(values(edited(facts, decide(facts, unnamed).actions), "Feedback-ID")) == 5
 
 
 # More fields than were kept

@@ -107,6 +107,8 @@ def test_copied_marks_from_elsewhere_are_worth_nothing(client: Client) -> None:
         [("X-Tenant-ID", "nobody"), ("X-Gatepost-Token", token("acme", Purpose.COMPLAINT))],
         [("X-Tenant-ID", "acme"), ("X-Gatepost-Token", token("acme", Purpose.BOUNCE))],
         [("X-Tenant-ID", "acme"), ("X-Gatepost-Token", "forged")],
+        [("X-Tenant-ID", "acme\u00a0"), ("X-Gatepost-Token", token("acme", Purpose.COMPLAINT))],
+        [("X-Tenant-ID", "acme"), ("X-Gatepost-Token", token("acme", Purpose.COMPLAINT) + "\x0b")],
         [("X-Tenant-ID", "acme")] * 2 + [("X-Gatepost-Token", token("acme", Purpose.COMPLAINT))],
         [("X-Tenant-ID", "acme")] + [("X-Gatepost-Token", token("acme", Purpose.COMPLAINT))] * 2,
     ],

@@ -18,7 +18,12 @@ VALUE = seal_session(ACME, CLIENT, KEYS, NOW)
 
 def test_the_milter_reads_what_the_policy_server_wrote() -> None:
     assert tenant_of_session(VALUE, SEEN, KEYS, NOW) == ACME.number
-    assert tenant_of_session(f" {VALUE}\n", SEEN, KEYS, NOW) == ACME.number
+    assert tenant_of_session(f" {VALUE}\r\n\t", SEEN, KEYS, NOW) == ACME.number
+
+
+@pytest.mark.parametrize("value", [f"\u00a0{VALUE}", f"{VALUE}\x0b", f"{VALUE}\x1c", f"{VALUE}\0"])
+def test_what_is_no_white_space_in_mail_makes_another_value(value: str) -> None:
+    assert tenant_of_session(value, SEEN, KEYS, NOW) is None
 
 
 @pytest.mark.parametrize(

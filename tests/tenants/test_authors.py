@@ -90,6 +90,14 @@ def test_read(value: str, domains: list[str | None]) -> None:
         # before the other reads only the last address of these.
         '(") evil@bank.example, (") a@acme.example "',
         '"(" evil@bank.example ")" <a@acme.example',
+        # White space for Python, and for nobody who reads mail.
+        "\u00a0a@acme.example",
+        "a@acme.example\x1c",
+        "<\u2003a@acme.example>",
+        "<a@acme.example\x0b>",
+        # Cut: what follows was not seen.
+        "<a@acme.example> Ann\0",
+        "a@acme.example\0",
     ],
 )
 def test_not_read(value: str) -> None:
