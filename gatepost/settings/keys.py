@@ -199,7 +199,8 @@ class PlatformSection:
     )
     logins: dict[str, PlatformLoginSection] = part(
         Table(kinds.LOGIN, Section(PlatformLoginSection), "webapp"),
-        doc="""Logins that name the tenant of each message in the tag header. Nobody else may.""",
+        doc="""Logins that name the tenant of each message in the tag header. Nobody else may.
+        Upper and lower case are the same.""",
     )
 
 

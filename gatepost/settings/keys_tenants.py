@@ -117,7 +117,9 @@ class TenantSection:
     check_from: bool = setting(
         kinds.BOOLEAN,
         "no",
-        doc="Whether the From: header, too, must name one of the senders.",
+        doc="""Whether the From: header, too, must name one of the senders. It holds for bounces of
+        whoever logs in or has a certificate, so for MAIL FROM:<>, but not for those that come from
+        clients or listeners, as a relay passes on the bounces of others.""",
         example="yes",
     )
     profile: str = setting(
