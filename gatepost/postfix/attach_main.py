@@ -142,6 +142,8 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         yield from _service_remarks(facts)
     if spec.tokens:
         yield from _token_remarks(facts)
+    if spec.tokens or Hook.TRANSPORT in hooks:
+        yield from _rewriting_remarks(facts)
     if Hook.TLS in hooks and (maps := facts.value("smtp_tls_policy_maps")):
         yield warning(
             f"smtp_tls_policy_maps ({maps}): Postfix takes the first answer and merges none. "
@@ -197,6 +199,17 @@ def _token_remarks(facts: PostfixFacts) -> Iterator[Note]:
             )
 
 
+def _rewriting_remarks(facts: PostfixFacts) -> Iterator[Note]:
+    domains = facts.value("masquerade_domains")
+    if domains and "envelope_sender" in facts.value("masquerade_classes"):
+        yield warning(
+            f"masquerade_domains = {domains} rewrites envelope senders too: a tenant whose sender "
+            "domain becomes one that is not its own loses its lane and TLS profile, and a token "
+            "return path its bounces. Except those domains with !, or leave envelope_sender out "
+            "of masquerade_classes; gatepost doctor names the domains."
+        )
+
+
 def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:
     if maps := facts.value("transport_maps"):
         yield note(
@@ -207,4 +220,10 @@ def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:
         yield note(
             f"sender_dependent_default_transport_maps ({maps}) is asked for the senders that "
             "Gatepost does not route; for those that it routes, its answer replaces yours."
+        )
+    if relay := facts.value("smtp_fallback_relay"):
+        yield warning(
+            f"smtp_fallback_relay ({relay}) takes what cannot be delivered directly: TLS rules are "
+            "then looked up for its name and not for the recipient's domain; the level of the "
+            "profile holds all the same."
         )

@@ -10,6 +10,7 @@ from gatepost.modes import Mode
 from gatepost.postfix import main_cf
 from gatepost.postfix.plan import MAIN_CF
 from gatepost.postfix.services import attach_spec
+from gatepost.postfix.spec import AttachSpec
 from gatepost.tenants.model import ReturnPath
 from tests.postfix.test_rules import ALL, NOTHING, PRIVATE, attach, main_after, said
 from tests.world import ENFORCE, snapshot, tenant
@@ -123,3 +124,18 @@ def test_when_senders_become_tokens(
     )
     platform = replace(config.platform, bounce_domain=bounce_domain)
     assert attach_spec(replace(config, platform=platform)).tokens is tokens
+
+
+def test_a_fallback_relay_is_warned_of_where_rules_could_miss_it() -> None:
+    main = "smtp_fallback_relay = [f.example]\n"
+    assert "smtp_fallback_relay ([f.example]) takes" in said(attach(main))
+    assert "smtp_fallback_relay" not in said(attach()) + said(attach(main, spec=NOTHING))
+
+
+@pytest.mark.parametrize("spec", [ALL, TOKENS])
+def test_masquerading_of_senders_is_warned_of(spec: AttachSpec) -> None:
+    main = "masquerade_domains = acme.example\nmasquerade_classes = "
+    text = "masquerade_domains = acme.example rewrites envelope senders"
+    assert text in said(attach(f"{main}envelope_sender\n", spec=spec))
+    assert text not in said(attach(f"{main}header_sender\n", spec=spec))
+    assert text not in said(attach(f"{main}envelope_sender\n", spec=NOTHING))
