@@ -1,8 +1,8 @@
-"""Where mail goes past lanes and profiles, and what rewrites the sender that decides on them.
+"""Where mail goes past lanes and profiles.
 
 Purpose: `sender_dependent_default_transport_maps` covers only mail that nothing else routes, and is
-asked with the envelope sender as it stands in the queue file.
-Source: trivial-rewrite(8), transport(5), canonical(5), ADDRESS_REWRITING_README; postconf(5).
+asked with the envelope sender as it stands in the queue file (`rewriting`, `senders`).
+Source: trivial-rewrite(8), transport(5); postconf(5).
 Limits: of a transport table, 3 entries are shown.
 Errors: none are raised: a table that cannot be read is a finding.
 """
@@ -13,17 +13,15 @@ from collections.abc import Iterator
 
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
-from gatepost.postfix.doctor import senders, tables
+from gatepost.postfix.doctor import rewriting, senders, tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix.master_cf import Service
 from gatepost.postfix.spec import Hook
 from gatepost.snapshot import Snapshot
-from gatepost.tenants.model import ReturnPath
 from gatepost.tls.rules import OnFailure
 
 _SHOWN = 3
-_REWRITING = ("sender_canonical_maps", "canonical_maps", "smtp_generic_maps")
 
 
 def check(scene: Scene) -> Iterator[Finding]:
@@ -32,6 +30,8 @@ def check(scene: Scene) -> Iterator[Finding]:
     if spec is None or snapshot is None:
         return
     yield from senders.check(scene, snapshot)
+    if spec.tokens or Hook.TRANSPORT in spec.hooks:
+        yield from rewriting.check(scene, snapshot)
     if Hook.TRANSPORT not in spec.hooks:
         return
     if scene.attached:
@@ -39,7 +39,6 @@ def check(scene: Scene) -> Iterator[Finding]:
     yield from _default_transport(scene)
     yield from _transport_maps(scene)
     yield from _next_hops(scene)
-    yield from _rewriting(scene, snapshot)
     yield from _bounces(scene, snapshot)
 
 
@@ -146,25 +145,6 @@ def _next_hops(scene: Scene) -> Iterator[Finding]:
             "Mail passes Gatepost before the filter. What the filter gives back through "
             "sendmail(1) looks like local mail and loses its tag; a listener on loopback is known "
             "and left out.",
-        )
-
-
-def _rewriting(scene: Scene, snapshot: Snapshot) -> Iterator[Finding]:
-    tenants = snapshot.tenants.by_id.values()
-    domain = snapshot.platform.bounce_domain
-    tokens = any(tenant.return_path is ReturnPath.TOKEN for tenant in tenants)
-    for name in _REWRITING:
-        value = scene.value(name)
-        senders = "envelope_sender" in scene.value("sender_canonical_classes")
-        if not value or (name == "sender_canonical_maps" and not senders):
-            continue
-        except_for = f" and {domain}" if tokens and domain else ""
-        yield warning(
-            f"{name} = {value}.",
-            "A sender that it rewrites is what Gatepost's map is asked with: if the new domain "
-            "belongs to no tenant, the mail goes out without lane and TLS profile; a token return "
-            "path that it rewrites loses its bounces.",
-            f"make it leave the tenants' domains{except_for} alone (postsrsd: domains-file)",
         )
 
 

@@ -87,7 +87,8 @@ def _of_tokens(scene: Scene, snapshot: Snapshot, name: str, table: str) -> list[
     """Return the keys for senders of tenants with a token return path, each with its tenant."""
     lost = []
     for key, _ in tables.entries(scene, table):
-        tenant = owner(key, snapshot)
+        domain = domain_of_key(key)
+        tenant = None if domain is None else snapshot.tenants.owner(domain)
         if tenant is None or not sends_tokens(tenant):
             continue
         # Where Gatepost names a service, the operator's entry does not count anyway.
@@ -96,8 +97,7 @@ def _of_tokens(scene: Scene, snapshot: Snapshot, name: str, table: str) -> list[
     return lost
 
 
-def owner(key: str, snapshot: Snapshot) -> Tenant | None:
-    """Return the tenant that owns a key of the form ``user@domain`` or ``@domain``, or None."""
+def domain_of_key(key: str) -> str | None:
+    """Return the domain of a key of the form ``user@domain`` or ``@domain``, or None."""
     _, at, name = key.rpartition("@")
-    domain = domain_of(f"x@{name}") if at else None
-    return None if domain is None else snapshot.tenants.owner(domain)
+    return domain_of(f"x@{name}") if at else None

@@ -45,6 +45,8 @@ DEFAULTS = {
     "smtputf8_enable": "yes",
     "smtp_connection_cache_on_demand": "yes",
     "sender_canonical_classes": "envelope_sender, header_sender",
+    "canonical_classes": "envelope_sender, envelope_recipient, header_sender, header_recipient",
+    "masquerade_classes": "envelope_sender, header_sender, header_recipient",
     "mail_owner": "postfix",
 }
 MASTER = """\

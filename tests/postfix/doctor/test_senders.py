@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.modes import Mode
-from gatepost.postfix.doctor import routing
+from gatepost.modes import Mode, Modes
+from gatepost.postfix.doctor import rewriting, routing
 from gatepost.postfix.doctor.findings import Finding, Severity
 from gatepost.postfix.doctor.scene import Scene
 from gatepost.snapshot import Snapshot
@@ -138,3 +138,125 @@ def test_a_table_that_cannot_be_listed_and_knows_the_bounce_domain(found: Found)
 def test_token_senders_matter_without_lanes_too(found: Found, table: MakeTable) -> None:
     findings = found(RELAY, snapshot(token(PLAIN)), **{RELAY: table("@beta.example x\n")})
     assert severities(findings) == [Severity.PROBLEM]
+
+
+# Rewriting
+
+MASQUERADE = "masquerade_domains"
+DEEP = tenant("acme", senders=("mail.acme.example",), profile="private")
+SUFFIX = tenant("acme", senders=(".acme.example",), profile="private")
+OTHER = tenant("beta", senders=("acme.example",))
+BULK = tenant("acme", senders=("mail.acme.example",), lane="bulk")
+
+
+@pytest.mark.parametrize(
+    ("domain", "entries", "expected"),
+    [
+        ("a.b.example", ["b.example"], "b.example"),
+        ("b.example", ["b.example", "example"], "b.example"),
+        ("a.b.example", ["example", "b.example"], "example"),
+        ("a.b.example", ["!b.example", "example"], "a.b.example"),
+        ("b.example", ["!b.example", "example"], "b.example"),
+        ("a.b.example", ["!!b.example"], "b.example"),
+        ("ab.example", ["b.example", "!", ""], "ab.example"),
+    ],
+)
+def test_what_masquerading_makes_of_a_domain(
+    domain: str, entries: list[str], expected: str
+) -> None:
+    assert rewriting.masquerade(domain, entries) == expected
+
+
+@pytest.mark.parametrize(
+    ("tenants", "value", "what"),
+    [
+        ((DEEP,), "acme.example", "mail.acme.example becomes acme.example (from tenant acme to no"),
+        ((DEEP,), "ACME.example", "mail.acme.example becomes acme.example"),
+        ((DEEP, OTHER), "acme.example", "(from tenant acme to tenant beta)"),
+        ((BULK,), "acme.example", "mail.acme.example becomes acme.example"),
+        ((SUFFIX,), "acme.example", "*.acme.example becomes acme.example"),
+        ((SUFFIX, OTHER), "acme.example", "(from tenant acme to tenant beta)"),
+        ((DEEP, token(PLAIN)), "example", "bounces.example becomes example (token return paths)"),
+        ((token(PLAIN),), "example", "bounces.example becomes example (token return paths)"),
+    ],
+)
+def test_senders_that_masquerading_takes_from_their_tenant(
+    tenants: tuple[Tenant, ...], value: str, what: str, found: Found
+) -> None:
+    findings = found(MASQUERADE, snapshot(*tenants), masquerade_domains=value)
+    assert severities(findings) == [Severity.PROBLEM]
+    assert what in findings[0].what
+
+
+@pytest.mark.parametrize(
+    ("tenants", "values"),
+    [
+        ((DEEP,), {MASQUERADE: "!mail.acme.example, acme.example"}),
+        ((DEEP,), {MASQUERADE: "acme.example", "masquerade_classes": "header_sender"}),
+        ((DEEP,), {MASQUERADE: "other.example"}),
+        (
+            (replace(DEEP, senders=("mail.acme.example", "acme.example")),),
+            {MASQUERADE: "acme.example"},
+        ),
+        ((replace(DEEP, modes=Modes()),), {MASQUERADE: "acme.example"}),
+        ((replace(DEEP, profile="standard"),), {MASQUERADE: "acme.example"}),
+        ((SUFFIX,), {MASQUERADE: "mail.acme.example"}),
+        ((token(DEEP),), {MASQUERADE: "acme.example"}),
+    ],
+)
+def test_masquerading_that_takes_nobodys_senders(
+    tenants: tuple[Tenant, ...], values: dict[str, str], found: Found
+) -> None:
+    assert found(MASQUERADE, snapshot(*tenants), **values) == []
+
+
+@pytest.mark.parametrize("name", ["sender_canonical_maps", "canonical_maps"])
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ("u@acme.example u@other.example", "becomes other.example (from tenant acme to no tenant)"),
+        ("@acme.example @beta.example", "becomes beta.example (from tenant acme to tenant beta)"),
+        ("u@acme.example u", "becomes an address without a domain"),
+        ("u@x.sub.example u@sub.example", "x.sub.example becomes sub.example"),
+    ],
+)
+def test_entries_that_take_senders_from_their_tenant(
+    name: str, entry: str, what: str, found: Found, table: MakeTable
+) -> None:
+    findings = found(name, snapshot(PRIVATE, PLAIN), **{name: table(entry + "\n")})
+    assert severities(findings) == [Severity.PROBLEM]
+    assert what in findings[0].what
+
+
+def test_an_entry_that_rewrites_tokens(found: Found, table: MakeTable) -> None:
+    name = "sender_canonical_maps"
+    value = table("@bounces.example x@other.example\n")
+    findings = found(name, snapshot(token(PLAIN)), **{name: value})
+    assert severities(findings) == [Severity.PROBLEM]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "u@acme.example v@acme.example",
+        "u@acme.example u@x.sub.example",
+        "u@beta.example u@other.example",
+        "u@other.example u@acme.example",
+        "u v@other.example",
+        "@bounces.example x@other.example",
+    ],
+)
+@pytest.mark.parametrize("name", ["sender_canonical_maps", "canonical_maps"])
+def test_entries_that_take_no_senders_may_be_changed(
+    name: str, entry: str, found: Found, table: MakeTable
+) -> None:
+    findings = found(name, snapshot(PRIVATE, PLAIN), **{name: table(entry + "\n")})
+    assert severities(findings) == [Severity.WARNING]
+
+
+def test_canonical_addresses_of_recipients_alone(found: Found, table: MakeTable) -> None:
+    values = {
+        "canonical_maps": table("@acme.example @x\n"),
+        "canonical_classes": "header_recipient",
+    }
+    assert found("canonical_maps", snapshot(PRIVATE), **values) == []
