@@ -139,3 +139,9 @@ def test_masquerading_of_senders_is_warned_of(spec: AttachSpec) -> None:
     assert text in said(attach(f"{main}envelope_sender\n", spec=spec))
     assert text not in said(attach(f"{main}header_sender\n", spec=spec))
     assert text not in said(attach(f"{main}envelope_sender\n", spec=NOTHING))
+
+
+def test_a_fallback_relay_is_warned_of() -> None:
+    main = "smtp_fallback_relay = [f.example]\n"
+    assert "smtp_fallback_relay = [f.example]: TLS rules are looked up" in said(attach(main))
+    assert "smtp_fallback_relay" not in said(attach(main, spec=NOTHING))
