@@ -226,9 +226,3 @@ def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:
             f"smtp_fallback_relay = {relay}: TLS rules are looked up for the host that it names, "
             "not for the recipient's domain; the level of the profile holds all the same."
         )
-    if relay := facts.value("smtp_fallback_relay"):
-        yield warning(
-            f"smtp_fallback_relay ({relay}) takes what cannot be delivered directly: TLS rules are "
-            "then looked up for its name and not for the recipient's domain; the level of the "
-            "profile holds all the same."
-        )

@@ -30,12 +30,10 @@ from gatepost.postfix.markers import (
     unsplice,
 )
 from gatepost.postfix.master_cf import Service, services
-from gatepost.postfix.parameters import is_our_value
+from gatepost.postfix.parameters import TRANSPORT_PARAMETERS, is_our_value
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Note, note
 
-_SERVICE_SETTING = re.compile(
-    rf"{SERVICE_PREFIX}.*_destination_(?:concurrency_limit|rate_delay)", re.DOTALL
-)
+_SERVICE_SETTING = re.compile(rf"{SERVICE_PREFIX}.*(?:{'|'.join(TRANSPORT_PARAMETERS)})", re.DOTALL)
 _OUR_MAP = re.compile(r"socketmap:unix:[^:\s,]+:tls-[a-z][a-z0-9]*")
 
 

@@ -43,7 +43,7 @@ CA_FILES = (
 
 # What qmgr(8) looks up for each transport by its name, and where it looks if that is not set. Not
 # here: _time_limit, which no smtp(8) reads.
-_TRANSPORT_PARAMETERS = {
+TRANSPORT_PARAMETERS = {
     "_initial_destination_concurrency": "initial_destination_concurrency",
     **{
         suffix: f"default{suffix}"
@@ -192,7 +192,7 @@ def service_settings(
     for service in spec.services:
         of_lane = {setting.name: setting for setting in _lane_settings(service)}
         yield from of_lane.values()
-        for suffix, default in _TRANSPORT_PARAMETERS.items():
+        for suffix, default in TRANSPORT_PARAMETERS.items():
             name, its = service.name + suffix, base + suffix
             if its in own and name not in of_lane:
                 yield Setting(

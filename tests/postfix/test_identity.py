@@ -17,7 +17,7 @@ from gatepost.postfix import main_cf
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.lines import SPACE, physical_lines
 from gatepost.postfix.markers import REPLACED
-from gatepost.postfix.parameters import LIST_HOOKS, SCALARS
+from gatepost.postfix.parameters import LIST_HOOKS, SCALARS, TRANSPORT_PARAMETERS
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan
 from gatepost.postfix.planning import bare, plan_attach, plan_detach
 from gatepost.postfix.spec import AttachSpec, Hook, ServiceSpec
@@ -92,6 +92,7 @@ names = st.sampled_from(
         "bar",
         "transport_maps",
         "content_filter",
+        *(f"smtp{suffix}" for suffix in TRANSPORT_PARAMETERS),
     ]
 )
 scalar_values = {

@@ -8,7 +8,9 @@ import pytest
 
 from gatepost.modes import Mode
 from gatepost.postfix import main_cf
-from gatepost.postfix.plan import MAIN_CF
+from gatepost.postfix.parameters import TRANSPORT_PARAMETERS
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF
+from gatepost.postfix.planning import bare, plan_detach
 from gatepost.postfix.services import attach_spec
 from gatepost.postfix.spec import AttachSpec
 from gatepost.tenants.model import ReturnPath
@@ -76,6 +78,17 @@ def test_a_limit_of_a_service_that_no_reference_can_name_is_written_down() -> No
     assert "gp-normal-private_destination_recipient_limit" not in found
 
 
+def test_all_limits_of_our_services_come_and_go_with_them() -> None:
+    own = "".join(f"smtp{suffix} = 7\n" for suffix in TRANSPORT_PARAMETERS)
+    plan = attach(own)
+    assert plan.new[MAIN_CF].count("gp-normal-private_") == len(TRANSPORT_PARAMETERS)
+    assert attach(plan.new[MAIN_CF], plan.new[MASTER_CF]).new == plan.new
+    assert plan_detach(plan.new, bare(plan.new)).new == plan.old
+    # A limit that the operator has taken out since is followed no more.
+    less = plan.new[MAIN_CF].replace("smtp_recipient_limit = 7\n", "", 1)
+    assert "private_recipient_limit" not in attach(less, plan.new[MASTER_CF]).new[MAIN_CF]
+
+
 @pytest.mark.parametrize("value", ["smtp", "relay, smtp"])
 def test_deferring_that_our_services_would_escape_is_warned_of(value: str) -> None:
     assert "defer_transports holds smtp back" in said(attach(f"defer_transports = {value}\n"))
@@ -124,12 +137,6 @@ def test_when_senders_become_tokens(
     )
     platform = replace(config.platform, bounce_domain=bounce_domain)
     assert attach_spec(replace(config, platform=platform)).tokens is tokens
-
-
-def test_a_fallback_relay_is_warned_of_where_rules_could_miss_it() -> None:
-    main = "smtp_fallback_relay = [f.example]\n"
-    assert "smtp_fallback_relay ([f.example]) takes" in said(attach(main))
-    assert "smtp_fallback_relay" not in said(attach()) + said(attach(main, spec=NOTHING))
 
 
 @pytest.mark.parametrize("spec", [ALL, TOKENS])
