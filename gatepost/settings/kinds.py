@@ -254,6 +254,16 @@ def _login(text: str) -> str:
     return text
 
 
+def _listener(text: str) -> str:
+    # What attach has Postfix tell the policy server of every listener without a name.
+    if text == "-":
+        raise Rejected(
+            '"-" stands for each listener that has no name',
+            "give it one, as milter_macro_daemon_name in master.cf",
+        )
+    return _LISTENER_NAME.parse(text)
+
+
 def _header(text: str) -> str:
     if not _HEADER.fullmatch(text) or len(text) > _MAX_HEADER:
         raise Rejected(
@@ -392,9 +402,10 @@ SHORT_NAME = matching(
     r"[a-z][a-z0-9]{0,15}",
     "private",
 )
-LISTENER = matching(
+_LISTENER_NAME = matching(
     "the name of a listener: printable ASCII without spaces", r"[!-~]{1,128}", "submission"
 )
+LISTENER = Scalar(_LISTENER_NAME.label, _listener, _LISTENER_NAME.example)
 
 
 def _key_name(text: str) -> str:
