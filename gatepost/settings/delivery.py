@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from gatepost.modes import Mode
+from gatepost.modes import Mode, Modes
 from gatepost.settings.problems import Place, Report
 from gatepost.settings.schema import did_you_mean, listed, there_are
 from gatepost.snapshot import Platform
@@ -29,6 +29,7 @@ class TenantCheck:
     def __init__(
         self,
         platform: Platform,
+        modes: Modes,
         lanes: Mapping[str, Lane],
         profiles: Mapping[str, Profile],
         report: Report,
@@ -38,6 +39,7 @@ class TenantCheck:
 
         Args:
             platform: The platform.
+            modes: The general modes.
             lanes: All lanes.
             profiles: All profiles.
             report: Takes problems.
@@ -45,6 +47,7 @@ class TenantCheck:
                 them is not checked.
         """
         self._platform = platform
+        self._tls = modes.tls
         self._lanes = lanes
         self._profiles = profiles
         self._report = report
@@ -167,17 +170,28 @@ class TenantCheck:
     def _bounces(self, tenant: Tenant, at: Place) -> None:
         """Warn that what a tenant is promised does not hold for bounces of its mail."""
         profile = self._profiles[tenant.profile]
-        asks = tenant.modes.tls is Mode.ENFORCE and profile.base.level > Level.MAY
-        if not asks or self._platform.null_sender_profile is not None:
+        asked = (profile.base, *profile.exceptions.table.values())
+        if tenant.modes.tls is not Mode.ENFORCE or all(each.level <= Level.MAY for each in asked):
             return
-        how = "; on_failure: bounce makes many" if profile.on_failure is OnFailure.BOUNCE else ""
+        chosen = self._platform.null_sender_profile
+        acts = self._tls is Mode.ENFORCE
+        if chosen is not None and acts:
+            return
+        problem = f"{profile.name} does not hold for bounces: they name no tenant, may carry the "
+        problem += "whole message, and go out as Postfix's own level says"
+        if profile.on_failure is OnFailure.BOUNCE:
+            problem += "; on_failure: bounce makes more of them"
+        wanted = [] if chosen is not None else [f"platform.null_sender_profile: {profile.name}"]
+        if not acts:
+            general = f"the general mode of tls is {self._tls}"
+            problem += f"; null_sender_profile does nothing while {general}"
+            wanted.append("modes.tls: enforce (tenants may have modes of their own)")
+        # Of a group only the first is told, and it must not be the one that says less.
         self._report.warn(
             _below(at, "profile"),
-            f"{tenant.profile} does not hold for bounces: they name no tenant, may carry the whole "
-            f"message, and go out as Postfix's own level says{how}",
-            f"set platform.null_sender_profile: {tenant.profile}, which acts while the general "
-            "mode of tls is enforce",
-            group="bounces",
+            problem,
+            f"set {listed(wanted)}",
+            group=f"bounces, {profile.on_failure}",
         )
 
     def _is_ordinary(self, lane: str, profile: str) -> bool:

@@ -134,7 +134,8 @@ class _Load:
             builder.add(content)
         index = builder.index(main.platform.logins, file)
         services = self._services(platform, index, lanes, tls)
-        self._check_tenants(builder, index, platform, lanes, tls)
+        check = TenantCheck(platform, modes.general, lanes, tls.profiles, report, self._unsure)
+        self._check_tenants(check, builder, index, platform)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
             raise self._errors()
@@ -267,14 +268,8 @@ class _Load:
         return services_for(known, lanes, tls.profiles)
 
     def _check_tenants(
-        self,
-        builder: TenantBuilder,
-        index: TenantIndex,
-        platform: Platform,
-        lanes: dict[str, Lane],
-        tls: TlsRules,
+        self, check: TenantCheck, builder: TenantBuilder, index: TenantIndex, platform: Platform
     ) -> None:
-        check = TenantCheck(platform, lanes, tls.profiles, self._report, self._unsure)
         named: set[str] = set()
         anybody = False
         for login in index.platform.values():

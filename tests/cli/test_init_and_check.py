@@ -15,7 +15,7 @@ from gatepost.cli.app import app
 from gatepost.settings import Loader
 
 GOOD = """
-platform: {sender_id: examplesp}
+platform: {sender_id: examplesp, null_sender_profile: private}
 tls: {profiles: {private: {level: encrypt}}}
 modes: {tls: enforce, sender: enforce}
 tenants:
