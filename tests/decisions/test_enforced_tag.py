@@ -9,7 +9,6 @@ import pytest
 from gatepost.decisions.actions import Plan, RemoveHeader
 from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.message import decide_message
-from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import PlatformLogin
