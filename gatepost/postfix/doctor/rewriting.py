@@ -63,7 +63,7 @@ def _masquerading(scene: Scene, snapshot: Snapshot) -> Iterator[Finding]:
             f"masquerade_domains = {value} rewrites senders: {_shown(strays)}.",
             "Gatepost finds a tenant by the sender's domain as it is afterwards: this mail goes "
             "out without the lane and TLS profile that are in force for it, or loses its bounces.",
-            "except these domains, by ! and the domain in front of the entry that matches",
+            "put !domain for each of them in front of the entry of masquerade_domains that matches",
             scene.set_main("masquerade_classes = header_sender, header_recipient"),
         )
 
