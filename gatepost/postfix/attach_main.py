@@ -139,7 +139,7 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     if Hook.TRANSPORT in hooks:
         yield from _routing_remarks(facts)
     if spec.services:
-        yield from _service_remarks(facts)
+        yield from _service_remarks(spec, facts)
     if spec.tokens:
         yield from _token_remarks(facts)
     if spec.tokens or Hook.TRANSPORT in hooks:
@@ -175,13 +175,20 @@ def _base(facts: PostfixFacts) -> str:
     return facts.value("default_transport").partition(":")[0] or "smtp"
 
 
-def _service_remarks(facts: PostfixFacts) -> Iterator[Note]:
-    base = _base(facts)
-    if base in re.split(r"[\s,]+", facts.value("defer_transports")):
+def not_deferred(spec: AttachSpec, facts: PostfixFacts) -> list[str]:
+    """Return our services that defer_transports forgets, where it holds the operator's back."""
+    deferred = re.split(r"[\s,]+", facts.value("defer_transports"))
+    if _base(facts) not in deferred:
+        return []
+    return [service.name for service in spec.services if service.name not in deferred]
+
+
+def _service_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
+    if missing := not_deferred(spec, facts):
         yield warning(
-            f"defer_transports holds {base} back, and does not hold Gatepost's services: mail of "
-            "tenants with a lane or profile in force goes out at once. Name the services that "
-            "attach adds to master.cf in defer_transports too."
+            f"defer_transports holds {_base(facts)} back, and does not hold Gatepost's services: "
+            "mail of tenants with a lane or profile in force goes out at once. Add to "
+            f"defer_transports: {', '.join(missing)}."
         )
 
 
@@ -200,6 +207,17 @@ def _token_remarks(facts: PostfixFacts) -> Iterator[Note]:
 
 
 def _rewriting_remarks(facts: PostfixFacts) -> Iterator[Note]:
+    for name, classes in (
+        ("sender_canonical_maps", "sender_canonical_classes"),
+        ("canonical_maps", "canonical_classes"),
+    ):
+        maps = facts.value(name)
+        if maps and "envelope_sender" in facts.value(classes):
+            yield warning(
+                f"{name} = {maps} rewrites envelope senders too: a tenant's that becomes one that "
+                "is not its own loses its lane and TLS profile, and a token return path its "
+                "bounces. gatepost doctor names the entries, where the table can be listed."
+            )
     domains = facts.value("masquerade_domains")
     if domains and "envelope_sender" in facts.value("masquerade_classes"):
         yield warning(

@@ -93,6 +93,7 @@ def test_all_limits_of_our_services_come_and_go_with_them() -> None:
 def test_deferring_that_our_services_would_escape_is_warned_of(value: str) -> None:
     assert "defer_transports holds smtp back" in said(attach(f"defer_transports = {value}\n"))
     assert "defer_transports" not in said(attach("defer_transports = smtp-slow\n"))
+    assert "defer_transports" not in said(attach("defer_transports = smtp gp-normal-private\n"))
     assert "defer_transports" not in said(attach(f"defer_transports = {value}\n", spec=NOTHING))
 
 
@@ -152,3 +153,12 @@ def test_a_fallback_relay_is_warned_of() -> None:
     main = "smtp_fallback_relay = [f.example]\n"
     assert "smtp_fallback_relay = [f.example]: TLS rules are looked up" in said(attach(main))
     assert "smtp_fallback_relay" not in said(attach(main, spec=NOTHING))
+
+
+@pytest.mark.parametrize("name", ["sender_canonical_maps", "canonical_maps"])
+def test_canonical_maps_for_senders_are_warned_of(name: str) -> None:
+    main = f"{name} = hash:/c\n{name.removesuffix('_maps')}_classes = "
+    text = f"{name} = hash:/c rewrites envelope senders too"
+    assert text in said(attach(f"{main}envelope_sender\n"))
+    assert text not in said(attach(f"{main}header_sender\n"))
+    assert text not in said(attach(f"{main}envelope_sender\n", spec=NOTHING))

@@ -44,7 +44,16 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 def _switched_off(scene: Scene, entry: Service) -> Iterator[Finding]:
     off = [o.name for o in entry.options if o.name in _SWITCHES and not o.value]
-    if entry.command == "smtpd" and off and not takes_mail_back(entry, scene.value):
+    if takes_mail_back(entry, scene.value):
+        yield warning(
+            f"{entry.key}: Gatepost is not asked here, as this looks like where a content filter "
+            "gives mail back.",
+            "A client that hands in mail of its own here is neither checked nor tagged, and a "
+            "forged tag stays.",
+            "only if others than the filter send here: give them a listener of their own, without "
+            "-o content_filter= or with -o smtpd_sasl_auth_enable=yes; then gatepost attach",
+        )
+    elif entry.command == "smtpd" and off:
         yield warning(
             f"{entry.key}: {' and '.join(off)} switched off.",
             "Mail that comes in here is not tagged or checked, though this is not where a content "

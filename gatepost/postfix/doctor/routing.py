@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gatepost.errors import PostfixUnavailable
+from gatepost.postfix.attach_main import not_deferred
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.doctor import rewriting, senders, tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
@@ -40,6 +41,14 @@ def check(scene: Scene) -> Iterator[Finding]:
     yield from _transport_maps(scene)
     yield from _next_hops(scene)
     yield from _bounces(scene, snapshot)
+    if scene.attached and (missing := not_deferred(spec, scene.facts)):
+        deferred = scene.value("defer_transports")
+        yield warning(
+            f"defer_transports = {deferred} forgets {', '.join(missing)}.",
+            "Mail of tenants with a lane or profile in force goes out at once, while the rest is "
+            "held back.",
+            scene.set_main(f"defer_transports = {', '.join([deferred, *missing])}"),
+        )
 
 
 def _order(scene: Scene) -> Iterator[Finding]:
@@ -132,7 +141,7 @@ def _next_hops(scene: Scene) -> Iterator[Finding]:
             "All lanes deliver to it, and TLS rules are looked up for its name: rules for a "
             "recipient's domain have no effect, and what happens behind it nobody here sees.",
         )
-    for name in ("sender_dependent_relayhost_maps", "smtp_fallback_relay", "fallback_relay"):
+    for name in ("sender_dependent_relayhost_maps", "smtp_fallback_relay"):
         if value := scene.value(name):
             yield warning(
                 f"{name} = {value}.",

@@ -10,7 +10,7 @@ from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.doctor.scene import Scene
 
 # Tables whose entries postmap -s can list.
-_LISTABLE = ("hash:", "btree:", "lmdb:", "cdb:", "sdbm:", "dbm:", "texthash:")
+_LISTABLE = ("hash:", "btree:", "lmdb:", "cdb:", "sdbm:", "dbm:", "texthash:", "inline:")
 
 
 def listable(table: str) -> str | None:

@@ -94,11 +94,6 @@ def test_a_listener_for_logins_that_is_switched_off(scene: MakeScene) -> None:
     warned(hooks.check(edited), "submission/inet: gatepost_milter switched off.")
 
 
-def test_a_listener_for_a_content_filter_is_switched_off_without_a_word(scene: MakeScene) -> None:
-    master = "127.0.0.1:10026 inet n - y - - smtpd -o content_filter=\nsmtp unix - - y - - smtp\n"
-    assert told(hooks.check(scene(master=master))) == {}
-
-
 def test_a_listener_whose_override_leaves_the_policy_service_out(scene: MakeScene) -> None:
     edited = scene(
         edit=swap("-o smtpd_sasl", "-o smtpd_recipient_restrictions=reject -o smtpd_sasl")
@@ -184,9 +179,11 @@ def test_parameters_that_go_past_the_milter(
     warned(hooks.check(scene(**values)), what)
 
 
-def test_where_a_filter_gives_mail_back_nothing_is_missed(scene: MakeScene) -> None:
+def test_where_a_filter_gives_mail_back_is_told_and_nothing_is_missed(scene: MakeScene) -> None:
     back = "127.0.0.1:10025 inet n - n - - smtpd -o content_filter=\nsmtp unix - - y - - smtp\n"
-    assert told(hooks.check(scene(master=back))) == {}
+    (finding,) = hooks.check(scene(master=back))
+    warned([finding], "127.0.0.1:10025/inet: Gatepost is not asked here")
+    assert "give them a listener of their own" in finding.mend[0]
 
 
 def test_a_hook_that_the_configuration_does_not_need_is_not_missed(scene: MakeScene) -> None:
@@ -264,12 +261,23 @@ def test_what_wins_over_the_lanes(values: dict[str, str], what: str, scene: Make
         ({"sender_canonical_maps": "tcp:localhost:10001"}, "sender_canonical_maps"),
         ({"smtp_generic_maps": "hash:/g"}, "smtp_generic_maps"),
         ({"soft_bounce": "yes"}, "soft_bounce = yes"),
-        ({"transport_maps": "inline:{a.example=smtp:b}"}, "whose entries cannot be listed"),
+        (
+            {"transport_maps": "unionmap:{inline:{a.example=smtp:b}}"},
+            "whose entries cannot be listed",
+        ),
+        ({"transport_maps": "inline:{a.example=smtp:b}"}, "routes by itself: a.example smtp:b"),
+        ({"defer_transports": "smtp"}, "defer_transports = smtp forgets gp-normal-private"),
         ({"transport_maps": "hash:/nonexistent/x"}, "cannot be read"),
     ],
 )
 def test_what_goes_past_the_lanes(values: dict[str, str], what: str, scene: MakeScene) -> None:
     warned(routing.check(scene(**values)), what)
+
+
+def test_our_services_that_are_deferred_too(scene: MakeScene) -> None:
+    services = "smtp, gp-normal-private, gp-normal-standard"
+    assert told(routing.check(scene(defer_transports=services))) == {}
+    assert told(routing.check(scene(defer_transports="relay"))) == {}
 
 
 def test_rewriting_of_header_addresses_alone_is_no_matter(scene: MakeScene) -> None:

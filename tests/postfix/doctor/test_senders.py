@@ -119,7 +119,7 @@ def test_a_transport_of_a_tenant_that_is_ours_to_route(found: Found, table: Make
 @pytest.mark.parametrize(
     ("value", "what"),
     [
-        ("inline:{@beta.example=x}", "cannot be listed, with token senders too"),
+        ("unionmap:{inline:{@beta.example=x}}", "cannot be listed, with token senders too"),
         ("texthash:/nonexistent/x", "cannot be read"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_table_of_senders_that_cannot_be_looked_into(value: str, what: str, fo
 
 
 def test_a_table_that_cannot_be_listed_and_knows_the_bounce_domain(found: Found) -> None:
-    value = "inline:{@bounces.example=x}"
+    value = "unionmap:{inline:{@bounces.example=x}}"
     findings = found(RELAY, snapshot(PRIVATE, token(PLAIN)), **{RELAY: value})
     assert [each for each in findings if "token" in each.what] == []
 
