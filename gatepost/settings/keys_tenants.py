@@ -117,9 +117,8 @@ class TenantSection:
     check_from: bool = setting(
         kinds.BOOLEAN,
         "no",
-        doc="""Whether the From: header, too, must name one of the senders. It holds for bounces of
-        whoever logs in or has a certificate, so for MAIL FROM:<>, but not for those that come from
-        clients or listeners, as a relay passes on the bounces of others.""",
+        doc="""Whether the From: header, too, must name one of the senders. Bounces, MAIL FROM:<>,
+        always pass, and so does whatever a client sends as one.""",
         example="yes",
     )
     profile: str = setting(
