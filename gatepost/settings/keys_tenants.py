@@ -41,7 +41,10 @@ class ModesSection:
         _MODE, "observe", doc="The mode of every feature that is not named here."
     )
     tag: Mode | None = optional(
-        _MODE, doc="The tag header, set where it is right and removed where it is not."
+        _MODE,
+        doc="""The tag header, set where it is right and removed where it is not. A tag that names
+        a tenant in enforce is also removed from mail of others that are in observe or off, and a
+        platform login that may not name that tenant is refused.""",
     )
     sender: Mode | None = optional(
         _MODE,
