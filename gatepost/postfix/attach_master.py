@@ -171,6 +171,9 @@ def _splice_overrides(
         if hook.hook not in spec.hooks or refers_to(option.value, hook.hook, scope):
             continue
         if hook.parameter in _MILTER_LISTS and not option.value:
+            if entry.option(Hook.POLICY) is not None:
+                # The operator has said of the whole listener that we are not asked here.
+                continue
             editor.notes.append(
                 warning(
                     f'{entry.key}: "-o {hook.parameter}=" switches milters off here and stays: '
@@ -224,9 +227,18 @@ def _listener_remarks(entry: Service, spec: AttachSpec) -> Iterator[Note]:
             "milters do not see it here, and the login is not known behind the filter."
         )
     option = entry.option("content_filter")
-    if option is not None and not option.value:
+    if option is None or option.value or entry.option(Hook.POLICY) is not None:
+        return
+    if _on_loopback(entry):
+        yield warning(
+            f'{entry.key} has "-o content_filter=" and takes logins, so Gatepost is asked here. If '
+            "it is where a content filter gives mail back, and nobody logs in, add -o "
+            "smtpd_sasl_auth_enable=no and attach again: that mail would be checked and tagged "
+            "again as mail of the filter."
+        )
+    else:
         yield note(
             f'{entry.key} has "-o content_filter=". If a filter on another host gives mail back '
-            "here, add -o gatepost_milter= and -o gatepost_policy= so that it does not pass "
-            "Gatepost twice."
+            "here, and nobody else sends here, add -o smtpd_milters= and -o "
+            f"{Hook.POLICY}=permit_mynetworks so that it does not pass Gatepost twice."
         )

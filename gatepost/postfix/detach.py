@@ -135,7 +135,8 @@ def _without(line: Logical) -> Iterator[Edit]:
 
 def _without_ours(text: str, entry: Service) -> Iterator[Edit]:
     for option in entry.options:
-        if not option.name.startswith(PRIVATE_PREFIX):
+        # Attach only ever switches off; a value is the operator's own.
+        if not option.name.startswith(PRIVATE_PREFIX) or option.value:
             yield from unsplice(text, entry.line, option.start, option.end)
             continue
         part = next(p for p in entry.line.parts if p.start <= option.first < p.end)

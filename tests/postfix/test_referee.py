@@ -77,6 +77,12 @@ CASES = {
         + "smtp-amavis unix - - y - 2 smtp -o smtp_data_done_timeout=1200\n"
         + "127.0.0.1:10025 inet n - y - - smtpd -o content_filter= -o mynetworks=127.0.0.0/8\n",
     ),
+    "a filter on another host, as the operator says": (
+        "",
+        MASTER
+        + "192.0.2.1:10025 inet n - y - - smtpd -o content_filter= -o smtpd_milters=\n"
+        + "  -o gatepost_policy=permit_mynetworks\n",
+    ),
     "own TLS settings on smtp": (
         (
             "smtp_tls_policy_maps = hash:$config_directory/tls_policy\n"

@@ -281,60 +281,6 @@ def test_a_listener_with_a_proxy_filter_is_warned_of() -> None:
     assert "smtpd_proxy_filter sends mail through a filter" in said(plan)
 
 
-BACK = "127.0.0.1:10025 inet n - n - - smtpd\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "added"),
-    [
-        ("  -o content_filter=\n", "  -o gatepost_milter=\n  -o gatepost_policy=\n"),
-        ("  -o smtpd_milters=\n", "  -o gatepost_policy=\n"),
-        ("  -o receive_override_options=no_milters\n", "  -o gatepost_policy=\n"),
-        (
-            "  -o content_filter=\n  -o smtpd_recipient_restrictions=permit_mynetworks,reject\n",
-            "  -o gatepost_milter=\n",
-        ),
-    ],
-)
-def test_where_a_filter_gives_mail_back_we_are_not_asked_again(options: str, added: str) -> None:
-    plan, text = listener(options, head=BACK)
-    assert text == BACK + options + added
-    assert plan_detach(plan.new, bare(plan.new)).new == plan.old
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        "127.0.0.1:10025 inet n - n - - smtpd\n",
-        "127.0.0.1:587 inet n - n - - smtpd -o content_filter= -o smtpd_sasl_auth_enable=yes\n",
-        "192.0.2.1:10025 inet n - n - - smtpd -o content_filter=\n",
-        "10025 inet n - n - - smtpd -o content_filter=\n",
-    ],
-)
-def test_any_other_listener_asks_us(entry: str) -> None:
-    assert "gatepost_milter=" not in attach("", CLIENT + entry).new[MASTER_CF]
-
-
-LOGINS = "smtpd_sasl_auth_enable = yes\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "asks"),
-    [
-        ("", True),
-        (" -o smtpd_relay_restrictions=permit_sasl_authenticated,reject", True),
-        (" -o smtpd_client_restrictions=$mua_client_restrictions,reject", True),
-        (" -o smtpd_recipient_restrictions=permit_mynetworks", True),
-        (" -o smtpd_recipient_restrictions=permit_mynetworks,reject", False),
-        (" -o { smtpd_relay_restrictions = permit_mynetworks, reject }", False),
-        (" -o smtpd_sasl_auth_enable=no", False),
-    ],
-)
-def test_a_listener_on_loopback_that_takes_logins_asks_us(options: str, *, asks: bool) -> None:
-    entry = f"127.0.0.1:10587 inet n - n - - smtpd -o content_filter={options}\n"
-    assert ("gatepost_milter=" in attach(LOGINS, CLIENT + entry).new[MASTER_CF]) is not asks
-
-
 # Delivery services in master.cf
 
 

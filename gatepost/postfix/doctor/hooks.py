@@ -43,7 +43,7 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 
 def _switched_off(scene: Scene, entry: Service) -> Iterator[Finding]:
-    off = [o.name for o in entry.options if o.name in _SWITCHES and not o.value]
+    off = [o.name for o in entry.options if o.name in _SWITCHES]
     if takes_mail_back(entry, scene.value):
         yield warning(
             f"{entry.key}: Gatepost is not asked here, as this looks like where a content filter "

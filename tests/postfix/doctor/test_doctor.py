@@ -89,8 +89,9 @@ def test_a_listener_whose_override_leaves_the_milter_out(scene: MakeScene) -> No
     assert "-PX smtps/inet/smtpd_milters" in finding.mend[0]
 
 
-def test_a_listener_for_logins_that_is_switched_off(scene: MakeScene) -> None:
-    edited = scene(edit=swap("-o smtpd_sasl", "-o gatepost_milter= -o smtpd_sasl"))
+@pytest.mark.parametrize("value", ["", "inet:other"])
+def test_a_listener_for_logins_that_is_switched_off(value: str, scene: MakeScene) -> None:
+    edited = scene(edit=swap("-o smtpd_sasl", f"-o gatepost_milter={value} -o smtpd_sasl"))
     warned(hooks.check(edited), "submission/inet: gatepost_milter switched off.")
 
 
