@@ -93,6 +93,7 @@ def test_admission_applies_the_senders_rules(world: Any) -> None:
         return world.handlers.policy(AdmitRequest(tenant, login, "4Q", sender, ("x@dest.example",)))
 
     assert admit("a@acme.example") == Action("DUNNO")
+    assert admit("a@acme.example", login="MAILER") == Action("DUNNO")
     assert admit("a@other.example").text.startswith("553 5.7.1 other.example")
     # The milter decided by a configuration that we do not have: neither yes nor no.
     with pytest.raises(Unavailable):

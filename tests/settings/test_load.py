@@ -353,6 +353,19 @@ def test_too_many_files(load, monkeypatch):
         load("tenants_dir: tenants.d\n", **{"tenants.d__a": "", "tenants.d__b": ""})
 
 
+def test_logins_are_found_in_any_case(load):
+    index = load(
+        "platform: {sender_id: examplesp, logins: {WebApp: {may_act_as: [acme]}}}\n"
+        "tenants: {acme: {logins: [Acme, M\u00dcLLER], senders: [acme.example]}}\n"
+    ).snapshot.tenants
+    for login in ("acme", "ACME", "Acme", "m\u00fcller"):
+        assert identify(Client(login), index).tenant is index.by_id["acme"]
+    for login in ("webapp", "WEBAPP"):
+        assert identify(Client(login), index).platform == PlatformLogin(
+            "WebApp", frozenset({"acme"})
+        )
+
+
 def test_a_path_that_no_system_takes():
     with pytest.raises(ConfigErrors, match=r"cannot be read: .*embedded null"):
         Loader(Path("gatepost\0.yaml")).load()
