@@ -215,12 +215,16 @@ class NameService:
 
     def _keys_made(self) -> bool:
         """Tell whether the zone is signed; if so, leave its key for the resolver."""
+        # Not before knotd answers: keymgr makes the key database where there is none, and knotd,
+        # which makes it too at the same moment, may then fail to open it and never try again.
+        if not _query(AUTHORITY):
+            return False
         try:
             output = run(["keymgr", "-c", self._directory / "knot.conf", f"{ZONE}.", "dnskey"])
         except LabError:
             return False
         lines = [line for line in output.decode().splitlines() if " DNSKEY " in line]
-        if not lines or not _query(AUTHORITY):
+        if not lines:
             return False
         (self._directory / "anchor").write_text("\n".join(lines) + "\n", encoding="ascii")
         return True
