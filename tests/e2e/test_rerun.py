@@ -113,6 +113,7 @@ def test_a_message_that_waited_is_as_it_would_have_been(
     message = world.fleet.wait_subject("requeued")
     check(message)
     assert message.sender == waiting.sender
+    postfix.wait_empty_queue()
     assert len(world.fleet.messages()) == 1
 
 
