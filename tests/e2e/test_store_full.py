@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.runtime.paths import ROLES
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
 from lab.process import wait_until
@@ -50,6 +51,7 @@ def test_a_full_disk_under_load(
     filler = state / "filler"
     fill = subprocess.run(["dd", "if=/dev/zero", f"of={filler}"], capture_output=True, check=False)
     assert b"No space left" in fill.stderr
+    pids = {role: gatepost.pid(role) for role in ROLES}
     sent = mails("full", MESSAGES)
     outcome = send_many(postfix.address, sent, sessions=5)
     assert outcome.replies == {"250": MESSAGES}
@@ -62,9 +64,12 @@ def test_a_full_disk_under_load(
         "the milter to say so",
     )
     assert status(gatepost, "milter")["waiting_rows"] > 0
+    assert "store-unavailable" in gatepost.command("status")
     filler.unlink()
     wait_until(lambda: status(gatepost, "milter")["waiting_rows"] == 0, 40, "it to be stored")
+    assert "recorder_dropped" not in status(gatepost, "milter")["counts"]
+    assert {role: gatepost.pid(role) for role in ROLES} == pids
     found = gatepost.json("report", "what-if")
     observed = sum(1 for each in sent if each.login == OBSERVED)
-    tags = [row["count"] for row in found["what_if"] if row["feature"] == "tag"]
-    assert sum(tags) >= observed
+    tags = {row["action"]: row["count"] for row in found["what_if"] if row["feature"] == "tag"}
+    assert tags == {"remove-header": observed, "add-header": observed}
