@@ -93,8 +93,8 @@ def day_of(now: float) -> int:
 def message_id_of(host: str, queue_id: str) -> bytes:
     """Return the 8-octet message id for a queue id on a host.
 
-    It is derived and not drawn, so that a second run over the same message (``postsuper -r``)
-    gives the same token, and so that a log line with the queue id leads to it without a store.
+    It is derived and not drawn, so that a message is known again by its queue id, and so that a log
+    line with the queue id leads to it without a store.
     """
     return hashlib.blake2b(f"{host}\0{queue_id}".encode("utf-8", "replace"), digest_size=8).digest()
 

@@ -29,6 +29,10 @@ def test_a_directory_that_is_not_ours_stops_the_start_and_is_left_as_it_is(
     assert done.stderr.startswith(f"gatepost: {path}: is there already and belongs to root, so ")
     assert f"; name a directory in {setting} that is Gatepost's alone, or" in done.stderr
     assert done.stderr.count("\n") == 1
+    for role in ("", "policy"):
+        process = site.spawn(role)
+        assert process.wait() == 1
+        assert f"{path}: is there already and belongs to root, so " in process.text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
     # The remedy is a command that helps.
     os.system(done.stderr.rstrip().partition(", run: ")[2])

@@ -346,6 +346,11 @@ def test_without_the_back_role_mail_flows(site: Site) -> None:
     with site.connect(POLICY_SOCKET) as policy, connected(site) as milter:
         assert ask(policy, GOOD) == b"action=DUNNO\n\n"
         assert message(milter) == ["continue"]
+    status = site.gatepost("status")
+    assert status.returncode == 1
+    assert [line for line in status.stdout.splitlines() if line.startswith("DOWN")] == [
+        "DOWN        back: not running"
+    ]
 
 
 def test_metrics_of_all_roles_are_served(site: Site) -> None:
