@@ -17,11 +17,13 @@ Should that ever happen, this process ends with an error and is started again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.log import log_event
@@ -33,6 +35,10 @@ from milters.context import Shared, Views
 from milters.listen import open_socket, register, serve
 
 log = logging.getLogger("gatepost.milter")
+
+SETTLED_S = 1.0
+# Numbers of rt_sigtimedwait(2): x86-64; arm64 and riscv64; ppc64le and s390x.
+SIGTIMEDWAIT = frozenset({"128", "137", "176"})
 
 
 def main() -> None:
@@ -46,6 +52,7 @@ def _serve(role: Role) -> int:
         register(GatepostMilter)
         socket = open_socket(role.place.socket_dir / MILTER_SOCKET, role.settings.postfix_group)
         loop = LibmilterLoop()
+        loop.wait_settled()
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
@@ -73,6 +80,16 @@ class LibmilterLoop:
         self.ended = False
         threading.Thread(target=self._run, name="libmilter", daemon=True).start()
 
+    def wait_settled(self) -> None:
+        """Wait until libmilter's own thread waits for signals.
+
+        On its way there, it would take one that is meant for us and is just pending: a SIGHUP right
+        after the start would end the process. Where the kernel does not tell, the time limit does.
+        """
+        deadline = time.monotonic() + SETTLED_S
+        while not (self.ended or _somebody_waits_for_signals() or time.monotonic() >= deadline):
+            time.sleep(0.002)
+
     def _run(self) -> None:
         try:
             serve()
@@ -83,6 +100,16 @@ class LibmilterLoop:
         self.ended = True
         # Without libmilter this process is of no use; the main thread waits for a signal.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _somebody_waits_for_signals() -> bool:
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            if "sigtimedwait" in (task / "wchan").read_text(encoding="ascii"):
+                return True
+            if (task / "syscall").read_text(encoding="ascii").split()[0] in SIGTIMEDWAIT:
+                return True
+    return False
 
 
 def _share(role: Role) -> Shared:
