@@ -244,8 +244,11 @@ def probe(directory: Path, name: str, octets: bytes) -> socket.socket:
     return client
 
 
-def wait_for_the_end(client: socket.socket) -> None:
-    """End our side and wait until the other side has ended, too."""
+def hang_up(client: socket.socket) -> None:
+    """Say that no more will come, and wait until the other side has closed.
+
+    Without the wait, probes would fill the backlog, and it is right that mail is deferred then.
+    """
     client.settimeout(20)
     with contextlib.suppress(ConnectionError):
         client.shutdown(socket.SHUT_WR)
@@ -266,10 +269,8 @@ def test_port_probes_while_mail_flows(world: World, postfix: PrivatePostfix) -> 
                 # Open all the time, one said nothing at all.
                 with contextlib.ExitStack() as open_ones:
                     for octets in PROBES:
-                        last = open_ones.enter_context(probe(directory, name, octets))
-                    # Connections are taken in turn, so by then all are: probes do not fill the
-                    # backlog, which is the next test's affair.
-                    wait_for_the_end(last)
+                        client = open_ones.enter_context(probe(directory, name, octets))
+                        open_ones.callback(hang_up, client)
 
     with meanwhile(probe_again_and_again):
         outcome = send_many(postfix.address, sent, sessions=5)

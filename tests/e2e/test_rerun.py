@@ -170,6 +170,7 @@ def test_a_message_that_waited_is_as_it_would_have_been(
     message = world.fleet.wait_subject("waited")
     check(message)
     assert message.sender == waiting.sender
+    postfix.wait_empty_queue()
     assert len(world.fleet.messages()) == 1
     # Requeued mail passes cleanup(8) again, and no milter.
     assert passes() == 1
