@@ -273,7 +273,7 @@ def _call(name: str, *arguments: int | bytes) -> None:
         what = f"{name} {subject}".strip()
         raise EnterError(
             f"the kernel refuses a private namespace here ({what}: {reason}); "
-            "in a container, start it with --privileged"
+            "in a container, start it with --privileged; in a chroot, bind-mount its root first"
         )
 
 

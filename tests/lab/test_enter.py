@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = shlex.quote(sys.executable)
 ENTER = [sys.executable, "-m", "lab.enter", "--"]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -118,7 +120,7 @@ def test_command_keeps_the_default_signal_state() -> None:
 
 
 def test_all_addresses_of_the_range_are_local() -> None:
-    script = f"""{sys.executable} -c '
+    script = f"""{PYTHON} -c '
 import socket
 for address in ("198.18.0.53", "198.18.200.7", "198.19.255.254"):
     with socket.create_server((address, 25)) as server:
@@ -154,7 +156,7 @@ def test_environment_says_where_we_are() -> None:
 
 def test_two_run_side_by_side_on_the_same_address() -> None:
     server = (
-        f"exec {sys.executable} -c '"
+        f"exec {PYTHON} -c '"
         'import socket; s = socket.create_server(("198.18.0.53", 53)); print("up", flush=True); '
         "input()'"
     )
