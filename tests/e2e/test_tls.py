@@ -28,7 +28,10 @@ PROFILES: dict[str, Any] = {
         "level": "verify",
         "on_failure": "bounce",
         "domains": {
-            "wrongname.example": {"level": "verify", "match": ["mx.somebody-else.example"]},
+            "wrongname.example": {
+                "level": "verify",
+                "match": [".partner.example", "mx.somebody-else.example"],
+            },
             "good.example": {"level": "verify", "match": ["mx.somebody-else.example"]},
             # Its own word, so it may ask for less than the base.
             "plain.example": {"level": "may"},
@@ -325,14 +328,28 @@ def submitted(postfix: PrivatePostfix) -> Callable[[str], str]:
     return submit
 
 
+ASKING = Mail(
+    "news@private.example", "u@plain.example", "asking", "private", headers=["TLS-Required: no"]
+)
+
+
 def test_a_message_cannot_ask_for_plaintext(world: World, deliver: Callable) -> None:
     """RFC 8689's header, which Postfix heeds from 3.10 on unless it is told not to."""
-    asking = Mail(
-        "news@private.example",
-        "u@plain.example",
-        "asking",
-        "private",
-        headers=["TLS-Required: no"],
-    )
-    assert deliver(asking).status == "bounced"
+    assert deliver(ASKING).status == "bounced"
     assert world.fleet.plaintext_data("plain.example") == 0
+
+
+def test_it_could_without_what_attach_sets(
+    world: World, postfix: PrivatePostfix, deliver: Callable
+) -> None:
+    """The header outdoes the map and the service's own level; so docs/tls.md says to leave it."""
+    if b"\ntls_required_enable = yes\n" not in run(["postconf", "-c", postfix.config_dir, "-d"]):
+        pytest.skip("this Postfix does not know the header")
+    postfix.configure({"tls_required_enable": "yes"})
+    postfix.reload()
+    try:
+        assert deliver(ASKING).status == "sent"
+        assert world.fleet.plaintext_data("plain.example") == 1
+    finally:
+        postfix.configure({"tls_required_enable": "no"})
+        postfix.reload()
