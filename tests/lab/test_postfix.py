@@ -64,6 +64,8 @@ def test_a_reload_waits_for_those_who_have_not_noticed_it(
 ) -> None:
     # A second is short where other tests run at the same time.
     monkeypatch.setattr("lab.postfix._BUSY_S", 20.0)
+    # Without the last test's smtpd(8), which may still be saying goodbye.
+    postfix.reload()
     greeting(postfix)
     idle = [pid for pid in postfix._daemons() if name(pid) == "smtpd" and lives(pid)]
     assert idle
