@@ -62,6 +62,7 @@ class Child:
         descriptor: Becomes readable when the process ends; -1 without one.
         ready: Whether it said so.
         started_at: Monotonic time of the last start, in seconds.
+        since: The same as Unix time.
         start_at: Monotonic time at which to start it again, in seconds.
         delay_s: How long it waited last before it was started again.
         restarts: How often it was started again.
@@ -76,6 +77,7 @@ class Child:
     descriptor: int = -1
     ready: bool = False
     started_at: float = 0.0
+    since: float = 0.0
     start_at: float = 0.0
     delay_s: float = 0.0
     restarts: int = 0
@@ -106,6 +108,7 @@ class Supervisor:
     _notify: NotifyListener | None = None
     _announced: bool = False
     _check_at: float = 0.0
+    _written: str = ""
 
     def run(self, signals: Signals) -> None:
         """Run until SIGTERM or SIGINT.
@@ -188,7 +191,7 @@ class Supervisor:
             SUPERVISOR_VARIABLE: str(os.getpid()),
             **watchdog.environment(self.watchdog_s),
         }
-        child.started_at = time.monotonic()
+        child.started_at, child.since = time.monotonic(), time.time()
         child.ready = child.leaving = child.hung = False
         child.silent = 0
         try:
@@ -319,23 +322,27 @@ class Supervisor:
             os.close(descriptor)
 
     def _write_state(self) -> None:
+        """Write supervisor.json, unless it says so already: most turns are a sign of life."""
+        text = json.dumps(self.state()) + "\n"
+        if text == self._written:
+            return
         path = supervisor_state_path(self.run_dir)
         temporary = path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
             # A full disk must not stop the supervisor; `gatepost status` then shows old numbers.
-            temporary.write_text(json.dumps(self.state()) + "\n", encoding="ascii")
+            temporary.write_text(text, encoding="ascii")
             temporary.rename(path)
+            self._written = text
 
     def state(self) -> dict[str, Any]:
         """Return what supervisor.json holds."""
-        offset = time.time() - time.monotonic()
         return {
             "pid": os.getpid(),
             "roles": {
                 child.name: {
                     "pid": child.process.pid if child.process is not None else None,
                     "ready": child.ready,
-                    "started_at": round(child.started_at + offset, 3),
+                    "started_at": round(child.since, 3),
                     "restarts": child.restarts,
                     "last_exit": child.last_exit,
                 }

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,33 @@ def test_a_role_that_falls_silent_is_killed_and_started_again(
     state = site.state()
     assert state["policy"]["last_exit"] == "hung, killed by SIGKILL"
     assert (state["milter"]["pid"], state["milter"]["restarts"]) == (before["milter"], 0)
+
+
+def test_a_sign_of_life_is_no_reason_to_write_the_state_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.time, "time", iter(range(10**9)).__next__)
+    beats, turns, writes = threading.Event(), [], []
+    real_hear, real_text = Supervisor._hear, Path.write_text
+
+    def hear(supervisor: Supervisor) -> None:
+        real_hear(supervisor)
+        turns.append(1)
+        if len(turns) > 50:
+            beats.set()
+
+    def write_text(path: Path, text: str, **options: Any) -> int:
+        if path.name == "supervisor.tmp":
+            writes.append(text)
+        return real_text(path, text, **options)
+
+    monkeypatch.setattr(Supervisor, "_hear", hear)
+    monkeypatch.setattr(Path, "write_text", write_text)
+    site.supervisor.watchdog_s = 0.4
+    site.ends |= {"policy": "beats", "milter": "beats", "back": "beats"}
+    site.start()
+    assert beats.wait(20)
+    assert len(writes) == len(set(writes)) < len(turns)
 
 
 def test_a_role_that_leaves_may_be_silent(site: Site) -> None:
