@@ -28,6 +28,7 @@ from gatepost.store import open_store
 from gatepost.wire.netstring import encode_netstring
 from lab.milter_client import MilterConnection, command, macros, negotiate
 from lab.process import wait_for_exit, wait_until
+from milters import __main__ as milter
 from tests.runtime.place import Process, Site
 
 pytestmark = pytest.mark.timeout(120)
@@ -282,6 +283,28 @@ def test_a_milter_does_not_wait_longer_than_the_grace_period(site: Site) -> None
         wait_for(site, "milter", "messages_in_hand", 1)
         assert process.stop() == 0
     assert "warning: cut-off messages=1 after_s=1" in process.text()
+
+
+def test_a_milter_is_ready_when_libmilter_s_thread_waits_for_signals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(milter, "SETTLED_S", 60)
+    number = signal.SIGUSR2
+    waiting = threading.Thread(target=signal.sigwait, args=([number],))
+    # A thread that waits for something else is none.
+    assert not milter._somebody_waits_for_signals()
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        threading.Timer(0.1, waiting.start).start()
+        loop = milter.LibmilterLoop.__new__(milter.LibmilterLoop)
+        loop.ended = False
+        loop.wait_settled()
+        assert milter._somebody_waits_for_signals()
+        signal.pthread_kill(waiting.ident or 0, number)
+        waiting.join(10)
+        assert not milter._somebody_waits_for_signals()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def test_a_milter_whose_libmilter_ends_ends_with_an_error(site: Site) -> None:
