@@ -21,6 +21,9 @@ from gatepost.settings.problems import OTHER, Place, Report, StepPath
 from gatepost.settings.schema import Section, did_you_mean
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
 
+# First and last address of this host's own network, by IP version.
+_LOOPBACK = {4: (0x7F000000, 0x7FFFFFFF), 6: (1, 1)}
+
 Networks = dict[tuple[int, int], dict[int, Tenant]]
 
 
@@ -259,6 +262,8 @@ class TenantBuilder:
         in_order = sorted(self._networks, key=lambda each: (each[0][0], each[0][2], each[0][1]))
         for (version, length, first, text), tenant, index in in_order:
             last = first + (1 << ((32 if version == 4 else 128) - length)) - 1
+            if first <= _LOOPBACK[version][1] and last >= _LOOPBACK[version][0]:
+                self._warn_of_loopback(tenant, index, text)
             while around and (around[-1][0] != version or around[-1][1] < first):
                 around.pop()
             other = next((each for each in reversed(around) if each[3] is not tenant), None)
@@ -272,6 +277,16 @@ class TenantBuilder:
                     self._numbered(holder, "clients", position),
                 )
             around.append((version, last, text, tenant, index))
+
+    def _warn_of_loopback(self, tenant: Tenant, index: int, text: str) -> None:
+        if len(self.by_id) > 1:
+            self._report.warn(
+                self._numbered(tenant, "clients", index),
+                f"{text} holds this host itself, and so all mail that a content filter here gives "
+                "back, of other tenants too, where attach does not know its listener",
+                "name the addresses of other hosts, or give local clients a listener of their own",
+                group="loopback",
+            )
 
     def _platform_logins(
         self, logins: Mapping[str, PlatformLoginSection], file: str
