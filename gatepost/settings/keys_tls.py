@@ -119,7 +119,8 @@ class LaneSection:
 
     concurrency: int | None = optional(
         kinds.whole_number(1, 20_000, "10"),
-        doc="""Deliveries at once to one destination. Without it, Postfix's
+        doc="""Deliveries at once to one destination. Without it, what Postfix has for your own
+        service: smtp_destination_concurrency_limit, or else
         default_destination_concurrency_limit.""",
         example="10",
     )
