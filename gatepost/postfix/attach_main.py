@@ -17,6 +17,7 @@ from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import Parameter, parameters, refers_to
 from gatepost.postfix.markers import KEPT, splice, token
+from gatepost.postfix.operator_level import default_name
 from gatepost.postfix.parameters import (
     LIST_HOOKS,
     SCALARS,
@@ -97,7 +98,7 @@ class _Main:
 
     def services(self, spec: AttachSpec) -> None:
         """Set what the queue manager has to know of our services."""
-        base = _base(self._facts)
+        base = default_name(self._facts.value("default_transport"))
         for setting in service_settings(spec, base, dict(self._values)):
             self.set_unless_explicit(setting)
 
@@ -170,15 +171,10 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         yield note(f"{hook} is not needed and not set: {why}.")
 
 
-def _base(facts: PostfixFacts) -> str:
-    """Return the name of the service that delivers by default."""
-    return facts.value("default_transport").partition(":")[0] or "smtp"
-
-
 def not_deferred(spec: AttachSpec, facts: PostfixFacts) -> list[str]:
     """Return our services that defer_transports forgets, where it holds the operator's back."""
     deferred = re.split(r"[\s,]+", facts.value("defer_transports"))
-    if _base(facts) not in deferred:
+    if default_name(facts.value("default_transport")) not in deferred:
         return []
     return [service.name for service in spec.services if service.name not in deferred]
 
@@ -186,9 +182,9 @@ def not_deferred(spec: AttachSpec, facts: PostfixFacts) -> list[str]:
 def _service_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     if missing := not_deferred(spec, facts):
         yield warning(
-            f"defer_transports holds {_base(facts)} back, and does not hold Gatepost's services: "
-            "mail of tenants with a lane or profile in force goes out at once. Add to "
-            f"defer_transports: {', '.join(missing)}."
+            f"defer_transports holds {default_name(facts.value('default_transport'))} back, and "
+            "does not hold Gatepost's services: mail of tenants with a lane or profile in force "
+            f"goes out at once. Add to defer_transports: {', '.join(missing)}."
         )
 
 

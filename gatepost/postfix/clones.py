@@ -23,7 +23,7 @@ from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.markers import SERVICE_PREFIX
 from gatepost.postfix.master_cf import BLANKS, Service
-from gatepost.postfix.operator_level import operators_level
+from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.postfix.parameters import Setting
 from gatepost.postfix.spec import AttachSpec, ServiceSpec
 from gatepost.tls.levels import Level
@@ -60,13 +60,12 @@ def base_service(entries: Sequence[Service], facts: PostfixFacts) -> Service:
             f"{transport} and relayhost = {nexthop} (relay_domains then go there too), and attach "
             "again"
         )
-    for entry in entries:
-        if entry.name == transport and entry.type == "unix" and entry.command == "smtp":
-            return entry
-    raise AttachError(
-        f"default_transport = {default} is not an smtp(8) service of master.cf; lanes and TLS "
-        "profiles need one there"
-    )
+    if (found := default_service(entries, default)) is None:
+        raise AttachError(
+            f"default_transport = {default} is not an smtp(8) service of master.cf; lanes and TLS "
+            "profiles need one there"
+        )
+    return found
 
 
 def add_clones(
@@ -103,19 +102,14 @@ def add_clones(
             editor.add(_override(setting), setting.reason, indent=_INDENT)
 
 
-def check_joining(base: Service | None, spec: AttachSpec, facts: PostfixFacts) -> None:
-    """Refuse to put answers in the place of a level that they cannot be joined with.
+def not_joined(spec: AttachSpec, level: str) -> str | None:
+    """Return what is wrong with answers of ours beside a level of the operator's, or None.
 
-    Raises:
-        AttachError: If that would happen, and nobody has said that it may.
+    They would stand in its place and could not be joined with it, and nobody has said that they
+    may.
     """
-    level = operators_level(base, facts.value)
-    if spec.answers and level in BEYOND_JOINING and not spec.without_dane:
-        raise AttachError(beyond_joining(level))
-
-
-def beyond_joining(level: str) -> str:
-    """Return what is wrong with answers of ours beside a certain level."""
+    if not spec.answers or spec.without_dane or level not in BEYOND_JOINING:
+        return None
     return (
         f"smtp_tls_security_level = {level} cannot be joined with what tls.profiles and "
         "tls.domains ask for: Postfix would take our answer in its place, and no longer look at "

@@ -35,9 +35,14 @@ def operators_level(base: Service | None, value: Callable[[str], str]) -> str:
     return "verify" if value("smtp_tls_enforce_peername") != "no" else "encrypt"
 
 
+def default_name(default_transport: str) -> str:
+    """Return the name of the service that delivers by default."""
+    return default_transport.partition(":")[0] or "smtp"
+
+
 def default_service(entries: Iterable[Service], default_transport: str) -> Service | None:
     """Return the smtp(8) service that delivers by default, or None if there is none."""
-    name = default_transport.partition(":")[0] or "smtp"
+    name = default_name(default_transport)
     for entry in entries:
         if entry.name == name and entry.type == "unix" and entry.command == "smtp":
             return entry

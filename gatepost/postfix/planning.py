@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gatepost.errors import AttachError
 from gatepost.postfix.attach_main import attach_main
 from gatepost.postfix.attach_master import attach_master
-from gatepost.postfix.clones import check_joining
+from gatepost.postfix.clones import not_joined
 from gatepost.postfix.detach import (
     Detached,
     detach_main,
@@ -24,7 +24,7 @@ from gatepost.postfix.detach import (
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.master_cf import services
-from gatepost.postfix.operator_level import default_service
+from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.postfix.parameters import SCALARS
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Note, Plan, note, warning
 from gatepost.postfix.spec import AttachSpec
@@ -83,12 +83,14 @@ def plan_attach(
         keep: Parameters to leave as they are, besides those kept before.
 
     Raises:
-        AttachError: If the set-up has no place for ours, or `keep` names another parameter.
+        AttachError: If the set-up has no place for ours, asks for what ours cannot be joined with,
+            or `keep` names another parameter.
     """
     for name in sorted(keep.difference(SCALARS)):
         raise AttachError(f"--keep {name}: attach sets only {', '.join(SCALARS)}")
     base = default_service(services(without.master.text), facts.value("default_transport"))
-    check_joining(base, spec, facts)
+    if (problem := not_joined(spec, operators_level(base, facts.value))) is not None:
+        raise AttachError(problem)
     keep |= without.main.kept.intersection(SCALARS)
     main = attach_main(without.main.text, spec, facts, keep, without.main.position)
     master = attach_master(

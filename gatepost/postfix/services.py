@@ -7,7 +7,7 @@ Errors: none; `shortfalls` and `drift` say nothing about files that they cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         tuple(left_out.items()),
         services,
         socket_dir,
-        _answers(snapshot, services),
+        _answers(snapshot, hooks, services),
         snapshot.tls.without_dane,
         snapshot.platform.bounce_domain is not None
         and any(map(sends_tokens, snapshot.tenants.by_id.values())),
@@ -183,10 +183,11 @@ def _differences(
             yield what
 
 
-def _answers(snapshot: Snapshot, services: Iterable[ServiceSpec]) -> bool:
-    """Tell whether there is a rule from which a TLS map could ever answer."""
+def _answers(snapshot: Snapshot, hooks: frozenset[Hook], services: Sequence[ServiceSpec]) -> bool:
+    """Tell whether a TLS map that Postfix is told to ask could ever answer."""
+    asked_of_everyone = services or Hook.TLS in hooks
     profiles = (snapshot.tls.profiles[service.profile] for service in services)
-    return bool(snapshot.tls.everyone.table) or any(
+    return bool(asked_of_everyone and snapshot.tls.everyone.table) or any(
         profile.base.level > Level.MAY or profile.exceptions.table for profile in profiles
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.errors import GatepostError, MalformedMessage, PostfixUnavailable
 from gatepost.postfix import master_cf
-from gatepost.postfix.clones import beyond_joining
+from gatepost.postfix.clones import not_joined
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
 from gatepost.postfix.operator_level import PARAMETERS, default_service, operators_level
@@ -36,7 +36,7 @@ from gatepost.runtime.privileges import (
 )
 from gatepost.snapshot import Snapshot
 from gatepost.store.open import sqlite_path
-from gatepost.tls.operator import ASKS_NOTHING, BEYOND_JOINING, OperatorTls
+from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
 if TYPE_CHECKING:
     from gatepost.settings import Settings
@@ -181,7 +181,8 @@ def validator(settings: Settings) -> Callable[[Snapshot], list[str]]:
         config_dir = settings.postfix_config_dir
         complaints = shortfalls(snapshot, config_dir)
         if is_attached(config_dir):
-            complaints += _not_joined(snapshot, ask_postfix(settings).operator)
+            problem = not_joined(attach_spec(snapshot), ask_postfix(settings).operator.level)
+            complaints += filter(None, [problem])
         return complaints
 
     return check
@@ -194,10 +195,3 @@ def adviser(settings: Settings) -> Callable[[Snapshot], list[str]]:
         return drift(snapshot, settings.postfix_config_dir)
 
     return look
-
-
-def _not_joined(snapshot: Snapshot, operator: OperatorTls) -> list[str]:
-    spec = attach_spec(snapshot)
-    if spec.answers and operator.level in BEYOND_JOINING and not spec.without_dane:
-        return [beyond_joining(operator.level)]
-    return []

@@ -195,6 +195,13 @@ def test_whether_a_map_may_ever_answer(
     assert attach_spec(snapshot(bulk, everyone=everyone)).answers is answers
 
 
+def test_rules_for_everyone_that_nothing_asks_for_never_answer() -> None:
+    rules = {"x.example": Requirement(Level.ENCRYPT)}
+    config = snapshot(tenant("b", replace(ENFORCE, tls=Mode.OFF)), everyone=rules)
+    assert attach_spec(config).answers is True
+    assert attach_spec(replace(config, modes=replace(ENFORCE, tls=Mode.OFF))).answers is False
+
+
 def test_modes_do_not_change_which_services_are_needed() -> None:
     both = tenant("b", ENFORCE, senders=frozenset({"b.example"}), profile="bank", lane="bulk")
     names = [service.name for service in attach_spec(snapshot(both)).services]

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from gatepost.postfix.attach_master import takes_mail_back
 from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.detach import is_our_service
 from gatepost.postfix.detect import detect, parse_settings
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.markers import PRIVATE_PREFIX
 from gatepost.postfix.master_cf import Service, for_postconf, glued, services
+from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.referee import write_scratch
 from gatepost.postfix.services import attach_spec
@@ -64,6 +66,22 @@ class Scene:
         """Return the value in force of a parameter, for one service or in general."""
         general = self.facts.value(name)
         return general if entry is None else self.overrides.get(f"{entry.key}/{name}", general)
+
+    @property
+    def base(self) -> Service | None:
+        """The operator's service that delivers by default."""
+        theirs = (entry for entry in self.entries if not is_our_service(entry))
+        return default_service(theirs, self.value("default_transport"))
+
+    @property
+    def level(self) -> str:
+        """The TLS level that it asks for, which is joined to Gatepost's answers."""
+        base = self.base
+        return operators_level(base, lambda name: self.value(name, base))
+
+    def is_our_tls_map(self, table: str) -> bool:
+        """Tell whether an element of smtp_tls_policy_maps is one of Gatepost's maps."""
+        return self.socket_dir in table and table.rpartition(":")[2].startswith("tls")
 
     def on(self, name: str) -> bool:
         """Tell whether a yes/no parameter is on."""

@@ -16,7 +16,6 @@ from gatepost.postfix.detach import is_our_service
 from gatepost.postfix.doctor import tls_tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
-from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level
 
@@ -87,7 +86,7 @@ def _dane(scene: Scene) -> Iterator[Finding]:
 def _policy_order(scene: Scene) -> Iterator[Finding]:
     for entry in scene.entries:
         listed = elements(scene.value("smtp_tls_policy_maps", entry))
-        ours = [_ours(scene, each) for each in listed]
+        ours = [scene.is_our_tls_map(each) for each in listed]
         if entry.command == "smtp" and True in ours and (ahead := listed[: ours.index(True)]):
             yield problem(
                 f"{entry.key}: in smtp_tls_policy_maps, {', '.join(ahead)} stands in front of "
@@ -99,14 +98,12 @@ def _policy_order(scene: Scene) -> Iterator[Finding]:
 
 def _behind_main_cf(scene: Scene) -> Iterator[Finding]:
     """Yield what our services do not know of main.cf, which was changed after the last attach."""
-    base = default_service(
-        (entry for entry in scene.entries if not is_our_service(entry)),
-        scene.value("default_transport"),
-    )
+    base = scene.base
     if base is None:
         return
-    level = operators_level(base, lambda name: scene.value(name, base))
-    maps = elements(scene.value("smtp_tls_policy_maps", base))
+    level = scene.level
+    listed = elements(scene.value("smtp_tls_policy_maps", base))
+    maps = [each for each in listed if not scene.is_our_tls_map(each)]
     for entry in filter(is_our_service, scene.entries):
         own = scene.value("smtp_tls_security_level", entry).lower()
         if strictness(own) < strictness(level):
@@ -118,17 +115,13 @@ def _behind_main_cf(scene: Scene) -> Iterator[Finding]:
                 "gatepost attach",
             )
         listed = elements(scene.value("smtp_tls_policy_maps", entry))
-        if missing := [each for each in maps if each not in listed and not _ours(scene, each)]:
+        if missing := [each for each in maps if each not in listed]:
             yield problem(
                 f"{entry.key}: smtp_tls_policy_maps lacks {', '.join(missing)}, which your service "
                 f"{base.name} asks.",
                 "Your rules there do not hold for the mail that this service delivers.",
                 "gatepost attach",
             )
-
-
-def _ours(scene: Scene, table: str) -> bool:
-    return scene.socket_dir in table and ":tls" in table
 
 
 def _demands(snapshot: Snapshot, least: Level = Level.ENCRYPT) -> bool:

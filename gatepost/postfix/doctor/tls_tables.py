@@ -20,6 +20,7 @@ from gatepost.postfix.doctor.tables import entries, listable
 from gatepost.snapshot import Snapshot
 from gatepost.tls.answer import nexthop_domain
 from gatepost.tls.levels import Level
+from gatepost.tls.operator import OperatorTls
 
 _SHOWN = 3
 # How much each of Postfix's levels asks for, on the scale of ours.
@@ -45,14 +46,14 @@ def check(scene: Scene) -> Iterator[Finding]:
     for entry in scene.entries:
         listed = elements(scene.value("smtp_tls_policy_maps", entry))
         for number, each in enumerate(listed):
-            name = each.rpartition(":")[2]
-            ours = scene.socket_dir in each and name.startswith("tls")
-            if not ours or entry.command != "smtp" or (name, *listed[number:]) in seen:
-                continue
             # What stands in front of ours is another finding.
-            seen.add((name, *listed[number:]))
-            for table in listed[number + 1 :]:
-                yield from _table(scene, snapshot, name, table)
+            from_ours = tuple(listed[number:])
+            wanted = entry.command == "smtp" and scene.is_our_tls_map(each)
+            if not wanted or from_ours in seen:
+                continue
+            seen.add(from_ours)
+            for table in from_ours[1:]:
+                yield from _table(scene, snapshot, each.rpartition(":")[2], table)
 
 
 def _table(scene: Scene, snapshot: Snapshot, name: str, table: str) -> Iterator[Finding]:
@@ -72,7 +73,8 @@ def _table(scene: Scene, snapshot: Snapshot, name: str, table: str) -> Iterator[
             "for waits.",
         )
         return
-    lost = [pair for pair in found if _asks_for_more(*pair, name, snapshot)]
+    operator = OperatorTls(scene.level)
+    lost = [pair for pair in found if _asks_for_more(*pair, name, snapshot, operator)]
     if lost:
         shown = "; ".join(" ".join(pair) for pair in lost[:_SHOWN])
         more = f"; and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
@@ -85,12 +87,14 @@ def _table(scene: Scene, snapshot: Snapshot, name: str, table: str) -> Iterator[
         )
 
 
-def _asks_for_more(destination: str, policy: str, name: str, snapshot: Snapshot) -> bool:
+def _asks_for_more(
+    destination: str, policy: str, name: str, snapshot: Snapshot, operator: OperatorTls
+) -> bool:
     level = _STRENGTH.get(policy.split(maxsplit=1)[0].lower())
     # An entry for sub-domains is found with any of them.
     nexthop = f"any{destination}" if destination.startswith(".") else destination
     try:
-        answer = answer_tls(name, nexthop, snapshot)
+        answer = answer_tls(name, nexthop, snapshot, operator)
     except Unavailable:
         # No such profile; other findings tell.
         return False

@@ -403,6 +403,14 @@ def test_an_entry_of_the_operators_that_asks_for_more(
         assert told(found) == {}
 
 
+def test_an_entry_that_asks_for_no_more_than_the_operators_level_is_joined_already(
+    scene: MakeScene, tmp_path: Path
+) -> None:
+    main = own_policies(tmp_path, "bank.example verify")
+    problem(tls.check(scene(main)), "asks for more than Gatepost's map tls-private")
+    assert told(tls.check(scene(main + "smtp_tls_security_level = verify\n"))) == {}
+
+
 def test_where_ours_has_no_answer_the_operators_entry_counts(
     scene: MakeScene, tmp_path: Path
 ) -> None:
