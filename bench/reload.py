@@ -42,7 +42,8 @@ DECISIONS = 4_000
 ROUNDS = 12
 
 _HEAD = """\
-platform: {sender_id: examplesp, bounce_domain: bounces.example.net}
+platform:
+  {sender_id: examplesp, bounce_domain: bounces.example.net, null_sender_profile: private}
 modes: {default: enforce}
 tls:
   profiles:
