@@ -18,12 +18,12 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
-from gatepost.errors import GatepostError
+from gatepost.cli.stores import open_existing
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.log import clean
-from gatepost.settings import Loader, Settings
-from gatepost.store import ObservationStore, WhatIf, open_store
-from gatepost.store.open import sqlite_path
+from gatepost.settings import Loader
+from gatepost.store import WhatIf
+from gatepost.store.sqlite import SqliteStore
 
 UNIDENTIFIED = "-"
 
@@ -65,7 +65,7 @@ def what_if(
         fail(f'--since takes a period such as 30m, 24h, 7d or 4w, and not "{since}"')
     start = time.time() - int(period[1]) * _UNITS_S[period[2]]
     with errors_to_exit(as_json=as_json):
-        store = _open(Loader(config).settings())
+        store = open_existing(SqliteStore, Loader(config).settings())
         wanted = "" if tenant == UNIDENTIFIED else tenant
         sums = store.what_if(start, wanted, feature)
         store.close()
@@ -75,35 +75,6 @@ def what_if(
         print(f"nothing in the last {since}")
     else:
         _print(sums)
-
-
-def _open(settings: Settings) -> ObservationStore:
-    """Return the store; without one, say what that means and what makes one.
-
-    Raises:
-        GatepostError: If there is none, or it cannot be read.
-    """
-    path = sqlite_path(settings.state)
-    try:
-        if path is not None:
-            path.stat()
-    except PermissionError as error:
-        raise GatepostError(
-            f"{path}: permission denied; run this as root or as {settings.user}"
-        ) from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        known = settings.config.exists()
-        source = f"state in {settings.config}" if known else "the default of state"
-        remedy = (
-            "start gatepost serve with that configuration, which makes it, and let mail pass"
-            if known
-            else f"{settings.config} does not exist; name the configuration with --config"
-        )
-        raise GatepostError(
-            f"nothing was observed yet: the store {settings.state} ({source}) does not exist; "
-            f"{remedy}"
-        ) from error
-    return open_store(settings.state, create=False)
 
 
 def _print(sums: Iterable[WhatIf]) -> None:

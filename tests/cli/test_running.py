@@ -208,7 +208,7 @@ def test_periods(gatepost: Gatepost, tmp_path: Path, unit: str) -> None:
 def test_without_a_database_there_is_one_sentence(gatepost: Gatepost, tmp_path: Path) -> None:
     result = gatepost("report", "what-if", status=2)
     assert result.stderr == (
-        f"gatepost: nothing was observed yet: the store sqlite:///{tmp_path}/gatepost.db (state in "
+        f"gatepost: nothing was recorded yet: the store sqlite:///{tmp_path}/gatepost.db (state in "
         f"{tmp_path}/gatepost.yaml) does not exist; start gatepost serve with that configuration, "
         "which makes it, and let mail pass\n"
     )
@@ -222,7 +222,7 @@ def test_without_a_directory_of_the_store_it_says_the_same(
 ) -> None:
     config.write_text(f"state: sqlite:///{tmp_path}/missing/gatepost.db\n")
     result = gatepost("report", "what-if", status=2)
-    assert result.stderr.startswith("gatepost: nothing was observed yet: the store sqlite:///")
+    assert result.stderr.startswith("gatepost: nothing was recorded yet: the store sqlite:///")
     assert "Errno" not in result.stderr
     assert not (tmp_path / "missing").exists()
 

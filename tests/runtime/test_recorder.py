@@ -19,7 +19,7 @@ from gatepost.modes import Feature, Observation
 from gatepost.runtime import recorder as module
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder, format_observation
-from gatepost.store import open_store, sqlite
+from gatepost.store import open_store, sqlite_file
 from lab.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ import sys, time
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder
-from gatepost.store import open_store, sqlite
+from gatepost.store import open_store, sqlite_file
 from lab.process import wait_until
 metrics = Metrics("policy")
 recorder = QueueRecorder(metrics, lambda: open_store(sys.argv[1]))
@@ -212,7 +212,7 @@ def errors(metrics: Metrics) -> float:
 def test_a_database_that_is_locked_gets_everything_afterwards(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.0)
     monkeypatch.setattr(module, "FLUSH_S", 0.0)
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.01)
     url = f"sqlite:///{tmp_path}/gatepost.db"

@@ -16,7 +16,7 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.modes import Observation
-from gatepost.store import open_store, sqlite
+from gatepost.store import open_store, sqlite_file
 from gatepost.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_a_locked_database_is_unavailable_and_then_available_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.0)
     with contextlib.closing(SqliteStore(tmp_path / "gatepost.db")) as store:
         blocker = sqlite3.connect(store.path, isolation_level=None)
         blocker.execute("begin exclusive")

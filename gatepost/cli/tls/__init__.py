@@ -1,0 +1,15 @@
+"""``gatepost tls``: what is known of mail servers and deliveries, and what follows from it.
+
+Each command is a module of its own and adds itself here.
+"""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
+
+
+@app.callback()
+def _commands() -> None:
+    """TLS of destinations: answers, evidence, rules."""
