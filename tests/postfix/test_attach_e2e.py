@@ -99,7 +99,12 @@ def send(
 
 
 # Of the machine and not of the configuration: a clock that was set, a lab without certificates.
-BESIDE_THE_POINT = ("local clock", "Postfix performance", "postfix-script", "No server certs available")
+BESIDE_THE_POINT = (
+    "local clock",
+    "resetting file time stamps",
+    "postfix-script",
+    "No server certs available",
+)
 
 
 def warnings(postfix: PrivatePostfix) -> list[str]:
