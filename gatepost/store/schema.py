@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
+from gatepost.store.schema_tls_reports import tls_reports
 
 
 def _observations(db: Database) -> None:
@@ -54,7 +55,7 @@ def _observations(db: Database) -> None:
     db.table("observation_examples").create_index(["tenant", "feature", "action", "at"])
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_observations,)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_observations, tls_reports)
 
 
 def version_of(db: Database) -> int:
