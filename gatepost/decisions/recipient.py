@@ -192,9 +192,8 @@ def _would_route(
     if tenant.modes.tls is Mode.OBSERVE:
         profile = snapshot.tls.profiles[tenant.profile]
         answer = decide_tls(profile, nexthop_of(recipient), snapshot.tls)
-        if answer.conflict:
-            sources = " and ".join(opinion.source for opinion in answer.opinions)
-            found.append(("defer", Feature.TLS, f"{sources} exclude each other for {domain}"))
+        if answer.waits:
+            found.append(("defer", Feature.TLS, f"{domain}: {answer.waits}"))
         elif answer.requirement is not None or profile.name != DEFAULT_PROFILE:
             level = answer.requirement.level.keyword if answer.requirement else "may"
             detail = f"profile {profile.name}: {level} for {domain}"

@@ -3,7 +3,8 @@
 Purpose: each delivery service asks with the name of its profile in the map name; Postfix's default
 transport asks the map ``tls``, which knows only the rules for everyone.
 Source: postconf(5) smtp_tls_policy_maps; socketmap_table(5): each request names its map.
-Errors: `Unavailable` where mail must wait: an unknown profile, or rules that exclude each other.
+Errors: `Unavailable` where mail must wait: an unknown profile, rules that exclude each other, or
+too little knowledge of the destination.
 Security: no opinion is None, which leaves Postfix at the level of the service; it is never a
 weaker level. While the default mode of the feature ``tls`` is not enforce, neither the map ``tls``
 nor that of the default profile has any opinion.
@@ -17,6 +18,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE
 from gatepost.tls.answer import NO_OPINION, TlsAnswer, decide_tls
+from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.policy import format_policy
 from gatepost.tls.rules import Profile
@@ -40,8 +42,27 @@ def profile_of(map_name: str, snapshot: Snapshot) -> Profile | None:
     return profile
 
 
+def is_silent(map_name: str, snapshot: Snapshot) -> bool:
+    """Tell whether a map has no opinion about any destination.
+
+    Rules for everyone change the mail of people who are no tenants: they follow the default mode.
+    Services of the default profile deliver also for tenants that enforce their lane and only
+    observe TLS; those of other profiles only for tenants that enforce.
+
+    Raises:
+        Unavailable: As of `profile_of`.
+    """
+    profile = profile_of(map_name, snapshot)
+    for_anybody = profile is None or profile.name == DEFAULT_PROFILE
+    return for_anybody and snapshot.modes.tls is not Mode.ENFORCE
+
+
 def answer_tls(
-    map_name: str, nexthop: str, snapshot: Snapshot, operator: OperatorTls = ASKS_NOTHING
+    map_name: str,
+    nexthop: str,
+    snapshot: Snapshot,
+    operator: OperatorTls = ASKS_NOTHING,
+    knowledge: Knowledge | None = None,
 ) -> TlsAnswer:
     """Return the joined answer for a next-hop on one of the TLS maps.
 
@@ -50,18 +71,15 @@ def answer_tls(
         nexthop: The key as Postfix sent it.
         snapshot: The configuration.
         operator: What Postfix itself asks for.
+        knowledge: What was found out about the destination, or None if nobody looked.
 
     Raises:
         Unavailable: If the map's profile is not configured.
     """
-    profile = profile_of(map_name, snapshot)
-    for_anybody = profile is None or profile.name == DEFAULT_PROFILE
-    if for_anybody and snapshot.modes.tls is not Mode.ENFORCE:
-        # Rules for everyone change the mail of people who are no tenants: they follow the
-        # default mode. Services of the default profile deliver also for tenants that enforce
-        # their lane and only observe TLS; those of other profiles only for tenants that enforce.
+    if is_silent(map_name, snapshot):
         return NO_OPINION
-    return decide_tls(profile, nexthop, snapshot.tls, operator)
+    profile = profile_of(map_name, snapshot)
+    return decide_tls(profile, nexthop, snapshot.tls, operator, knowledge)
 
 
 def decide_policy(
@@ -70,6 +88,7 @@ def decide_policy(
     snapshot: Snapshot,
     version: PostfixVersion,
     operator: OperatorTls = ASKS_NOTHING,
+    knowledge: Knowledge | None = None,
 ) -> str | None:
     """Return the policy for a next-hop, or None for no opinion.
 
@@ -79,14 +98,15 @@ def decide_policy(
         snapshot: The configuration.
         version: The Postfix that asks.
         operator: What it asks for itself.
+        knowledge: What was found out about the destination, or None if nobody looked.
 
     Raises:
-        Unavailable: If the profile is unknown or the rules exclude each other.
+        Unavailable: If the profile is unknown, the rules exclude each other, the destination
+            cannot be delivered to as its own policy asks, or too little is known of it.
     """
-    answer = answer_tls(map_name, nexthop, snapshot, operator)
+    answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge)
+    if answer.waits:
+        raise Unavailable(f"{nexthop}: {answer.waits}")
     if answer.requirement is None:
         return None
-    if answer.conflict:
-        sources = " and ".join(opinion.source for opinion in answer.opinions)
-        raise Unavailable(f"{sources} accept no certificate name in common for {nexthop}")
-    return format_policy(answer.requirement, version)
+    return format_policy(answer.requirement, version, answer.sts)

@@ -42,6 +42,18 @@ class TlsVersion(IntEnum):
         return self.name.replace("_", ".")
 
 
+class Dane(IntEnum):
+    """Whether TLSA records authenticate the server, least strict first.
+
+    With ``OPPORTUNISTIC``, Postfix's level ``dane``, a host without records is sent to at level
+    ``may``; with ``ONLY``, its level ``dane-only``, such a host is passed over.
+    """
+
+    OFF = 0
+    OPPORTUNISTIC = 1
+    ONLY = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """What one opinion demands of a delivery.
@@ -51,11 +63,13 @@ class Requirement:
         min_version: The lowest protocol version, or None for the operator's own default.
         match: Names of which the server certificate must carry one (A-labels; a leading dot
             covers sub-domains), or None for the MX host name that was looked up.
+        dane: Whether TLSA records take the place of names and trusted roots.
     """
 
     level: Level
     min_version: TlsVersion | None = None
     match: frozenset[str] | None = None
+    dane: Dane = Dane.OFF
 
     @property
     def unsatisfiable(self) -> bool:
@@ -72,6 +86,7 @@ class Requirement:
             level=max(self.level, other.level),
             min_version=_join_versions(self.min_version, other.min_version),
             match=_join_matches(self.match, other.match),
+            dane=max(self.dane, other.dane),
         )
 
 

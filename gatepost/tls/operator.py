@@ -5,15 +5,16 @@ answer asks for less. So that an answer of ours never does, the operator's level
 Source: postconf(5) smtp_tls_security_level, smtp_tls_secure_cert_match (nexthop, dot-nexthop);
 TLS_README, "Client TLS security levels".
 Errors: none.
-Not handled: ``dane``, ``dane-only`` and ``fingerprint`` ask for something that no level of ours
-includes. With them, answers of ours need the operator's word, ``tls.without_dane``.
+Not handled: ``fingerprint`` asks for something that no level of ours includes, and so do ``dane``
+and ``dane-only`` unless ``tls.dane`` has us look at TLSA records ourselves. With them, answers of
+ours need the operator's word, ``tls.without_dane``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatepost.tls.levels import Level, Requirement
+from gatepost.tls.levels import Dane, Level, Requirement
 
 BEYOND_JOINING = frozenset({"dane", "dane-only", "fingerprint"})
 
@@ -27,6 +28,11 @@ class OperatorTls:
     """
 
     level: str = ""
+
+    @property
+    def dane(self) -> Dane:
+        """Return what it asks of TLSA records."""
+        return {"dane": Dane.OPPORTUNISTIC, "dane-only": Dane.ONLY}.get(self.level, Dane.OFF)
 
     def requirement(self, domain: str | None) -> Requirement | None:
         """Return what it asks for at a next-hop, or None if that is no more than opportunistic TLS.

@@ -3,7 +3,7 @@
 Purpose: hold the TLS part of a snapshot. A `Profile` gives every destination a requirement, with
 exceptions by domain; the rules for everyone (``tls.domains``) speak for some domains only.
 Errors: none; the configuration was checked before these objects were made.
-Not handled: DANE, MTA-STS and promoted history are further opinions and join in `answer`.
+Not handled: what destinations publish themselves is not configured; it joins in `answer`.
 """
 
 from __future__ import annotations
@@ -54,12 +54,15 @@ class Profile:
         on_failure: Whether unmet requirements bounce at once or are retried; it belongs to the
             whole profile because Postfix's status filter is set per delivery service and sees no
             destination.
+        fail_closed: Whether mail waits where TLSA records or MTA-STS policy cannot be looked up;
+            None for: where TLS is required.
     """
 
     name: str
     base: Requirement
     exceptions: DomainRules = field(default_factory=DomainRules)
     on_failure: OnFailure = OnFailure.DEFER
+    fail_closed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,17 @@ class TlsRules:
         everyone: The rules for everyone.
         without_dane: Whether answers may stand in the place of a level that they cannot be joined
             with.
+        dane: Whether TLSA records of destinations are looked up.
+        mta_sts: Whether MTA-STS policies of destinations are.
     """
 
     profiles: Mapping[str, Profile]
     everyone: DomainRules = field(default_factory=DomainRules)
     without_dane: bool = False
+    dane: bool = False
+    mta_sts: bool = False
+
+    @property
+    def discovers(self) -> bool:
+        """Tell whether anything is found out about destinations."""
+        return self.dane or self.mta_sts

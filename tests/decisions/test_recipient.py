@@ -251,8 +251,8 @@ def test_tls_in_observe_with_rules_that_exclude_each_other() -> None:
             Feature.TLS,
             "defer",
             (
-                "profile bank, domain partner.example and tls.domains partner.example exclude "
-                "each other for partner.example"
+                "partner.example: profile bank, domain partner.example and tls.domains "
+                "partner.example accept no certificate name in common"
             ),
         )
     ]

@@ -74,8 +74,8 @@ def test_rules_that_exclude_each_other_make_mail_wait() -> None:
     with pytest.raises(Unavailable) as caught:
         policy("tls-bank", "partner.example")
     assert str(caught.value) == (
-        "profile bank, domain partner.example and tls.domains partner.example accept no "
-        "certificate name in common for partner.example"
+        "partner.example: profile bank, domain partner.example and tls.domains partner.example "
+        "accept no certificate name in common"
     )
 
 

@@ -1,0 +1,40 @@
+"""What was found out about one destination: mail exchangers, TLSA records, MTA-STS policy.
+
+Purpose: the facts that `answer` joins to the rules. It holds what the network said and decides
+nothing; the runtime finds it out, keeps it for a while, and hands it to decisions.
+Source: RFC 8461 §3.4 (the policy domain is that of the next-hop), RFC 7672 §2.2.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.tls.dane import MxHost
+from gatepost.tls.mtasts.policy import StsPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of one destination.
+
+    Attributes:
+        hosts: Its mail exchangers, the most preferred first; the next-hop itself where Postfix
+            looks up no MX records for it.
+        dane: Whether TLSA records were looked for, with a resolver that validates.
+        sts: The MTA-STS policy in force, or None.
+        sts_id: The id under which it was announced.
+        sts_domain: The policy domain.
+        failure: Why too little is known: the lookup of MX or TXT records failed; else empty.
+        learned_at: Unix time in seconds.
+        fresh_until: Unix time until which it may be used without another look.
+    """
+
+    hosts: tuple[MxHost, ...] = ()
+    dane: bool = False
+    sts: StsPolicy | None = None
+    sts_id: str = ""
+    sts_domain: str = ""
+    failure: str = ""
+    learned_at: float = 0.0
+    fresh_until: float = 0.0
