@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
+from gatepost.store.schema_survey import survey
 from gatepost.store.schema_tls_reports import tls_reports
 
 
@@ -55,7 +56,7 @@ def _observations(db: Database) -> None:
     db.table("observation_examples").create_index(["tenant", "feature", "action", "at"])
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_observations, tls_reports)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_observations, tls_reports, survey)
 
 
 def version_of(db: Database) -> int:
