@@ -44,6 +44,15 @@ KEEP_WEAKER = 10_000
 UNKNOWN_TENANT = "?"
 
 
+class Verdict(StrEnum):
+    """Whether a delivery had what was asked for."""
+
+    NOTHING = ""
+    MET = "met"
+    UNPROVEN = "unproven"
+    WEAKER = "weaker"
+
+
 class By(StrEnum):
     """What a share can be told apart by."""
 
@@ -309,8 +318,9 @@ class Record:
         version: Protocol version.
         deliveries: Message-recipients.
         sessions: Sessions that began with it: 1 or 0.
-        asked: What was asked, in words, or empty where nothing was.
-        got: What went out, in words, where that is weaker; else empty.
+        verdict: Whether it had what was asked for.
+        asked: What was asked, in words, and by whom, where it did not.
+        got: What went out, in words, where it did not.
     """
 
     at: float
@@ -326,6 +336,7 @@ class Record:
     version: str = ""
     deliveries: int = 1
     sessions: int = 1
+    verdict: Verdict = Verdict.NOTHING
     asked: str = ""
     got: str = ""
 
@@ -335,16 +346,24 @@ class LogPosition:
     """Up to where a log was read.
 
     Attributes:
-        source: What was read: the digest of a file's beginning, or ``journal``.
+        source: What was read: the digest of a file's beginning, or ``journal``. A file is known by
+            what it holds, so that it is the same file after it was renamed, copied or compressed.
         head_octets: How many octets of the file the digest is over; 0 for the journal.
-        offset: Octets read; 0 for the journal.
-        cursor: The journal's cursor, or the file's last known path.
+        offset: Octets read, of the file as it is without compression; 0 for the journal.
+        cursor: The journal's cursor, or the path by which the operator named the file.
     """
 
     source: str
     head_octets: int
     offset: int
     cursor: str
+
+
+class Scope(StrEnum):
+    """Whose memory of unfinished messages something is."""
+
+    LIVE = "live"
+    INGEST = "ingest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,25 +373,37 @@ class Batch:
     Attributes:
         records: Deliveries.
         position: Up to where the log was read.
+        previous: Up to where it was read before, as the reader knows it; None for a log of which
+            nothing was read.
         state: What the joiner must remember: key to text, or to None for what it can forget.
+        scope: Whose memory that is.
     """
 
     records: Sequence[Record]
     position: LogPosition
+    previous: LogPosition | None = None
     state: Mapping[str, str | None] = field(default_factory=dict)
+    scope: Scope = Scope.LIVE
 
 
 class DeliveryStore(DeliveryEvidence, Protocol):
     """Takes deliveries, too."""
 
-    def add(self, batch: Batch) -> None:
-        """Store a batch in one transaction."""
+    def add(self, batch: Batch) -> bool:
+        """Store a batch in one transaction.
+
+        Returns:
+            False, and nothing is stored, if somebody else has read on from `previous`.
+        """
 
     def positions(self) -> list[LogPosition]:
         """Return all positions, the one stored last first."""
 
-    def state(self) -> dict[str, str]:
-        """Return what the joiner remembered with the last batch."""
+    def state(self, scope: Scope = Scope.LIVE) -> dict[str, str]:
+        """Return what the joiner has to remember after the last batch."""
+
+    def forget(self, scope: Scope) -> None:
+        """Drop what a joiner remembered."""
 
     def roll_up(self, before: float) -> int:
         """Fold rows of deliveries before a Unix time into counts; return how many were folded."""

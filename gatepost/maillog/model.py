@@ -5,8 +5,8 @@ what the log proves of its protection.
 Source: Postfix smtp(8), TLS_README "Client TLS activity logging"; postconf(5)
 smtp_log_tls_feature_status (3.11).
 Errors: none.
-Security: a delivery is never called encrypted on less than the words of smtp(8) itself for that very
-connection. Recipient, sender and relay are hostile text: they are kept and shown, never interpreted.
+Security: a delivery is never called encrypted on less than the words of smtp(8) itself for that
+very connection. Recipient, sender and relay are hostile text: kept and shown, never interpreted.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
+from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_survey import survey
 from gatepost.store.schema_tls_reports import tls_reports
 
@@ -56,7 +57,12 @@ def _observations(db: Database) -> None:
     db.table("observation_examples").create_index(["tenant", "feature", "action", "at"])
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_observations, tls_reports, survey)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _observations,
+    tls_reports,
+    survey,
+    deliveries,
+)
 
 
 def version_of(db: Database) -> int:
