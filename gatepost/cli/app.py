@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from gatepost.cli import attach, check, detach, doctor, explain, init, reload, report, serve, status
+from gatepost.cli import (
+    attach,
+    check,
+    detach,
+    doctor,
+    explain,
+    init,
+    reload,
+    report,
+    serve,
+    status,
+    tls,
+)
 from gatepost.cli.output import OutputFailed, give_up, set_up_streams
 
 app = typer.Typer(
@@ -32,6 +44,7 @@ app.command("serve")(serve.command)
 app.command("reload")(reload.command)
 app.command("status")(status.command)
 app.add_typer(report.app, name="report")
+app.add_typer(tls.app, name="tls")
 
 
 @app.callback()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -89,11 +90,12 @@ def command(
             wanted = Probe(probe, probe_from, probe_server, probe_login, _password(probe_login))
         sides = [Side("configuration", mistakes), *examine(scene, wanted)]
     found = [finding for side in sides for finding in side.findings]
-    problems = sum(finding.severity is Severity.PROBLEM for finding in found)
+    counts = Counter(finding.severity for finding in found)
+    problems = counts[Severity.PROBLEM]
     if as_json:
         print_json({"ok": not problems, "sides": [asdict(side) for side in sides]})
     else:
-        for line in _text(sides, problems, len(found) - problems):
+        for line in _text(sides, counts):
             print(with_config(line, config, postfix_config))
     if problems:
         raise typer.Exit(NO)
@@ -118,7 +120,7 @@ def _password(login: str) -> str:
     return os.environ.get(PASSWORD) or typer.prompt(f"Password of {login}", hide_input=True)
 
 
-def _text(sides: list[Side], problems: int, warnings: int) -> Iterator[str]:
+def _text(sides: list[Side], counts: Mapping[Severity, int]) -> Iterator[str]:
     for side in sides:
         for finding in side.findings:
             head = f"{finding.severity.upper()} ({side.name}) "
@@ -133,8 +135,11 @@ def _text(sides: list[Side], problems: int, warnings: int) -> Iterator[str]:
     fine = [side.name for side in sides if not (side.findings or side.skipped)]
     if fine:
         yield f"Nothing to say about: {', '.join(fine)}."
-    yield f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
-    if problems or warnings:
+    shown = [_count(counts[each], each.value) for each in (Severity.PROBLEM, Severity.WARNING)]
+    if notes := counts[Severity.NOTE]:
+        shown.append(_count(notes, Severity.NOTE.value))
+    yield f"{', '.join(shown)}."
+    if any(counts.values()):
         yield "After a change of main.cf or master.cf: postfix reload"
 
 

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import typer
 
+from gatepost.cli.tls import reports
+
 app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
 
 
 @app.callback()
 def _commands() -> None:
     """TLS of destinations: answers, evidence, rules."""
+
+
+app.add_typer(reports.app, name="reports")

@@ -13,11 +13,13 @@ class Severity(StrEnum):
     """How bad it is.
 
     A problem holds up, loses or misdirects mail, or makes Gatepost not do what it was told. A
-    warning is something that an operator may have meant so, and should know.
+    warning is something that an operator may have meant so, and should know. A note is about
+    something that is in order and could do more.
     """
 
     PROBLEM = "problem"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,8 @@ def problem(what: str, why: str, *mend: str) -> Finding:
 def warning(what: str, why: str, *mend: str) -> Finding:
     """Return a finding that does not."""
     return Finding(Severity.WARNING, what, why, mend)
+
+
+def note(what: str, why: str, *mend: str) -> Finding:
+    """Return a finding about what could be used and is not."""
+    return Finding(Severity.NOTE, what, why, mend)

@@ -19,10 +19,13 @@ from gatepost.postfix.doctor import (
     routing,
     sockets,
     tls,
+    tlsrpt,
     versions,
 )
 from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.scene import Scene
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 Check = Callable[[Scene], Iterable[Finding]]
 
@@ -37,6 +40,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("identity", identity.check),
     ("routing", routing.check),
     ("tls", tls.check),
+    ("tls reports", tlsrpt.check),
     ("resolver", resolver.check),
     ("logs", logs.check),
     ("versions", versions.check),
@@ -93,4 +97,4 @@ def _careful(check: Check, scene: Scene) -> Iterator[Finding]:
 
 
 def _sorted(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(found, key=lambda each: each.severity is not Severity.PROBLEM))
+    return tuple(sorted(found, key=lambda each: _ORDER[each.severity]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import gzip
 import json
@@ -18,69 +17,7 @@ from gatepost.tls.tlsrpt import FailureDetail, TlsReport, read_report
 from gatepost.tls.tlsrpt import limits as bounds
 from gatepost.tls.tlsrpt.fields import parse_time
 from gatepost.tls.tlsrpt.json_report import hints_of_name, parse_json
-from gatepost.tls.tlsrpt.mail import MAX_CONTAINERS, MAX_PARTS, parse_mail
-
-DAY = 1_459_468_800.0  # 2016-04-01T00:00:00Z
-
-# The example of RFC 8460 Appendix B, in our words.
-PLAIN: dict[str, Any] = {
-    "organization-name": "Company-X",
-    "date-range": {
-        "start-datetime": "2016-04-01T00:00:00Z",
-        "end-datetime": "2016-04-01T23:59:59Z",
-    },
-    "contact-info": "sts-reporting@company-x.example",
-    "report-id": "5065427c-23d3-47ca-b6e0-946ea0e8c4be",
-    "policies": [
-        {
-            "policy": {
-                "policy-type": "sts",
-                "policy-string": [
-                    "version: STSv1",
-                    "mode: testing",
-                    "mx: *.mail.company-y.example",
-                ],
-                "policy-domain": "company-y.example",
-                "mx-host": ["*.mail.company-y.example"],
-            },
-            "summary": {"total-successful-session-count": 5326, "total-failure-session-count": 303},
-            "failure-details": [
-                {
-                    "result-type": "certificate-expired",
-                    "sending-mta-ip": "2001:db8:abcd:0012::1",
-                    "receiving-mx-hostname": "mx1.mail.company-y.example",
-                    "failed-session-count": 100,
-                },
-                {
-                    "result-type": "starttls-not-supported",
-                    "sending-mta-ip": "2001:db8:abcd:0013::1",
-                    "receiving-mx-hostname": "mx2.mail.company-y.example",
-                    "receiving-ip": "203.0.113.56",
-                    "failed-session-count": 200,
-                    "additional-information": "https://reports.company-x.example/info?id=5065427c",
-                },
-                {
-                    "result-type": "validation-failure",
-                    "sending-mta-ip": "198.51.100.62",
-                    "receiving-ip": "203.0.113.58",
-                    "receiving-mx-hostname": "mx-backup.mail.company-y.example",
-                    "failed-session-count": 3,
-                    "failure-reason-code": "X509_V_ERR_PROXY_PATH_LENGTH_EXCEEDED",
-                },
-            ],
-        }
-    ],
-}
-
-
-def octets(document: Any = PLAIN) -> bytes:
-    return json.dumps(document).encode()
-
-
-def changed(change: Callable[[Any], object]) -> Any:
-    document = copy.deepcopy(PLAIN)
-    change(document)
-    return document
+from tests.tls.tlsrpt.example import DAY, PLAIN, changed, octets
 
 
 def parsed(change: Callable[[Any], object]) -> TlsReport:
@@ -385,109 +322,6 @@ def test_lone_surrogates_do_not_get_further() -> None:
     assert parse_json(text).organization == "Company-?"
 
 
-# In mail
-
-
-def mail(
-    part: bytes,
-    *,
-    kind: str = "application/tlsrpt+gzip",
-    top: str = "multipart/report; report-type=tlsrpt",
-    name: str = "company-x.example!company-y.example!1459468800!1459555199!001.json.gz",
-    head: str = "TLS-Report-Domain: company-y.example\nTLS-Report-Submitter: company-x.example\n",
-    encoding: str = "base64",
-) -> bytes:
-    body = base64.encodebytes(part) if encoding == "base64" else part
-    return (
-        (
-            f"From: r@company-x.example\nSubject: Report Domain: company-y.example\n{head}"
-            f'MIME-Version: 1.0\nContent-Type: {top}; boundary="=_b"\n\n'
-            "preamble\n--=_b\nContent-Type: text/plain\n\nThis is a report. {\n"
-            f'--=_b\nContent-Type: {kind}\nContent-Disposition: attachment; filename="{name}"\n'
-            f"Content-Transfer-Encoding: {encoding}\n\n"
-        ).encode()
-        + body
-        + b"\n--=_b--\n"
-    )
-
-
-def test_a_mail_as_in_the_standard() -> None:
-    [report] = parse_mail(mail(gzip.compress(octets())))
-    assert report == parse_json(octets())
-    [report] = parse_mail(mail(octets(), kind="application/tlsrpt+json"))
-    assert report == parse_json(octets())
-
-
-def test_a_mail_with_crlf() -> None:
-    message = mail(octets(), kind="application/tlsrpt+json").replace(b"\n", b"\r\n")
-    assert parse_mail(message) == (parse_json(octets()),)
-
-
-@pytest.mark.parametrize(
-    ("part", "kind", "top", "name"),
-    [
-        (gzip.compress(octets()), "application/gzip", "multipart/mixed", "r.json.gz"),
-        (gzip.compress(octets()), "application/x-gzip", "multipart/report", "r.gz"),
-        (gzip.compress(octets()), "application/octet-stream", "multipart/mixed", "unnamed"),
-        (octets(), "application/json", "multipart/mixed", "r.json"),
-        (octets(), "text/plain; charset=nonsense", "multipart/mixed", "r.txt"),
-        # The type says gzip and the content is not, and the other way round.
-        (octets(), "application/tlsrpt+gzip", "multipart/report; report-type=tlsrpt", "r.json"),
-        (gzip.compress(octets()), "application/tlsrpt+json", "multipart/report", "r.json"),
-    ],
-)
-def test_mails_that_deviate(part: bytes, kind: str, top: str, name: str) -> None:
-    [report] = parse_mail(mail(part, kind=kind, top=top, name=name))
-    assert report.policies == parse_json(octets()).policies
-    declared = kind.startswith("application/tlsrpt") and "report-type" in top
-    assert bool(report.deviations) is not declared
-
-
-def test_a_report_that_is_the_whole_body() -> None:
-    message = b"Subject: x\nContent-Type: application/json\n\n" + octets()
-    assert parse_mail(message)[0].policies == parse_json(octets()).policies
-
-
-def test_a_forwarded_report() -> None:
-    message = b"Subject: Fwd\nContent-Type: message/rfc822\n\n" + mail(gzip.compress(octets()))
-    assert parse_mail(message)[0].policies == parse_json(octets()).policies
-
-
-def test_gaps_are_filled_from_header_and_name() -> None:
-    document = changed(
-        lambda d: (policy(d).pop("policy-domain"), d.pop("date-range"), d.pop("organization-name"))
-    )
-    [report] = parse_mail(mail(octets(document)))
-    assert report.domains == ("company-y.example",)
-    assert (report.organization, report.start) == ("company-x.example", DAY)
-
-
-def test_a_mail_that_is_larger_than_gzip_and_a_mail_in_gzip() -> None:
-    message = mail(gzip.compress(octets()))
-    assert read_report(gzip.compress(message)) == read_report(message)
-
-
-@pytest.mark.parametrize(
-    ("message", "problem"),
-    [
-        (b"Subject: hello\n\nno report\n", "carries no TLS report"),
-        (mail(b"\x1f\x8bbroken"), "damaged"),
-        (mail(b"{}", kind="application/tlsrpt+json"), "no policies"),
-        (b"\n--x" * (2 * MAX_PARTS + 1), "parts"),
-        (b"Content-Type: multipart/mixed; boundary=a\n\n" * (MAX_CONTAINERS + 1), "multiparts"),
-        (b"x" * (bounds.MAX_OCTETS + 1), "more than"),
-        # What makes the email package raise: a number that int() refuses.
-        (
-            b"Content-Type: application/json; name*" + b"1" * 5000 + b"=x\n\n{",
-            "cannot be read|no JSON|no TLS report",
-        ),
-    ],
-)
-def test_mails_without_a_report(message: bytes, problem: str) -> None:
-    with pytest.raises(MalformedMessage, match=problem):
-        parse_mail(message)
-
-
 # Anything else
 
 JSON = st.recursive(
@@ -527,23 +361,3 @@ def test_any_value_anywhere_is_a_report_or_an_error_of_ours(value: Any, place: s
         assert result.domain == result.domain.lower()
         for text in (result.policy_type, *result.strings, *result.mx_hosts):
             text.encode()
-
-
-@given(
-    name=st.text(max_size=20),
-    counts=st.lists(st.integers(0, 10**6), min_size=2, max_size=5),
-    domain=st.sampled_from(["a.example", "b.c.example"]),
-)
-def test_what_is_written_as_in_the_standard_comes_out(
-    name: str, counts: list[int], domain: str
-) -> None:
-    document = changed(put(policy, "policy-domain", domain))
-    document["organization-name"] = name or "x"
-    document["policies"][0]["failure-details"] = [
-        {"result-type": "certificate-expired", "failed-session-count": n} for n in counts
-    ]
-    summary(document)["total-failure-session-count"] = sum(counts)
-    [report] = parse_mail(mail(gzip.compress(octets(document))))
-    [result] = report.policies
-    assert [detail.count for detail in result.details] == counts
-    assert (result.domain, result.unexplained) == (domain, 0)
