@@ -12,6 +12,7 @@
     ├── Unavailable            something we depend on is slow, down or wrong
     │   ├── StoreUnavailable       the database
     │   ├── PolicyUnavailable      the policy server, asked by the milter
+    │   ├── LogUnavailable         the mail log cannot be read
     │   └── PostfixUnavailable     postconf or postfix failed, or is not installed
     ├── StartError             a role cannot start, or cannot be reached to be told something
     └── AttachError            a change of main.cf or master.cf that we refuse to make
@@ -110,6 +111,10 @@ class StoreUnavailable(Unavailable):
 
 class PolicyUnavailable(Unavailable):
     """The policy server did not answer the milter in time."""
+
+
+class LogUnavailable(Unavailable):
+    """The mail log cannot be read; mail does not wait for it."""
 
 
 class PostfixUnavailable(Unavailable):

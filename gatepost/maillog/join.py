@@ -159,6 +159,8 @@ class Joiner:
 
     def take(self, entry: Entry) -> Delivery | None:
         """Take one line that was taken apart already, as the journal has them."""
+        if self._since is None:
+            self._set_since(entry.at)
         event = parse_event(entry.program, entry.text)
         if event is None:
             return None
@@ -180,18 +182,17 @@ class Joiner:
             self._forget(entry)
         return None
 
-    def gap(self, at: float) -> None:
-        """Say that lines up to a Unix time may be missing."""
+    def gap(self, at: float | None = None) -> None:
+        """Say that lines may be missing: up to a Unix time, or up to the next line."""
         self.tally.losses += 1
-        self._set_since(at)
+        if at is None:
+            self._since = None
+        else:
+            self._set_since(at)
         for key, process in self._processes.items():
             if process.tls is not None:
                 process.doubtful = True
                 self._dirty.add(_PROCESS + key)
-
-    def begin(self, at: float) -> None:
-        """Say that what was logged before a Unix time was not seen."""
-        self._set_since(at)
 
     def changes(self) -> dict[str, str | None]:
         """Return what has to be remembered since the last call: key to text, None to forget it."""
@@ -370,7 +371,7 @@ class Joiner:
             return process.to_text() if process else None
         if key.startswith(_SERVICE):
             return "1" if name in self._services else None
-        return str(self._since)
+        return None if self._since is None else repr(self._since)
 
     def _restore(self, state: Mapping[str, str]) -> None:
         self._saved = set(state)
