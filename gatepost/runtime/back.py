@@ -1,6 +1,7 @@
 """The back role: what may be late. ``python -m gatepost.runtime.back --config FILE``.
 
-Purpose: serve the metrics of all roles and keep the store small. Mail never waits for it.
+Purpose: serve the metrics of all roles, keep the store small, follow the mail log. Mail never waits
+for it.
 Errors: see `gatepost.runtime.role`.
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import signal
 
+from gatepost.runtime.observer import Observer
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
+from gatepost.store.deliveries import SqliteDeliveries
+from gatepost.store.open import open_as
 from gatepost.web.metrics import AllMetrics
 from gatepost.web.server import MetricsServer
 
@@ -28,14 +32,33 @@ def _serve(role: Role) -> int:
         if settings.metrics is not None:
             web = MetricsServer(settings.metrics, AllMetrics(role.metrics, settings.run_dir))
         upkeep = Upkeep(lambda: open_store(settings.state), role.metrics)
-        role.details = lambda: {"metrics": str(settings.metrics or "")}
+        observer = _observer(role)
+        details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
+        role.details = lambda: {**details, **(observer.details() if observer else {})}
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
         upkeep.stop()
+        if observer is not None:
+            observer.stop()
         if web is not None:
             web.close()
     return OK
+
+
+def _observer(role: Role) -> Observer | None:
+    settings = role.settings
+    if settings.maillog is None:
+        return None
+    observer = Observer(
+        settings,
+        role.metrics,
+        role.current(),
+        role.holder.loaded_at,
+        lambda: open_as(SqliteDeliveries, settings.state),
+    )
+    role.on_reload.append(observer.reloaded)
+    return observer
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
@@ -24,6 +25,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gatepost import __version__
+from gatepost.maillog.evidence import Record, Verdict
+from gatepost.maillog.model import TlsClass
 from gatepost.modes import Observation
 
 MAX_TENANTS = 1000
@@ -191,6 +194,44 @@ class Metrics:
         increment: Callable[[int], None] = stored.labels(self.role).inc
         return increment
 
+    def tenant_label(self, tenant: str) -> str:
+        """Return the label value for a tenant id, which is `OTHER` beyond the limit of tenants."""
+        label = tenant or UNIDENTIFIED
+        with self._lock:
+            if label not in self._tenants and len(self._tenants) >= self._max_tenants:
+                return OTHER
+            self._tenants.add(label)
+        return label
+
+    def watch_deliveries(self) -> DeliveryMetrics:
+        """Export what the log tells of deliveries."""
+        by_tls = Tally(
+            self._counter("deliveries", "Message-recipients in the log, by TLS.", "tls"),
+            limit=MAX_VALUES,
+        )
+        by_tls.expect(*TlsClass)
+        weaker = self._counter(
+            "weaker_deliveries", "Deliveries with less TLS than was asked for.", "tenant"
+        )
+        unproven = self._counter(
+            "unproven_deliveries",
+            "Deliveries for which TLS was asked, and the log does not tell whether they had it.",
+            "tenant",
+        )
+        lines = self._counter("maillog_lines", "Lines of the mail log that were read.")
+        unreadable = self._counter(
+            "maillog_unreadable", "Lines of deliveries that could not be taken apart."
+        )
+        read = Gauge(
+            f"{PREFIX}maillog_read_timestamp_seconds",
+            "Unix time of the last delivery in the log that was read.",
+            registry=self.registry,
+        )
+        for counter in (weaker, unproven):
+            # From zero, as Prometheus sees no increase in a series that begins at one.
+            counter.labels(UNIDENTIFIED)
+        return DeliveryMetrics(self, by_tls, weaker, unproven, lines, unreadable, read)
+
     def policy(self, verdict: str) -> None:
         """Count one policy answer."""
         self.policy_requests[verdict]()
@@ -216,16 +257,11 @@ class Metrics:
         increment()
 
     def _new_observation(self, feature: str, action: str, tenant: str) -> Increment:
-        with self._lock:
-            label = tenant or UNIDENTIFIED
-            if label not in self._tenants and len(self._tenants) >= self._max_tenants:
-                label = OTHER
-            else:
-                self._tenants.add(label)
-            increment: Increment = self._observations.labels(self.role, feature, action, label).inc
-            if label != OTHER:
-                self._seen[feature, action, tenant] = increment
-            return increment
+        label = self.tenant_label(tenant)
+        increment: Increment = self._observations.labels(self.role, feature, action, label).inc
+        if label != OTHER:
+            self._seen[feature, action, tenant] = increment
+        return increment
 
     def snapshot_in_force(self, digest: str, loaded_at: float) -> None:
         """Say which configuration is in force since when (Unix time in seconds)."""
@@ -262,6 +298,37 @@ class Metrics:
                 if sample.value:
                     by_labels[key] = by_labels.get(key, 0) + sample.value
         return {name: by_labels for name, by_labels in found.items() if by_labels}
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryMetrics:
+    """What the log tells of deliveries."""
+
+    _metrics: Metrics
+    _by_tls: Tally
+    _weaker: Counter
+    _unproven: Counter
+    _lines: Counter
+    _unreadable: Counter
+    _read: Gauge
+
+    def lines(self, read: int, unreadable: int) -> None:
+        """Count lines that were read, and those of deliveries that could not be taken apart."""
+        self._lines.inc(read)
+        self._unreadable.inc(unreadable)
+
+    def read_until(self, at: float) -> None:
+        """Say up to which Unix time the log is read."""
+        self._read.set(at)
+
+    def delivery(self, record: Record) -> None:
+        """Count one delivery."""
+        for _ in range(record.deliveries):
+            self._by_tls[record.tls.value]()
+        if record.verdict is Verdict.WEAKER:
+            self._weaker.labels(self._metrics.tenant_label(record.tenant)).inc(record.deliveries)
+        elif record.verdict is Verdict.UNPROVEN:
+            self._unproven.labels(self._metrics.tenant_label(record.tenant)).inc(record.deliveries)
 
 
 class _Process(Collector):

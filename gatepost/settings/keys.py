@@ -112,6 +112,36 @@ class LogSection:
     )
 
 
+@section
+class DnsSection:
+    """The resolver by which destinations are found out. A change takes effect after a restart."""
+
+    servers: tuple[tuple[int, str], ...] = part(
+        ListOf(kinds.ADDRESS),
+        doc="""Name servers to ask, instead of those of /etc/resolv.conf. It should be the resolver
+        that Postfix asks, on this host, and it must validate DNSSEC for DANE.""",
+        example="[127.0.0.1]",
+    )
+    signed: str | None = optional(
+        kinds.DOMAIN,
+        doc="""A name in a signed zone, by which the resolver is tested. Without it, the root of the
+        DNS.""",
+        example="example.net",
+    )
+    bogus: str = setting(
+        kinds.DOMAIN,
+        "dnssec-failed.org",
+        doc="""A name whose signature is wrong on purpose: a resolver that answers for it does not
+        validate, and DANE is then off.""",
+    )
+    https_ca_file: str | None = optional(
+        kinds.FILE,
+        doc="""The trusted roots for the HTTPS servers of MTA-STS policies, in PEM, relative to this
+        file. Without it, those of the system.""",
+        example="/etc/ssl/certs/ca-certificates.crt",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AllOrSome:
     """Tenant ids, or ``"*"`` for every tenant."""
@@ -234,6 +264,14 @@ class MainFile:
         doc="""Where Prometheus finds the metrics, without TLS and password: keep it on a loopback
         address. off serves none.""",
     )
+    maillog: str | None = setting(
+        kinds.MAILLOG,
+        "off",
+        doc="""Postfix's log, to see which deliveries were encrypted: the file, the word journal for
+        systemd's journal, or off. service.user must be allowed to read it: on Debian by the
+        group adm, or systemd-journal. A change takes effect after a restart.""",
+        example="/var/log/mail.log",
+    )
     keys: str = setting(
         kinds.FILE,
         "keys.yaml",
@@ -244,6 +282,7 @@ class MainFile:
     platform: PlatformSection = part(Section(PlatformSection))
     modes: ModesSection = part(Section(ModesSection))
     tls: TlsSection = part(Section(TlsSection))
+    dns: DnsSection = part(Section(DnsSection))
     lanes: dict[str, LaneSection] = part(
         Table(kinds.SHORT_NAME, Section(LaneSection), "bulk"),
         doc=f"""Lanes by name. {DEFAULT_LANE} is always there, is Postfix's own and stays so: it is

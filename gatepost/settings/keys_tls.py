@@ -77,6 +77,13 @@ class ProfileSection:
         maximal_queue_lifetime, bounce returns it at the first failure.""",
         example="bounce",
     )
+    fail: bool | None = optional(
+        kinds.choice({"closed": True, "open": False}, "closed"),
+        doc="""What becomes of mail where TLSA records or MX hosts of a destination cannot be looked
+        up. closed lets it wait, open sends it by the profile's own rules. Without it, closed where
+        TLS is required, and open at level may.""",
+        example="closed",
+    )
     domains: dict[str, DomainRuleSection] = part(
         _DOMAIN_RULES,
         doc="""Destinations with other rules. An entry takes the place of the profile's level, also
@@ -103,13 +110,27 @@ class TlsSection:
         doc="""Rules for everyone, by destination. They make what a profile asks stricter, and never
         weaker.""",
     )
+    dane: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="""Whether TLSA records of destinations are looked up and join the answer (RFC 7672). It
+        needs a resolver that validates DNSSEC: see dns. After a change, run gatepost attach: the
+        delivery services have to ask for DNSSEC, too.""",
+    )
+    mta_sts: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="""Whether MTA-STS policies of destinations are fetched, by HTTPS, and join the answer
+        (RFC 8461).""",
+    )
     without_dane: bool = setting(
         kinds.BOOLEAN,
         "no",
         doc="""Where Postfix's own smtp_tls_security_level is encrypt, verify or secure, it is
-        joined to every answer. dane, dane-only and fingerprint cannot be: an answer takes their
-        place, so Gatepost refuses to be attached with profiles or domains above. yes accepts that
-        mail under these rules is sent without a look at TLSA records or fingerprints.""",
+        joined to every answer. fingerprint cannot be, nor can dane and dane-only without dane: yes
+        above: an answer takes their place, so Gatepost refuses to be attached with profiles or
+        domains. yes accepts that mail under these rules is sent without a look at TLSA records or
+        fingerprints.""",
     )
 
 

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 Network = tuple[int, int, int, str]
 
+JOURNAL = "journal"
+
 _MAX_LOGIN = 255
 _MAX_HEADER = 64
 _MAX_DURATION_S = 30 * 86400
@@ -337,6 +339,17 @@ def _listen(text: str) -> Address | None:
     )
 
 
+def _maillog(text: str) -> str | None:
+    if text.lower() in _FALSE:
+        return None
+    if text == JOURNAL or _ABSOLUTE.fullmatch(text):
+        return text
+    raise Rejected(
+        f"{quoted(text)} is neither a file nor the journal",
+        f"write the absolute path of a file, such as /var/log/mail.log, or {JOURNAL}, or off",
+    )
+
+
 def _absolute(text: str) -> str:
     if not _ABSOLUTE.fullmatch(text):
         raise Rejected(f"{quoted(text)} is not an absolute path", "begin it with /")
@@ -383,6 +396,7 @@ HEADER = Scalar("the name of a header", _header, "X-Campaign")
 OWN_HEADER = Scalar("the name of a header", _own_header, "X-Tenant-ID")
 SENDER_ID = Scalar("a SenderId of 5 to 15 characters", _sender_id, "examplesp")
 STORE = Scalar("the URL of a store", _store, "sqlite:////var/lib/gatepost/gatepost.db")
+MAILLOG = Scalar("an absolute path, journal or off", _maillog, "/var/log/mail.log")
 LISTEN = Scalar("an IP address with port, or off", _listen, "127.0.0.1:9464")
 DIRECTORY = Scalar("an absolute path", _absolute, "/etc/postfix")
 OWN_DIRECTORY = Scalar("an absolute path", _own_directory, "/run/gatepost")

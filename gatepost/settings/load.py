@@ -341,8 +341,13 @@ def _settings(path: Path, main: MainFile) -> Settings:
         policy_timeout_s=main.service.policy_timeout,
         state=main.state,
         metrics=main.metrics,
+        maillog=main.maillog,
         log_to=main.log.to,
         log_level=main.log.level,
+        dns_servers=tuple(address for _, address in main.dns.servers),
+        dns_signed=main.dns.signed or ".",
+        dns_bogus=main.dns.bogus,
+        https_ca_file=path.parent / main.dns.https_ca_file if main.dns.https_ca_file else None,
     )
 
 

@@ -35,7 +35,7 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
             "leave it at level: may, and give the rules to a profile with another name",
         )
     everyone = builder.domains(section.domains, ("tls", "domains"))
-    rules = TlsRules(profiles, everyone, section.without_dane)
+    rules = TlsRules(profiles, everyone, section.without_dane, section.dane, section.mta_sts)
     for name, domain, other in _conflicts(rules):
         report.error(
             Place(file, (*at, name, "domains", domain, "match")),
@@ -57,7 +57,7 @@ class _Builder:
         """Return a profile."""
         base = self._requirement(section.level, section, (), at)
         exceptions = self.domains(section.domains, (*at, "domains"))
-        return Profile(name, base, exceptions, section.on_failure)
+        return Profile(name, base, exceptions, section.on_failure, section.fail)
 
     def domains(self, table: Mapping[str, DomainRuleSection], at: tuple[str, ...]) -> DomainRules:
         """Return rules by destination."""

@@ -15,20 +15,15 @@ TLS is required, the others are passed over.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
-from gatepost.domains import normalise_domain
-from gatepost.errors import MalformedMessage
 from gatepost.tls.dane import DaneDemand, demand_of
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.levels import Dane, Level, Requirement, TlsVersion
 from gatepost.tls.mtasts.policy import StsMode
+from gatepost.tls.nexthop import nexthop_domain
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.rules import Profile, TlsRules
-
-# A port is a number or a name of services(5), which may hold hyphens.
-_NEXTHOP = re.compile(r"(?:\[(?P<host>[^\[\]]+)\]|(?P<domain>[^\[\]:]+))(?::[\w-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +75,6 @@ class TlsAnswer:
 
 
 NO_OPINION = TlsAnswer(None)
-
-
-def nexthop_domain(nexthop: str) -> str | None:
-    """Return the normalised name in a next-hop, or None for an address literal or nonsense."""
-    found = _NEXTHOP.fullmatch(nexthop)
-    if found is None:
-        return None
-    try:
-        normal = normalise_domain(found["host"] or found["domain"])
-    except MalformedMessage:
-        return None
-    # "[192.0.2.1]" would pass as four labels.
-    return None if normal.rpartition(".")[2].isdigit() else normal
 
 
 def decide_tls(

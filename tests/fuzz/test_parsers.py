@@ -22,7 +22,7 @@ from gatepost.postfix_version import parse_version
 from gatepost.settings import tree
 from gatepost.tenants.authors import author_domains
 from gatepost.tenants.identity import parse_address
-from gatepost.tls.answer import nexthop_domain
+from gatepost.tls.nexthop import nexthop_domain
 from gatepost.wire.policy import Action, AdmitRequest, PolicyClient, PolicyServer
 from gatepost.wire.signals import CLOSED, NEED_DATA, Signal
 from gatepost.wire.socketmap import NotFound, SocketmapServer

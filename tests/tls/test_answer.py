@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.tls.answer import NO_OPINION, decide_tls, nexthop_domain
+from gatepost.tls.answer import NO_OPINION, decide_tls
 from gatepost.tls.levels import Level, Requirement, TlsVersion
+from gatepost.tls.nexthop import nexthop_domain
 from gatepost.tls.operator import OperatorTls
 from gatepost.tls.rules import DomainRules, Profile, TlsRules
 from tests.world import PROFILES

@@ -1,0 +1,228 @@
+"""What is known of destinations: found out when a delivery asks, and kept while it is fresh.
+
+Purpose: between the map that has to answer at once and the network that takes its time. A fresh
+answer comes from memory; others wait for one search, however many of them there are.
+Source: RFC 8461 §5.1 (look for a new policy before a refusal), RFC 7672 §2.1.2 (errors).
+Limits: 20 s for a search; what was found is kept for the TTL of its records, at least 30 s and at
+most 1 h, 5 min where an MTA-STS policy holds, and 30 s where something could not be looked up.
+50,000 destinations (some 50 MiB); the one that was found out first goes first.
+Errors: none; what could not be found out is part of the knowledge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gatepost.runtime.log import log_event
+from gatepost.runtime.mx_hosts import Hosts, find_hosts
+from gatepost.runtime.sts_policies import StsPolicies
+from gatepost.tls.dane import TlsaState
+from gatepost.tls.dns_answer import DnsAnswer, Outcome
+from gatepost.tls.knowledge import Knowledge
+from gatepost.tls.mtasts.entry import StsEntry
+from gatepost.tls.mtasts.record import LABEL, Announcement, read_records
+from gatepost.tls.nexthop import NextHop
+from gatepost.tls.resolver import Resolver, SelfTest
+
+SEARCH_S = 20.0
+LEAST_S = 30.0
+MOST_S = 3_600.0
+# An owner who changes the policy, and whose MX hosts no longer fit the old one, waits this long.
+MOST_WITH_STS_S = 300.0
+MAX_DESTINATIONS = 50_000
+# From this share of its time on, an answer is found out anew beside being given.
+AHEAD = 0.8
+TEST_EVERY_S = 300.0
+TEST_AGAIN_S = 30.0
+
+_log = logging.getLogger("gatepost.discovery")
+_UNCERTAIN = {TlsaState.HIDDEN, TlsaState.UNREACHABLE}
+# In the place of a record that nobody wants.
+_NOT_ASKED: DnsAnswer[bytes] = DnsAnswer(Outcome.ABSENT, ttl_s=int(MOST_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be found out.
+
+    Attributes:
+        dane: TLSA records.
+        mta_sts: MTA-STS policies.
+    """
+
+    dane: bool
+    mta_sts: bool
+
+
+class Discovery:
+    """What is known; to be used within one event loop."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        policies: StsPolicies,
+        wanted: Wanted,
+        *,
+        clock: Callable[[], float],
+        count: Callable[[str], None] = lambda _: None,
+        names: tuple[str, str] | None = None,
+        search_s: float = SEARCH_S,
+    ) -> None:
+        """Make it; nothing is asked yet.
+
+        Args:
+            resolver: Whom to ask.
+            policies: The MTA-STS policies.
+            wanted: What is to be found out.
+            clock: Unix time in seconds.
+            count: Is told the result of each search: ``found`` or ``failed``.
+            names: A signed name and a bogus one, by which the resolver is tested; None for its own.
+            search_s: Seconds that a search may take.
+        """
+        self.resolver = resolver
+        self.policies = policies
+        self.test: SelfTest | None = None
+        self._wanted = wanted
+        self._clock = clock
+        self._count = count
+        self._names = names
+        self._search_s = search_s
+        self._known: dict[NextHop, Knowledge] = {}
+        self._searches: dict[NextHop, asyncio.Task[Knowledge]] = {}
+
+    def __len__(self) -> int:
+        """Return how many destinations are known."""
+        return len(self._known)
+
+    def want(self, wanted: Wanted) -> None:
+        """Take note of what is to be found out from now on."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._known.clear()
+
+    def known(self, nexthop: NextHop) -> Knowledge | None:
+        """Return what is known and fresh, or None."""
+        found = self._known.get(nexthop)
+        if found is None:
+            return None
+        now = self._clock()
+        if now >= found.fresh_until:
+            return None
+        if now >= found.learned_at + AHEAD * (found.fresh_until - found.learned_at):
+            self.search(nexthop)
+        return found
+
+    def remembered(self, nexthop: NextHop) -> Knowledge | None:
+        """Return what was found out last, however long ago."""
+        return self._known.get(nexthop)
+
+    def search(self, nexthop: NextHop) -> asyncio.Task[Knowledge]:
+        """Begin to find out, or join the search that is on."""
+        task = self._searches.get(nexthop)
+        if task is None:
+            task = asyncio.create_task(self._search(nexthop))
+            self._searches[nexthop] = task
+            task.add_done_callback(lambda _: self._searches.pop(nexthop, None))
+        return task
+
+    async def learn(self, nexthop: NextHop) -> Knowledge:
+        """Return what is known and fresh, after finding it out if need be."""
+        found = self.known(nexthop)
+        # Whoever waits may give up; the search serves the next one.
+        return found if found is not None else await asyncio.shield(self.search(nexthop))
+
+    async def self_test(self) -> SelfTest:
+        """Test the resolver, and say so in the log where the result is another than before."""
+        found = await self.resolver.self_test(*(self._names or ()))
+        if self.test is None or found != self.test:
+            if not found.validates and self._wanted.dane:
+                log_event(
+                    _log,
+                    logging.ERROR,
+                    "dane-off",
+                    servers=" ".join(self.resolver.servers),
+                    cause=f"the resolver does not validate DNSSEC: {found.reason}",
+                )
+            else:
+                log_event(
+                    _log,
+                    logging.INFO,
+                    "resolver",
+                    servers=" ".join(self.resolver.servers),
+                    validates=found.validates,
+                    local=found.local,
+                )
+            if self.test is not None and found.validates != self.test.validates:
+                self._known.clear()
+        self.test = found
+        return found
+
+    async def keep_testing(self) -> None:
+        """Test the resolver again and again, until cancelled."""
+        while True:
+            good = self.test is not None and self.test.validates
+            await asyncio.sleep(TEST_EVERY_S if good else TEST_AGAIN_S)
+            await self.self_test()
+
+    async def _search(self, nexthop: NextHop) -> Knowledge:
+        try:
+            async with asyncio.timeout(self._search_s):
+                knowledge = await self._find_out(nexthop)
+        except TimeoutError:
+            knowledge = self._without_dns(nexthop, f"no answer within {self._search_s:g} s")
+        self._count("failed" if knowledge.failure else "found")
+        self._known.pop(nexthop, None)
+        self._known[nexthop] = knowledge
+        if len(self._known) > MAX_DESTINATIONS:
+            del self._known[next(iter(self._known))]
+        return knowledge
+
+    async def _find_out(self, nexthop: NextHop) -> Knowledge:
+        dane = self._wanted.dane and self.resolver.validates
+        hosts, record = await asyncio.gather(
+            find_hosts(self.resolver, nexthop, dane=dane), self._record(nexthop)
+        )
+        entry = None
+        if self._wanted.mta_sts:
+            entry = await self.policies.wanted(nexthop.domain, _announced(record))
+        return self._knowledge(nexthop, hosts, entry, record.ttl_s, dane=dane)
+
+    async def _record(self, nexthop: NextHop) -> DnsAnswer[bytes]:
+        if not self._wanted.mta_sts:
+            return _NOT_ASKED
+        return await self.resolver.txt(f"{LABEL}.{nexthop.domain}")
+
+    def _without_dns(self, nexthop: NextHop, failure: str) -> Knowledge:
+        entry = self.policies.entry(nexthop.domain) if self._wanted.mta_sts else None
+        return self._knowledge(nexthop, Hosts((), failure), entry, 0, dane=self._wanted.dane)
+
+    def _knowledge(
+        self, nexthop: NextHop, hosts: Hosts, entry: StsEntry | None, ttl_s: int, *, dane: bool
+    ) -> Knowledge:
+        now = self._clock()
+        policy = None if entry is None else entry.live(now)
+        most_s = MOST_S if policy is None else MOST_WITH_STS_S
+        if hosts.failure or any(host.state in _UNCERTAIN for host in hosts.hosts):
+            most_s = LEAST_S
+        elif entry is not None and entry.failure is not None:
+            most_s = MOST_WITH_STS_S
+        fresh_s = max(LEAST_S, min(most_s, hosts.ttl_s, ttl_s))
+        if policy is not None and entry is not None:
+            fresh_s = min(fresh_s, max(0.0, entry.fetched_at + policy.max_age_s - now))
+        return Knowledge(
+            hosts.hosts,
+            dane,
+            policy,
+            "" if entry is None else entry.policy_id,
+            nexthop.domain,
+            hosts.failure,
+            now,
+            now + fresh_s,
+        )
+
+
+def _announced(record: DnsAnswer[bytes]) -> Announcement:
+    return read_records(record.records)
