@@ -17,6 +17,7 @@ from gatepost.cli import (
     doctor,
     explain,
     init,
+    log,
     reload,
     report,
     serve,
@@ -44,6 +45,7 @@ app.command("serve")(serve.command)
 app.command("reload")(reload.command)
 app.command("status")(status.command)
 app.add_typer(report.app, name="report")
+app.add_typer(log.app, name="log")
 app.add_typer(tls.app, name="tls")
 
 

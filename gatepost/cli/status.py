@@ -58,6 +58,8 @@ def _role(answer: Mapping[str, Any], child: Mapping[str, Any]) -> str:
         f"digest {answer['digest']} since {age(answer['loaded_at'])}",
         number(answer["tenants"], "tenant"),
     ]
+    if answer.get("maillog_last_at"):
+        parts.append(f"last delivery in the log {age(answer['maillog_last_at'])} ago")
     if child.get("restarts"):
         parts.append(f"{number(child['restarts'], 'restart')}, last: {child['last_exit']}")
     return ", ".join(parts)

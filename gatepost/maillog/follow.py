@@ -65,7 +65,14 @@ class Chunk:
 
 
 class LogFile:
-    """One file from a position on, compressed or not."""
+    """One file from a position on, compressed or not.
+
+    Attributes:
+        path: Where it is.
+        position: Up to where it is read, or None.
+        raw: The open file, as it is on the disk.
+        compressed: Whether that is gzip.
+    """
 
     def __init__(self, path: Path, name: str, position: LogPosition | None = None) -> None:
         """Open it.
@@ -89,7 +96,7 @@ class LogFile:
             self._file: gzip.GzipFile | io.FileIO = (
                 gzip.GzipFile(fileobj=self.raw) if compressed else self.raw
             )
-            self._compressed = compressed
+            self.compressed = compressed
             self._file.seek(self._offset)
         except (OSError, EOFError) as error:
             raise unavailable(path, error) from error
@@ -124,7 +131,7 @@ class LogFile:
 
     def replaced(self) -> bool:
         """Tell whether what was read is no longer what the file holds: it was truncated."""
-        if self._compressed:
+        if self.compressed:
             return False
         if os.fstat(self.raw.fileno()).st_size < self._offset + len(self._rest):
             return True
@@ -137,7 +144,7 @@ class LogFile:
         octets = min(HEAD_OCTETS, self._offset)
         if self.position is not None and self.position.head_octets >= octets:
             source, octets = self.position.source, self.position.head_octets
-        elif self._compressed:
+        elif self.compressed:
             source = _digest(_head_of(self.path)[:octets])
         else:
             source = _digest(os.pread(self.raw.fileno(), octets, 0))

@@ -231,6 +231,11 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     if last and not last["ok"]:
         yield from (f"the last reload was refused: {error}" for error in last["errors"])
     yield from answer.get("notes", ())
+    if answer.get("maillog_trouble"):
+        yield f"the mail log is not read: {answer['maillog_trouble']}"
+    weaker = answer.get("counts", {}).get("weaker_deliveries", {}).get("all", 0)
+    if weaker:
+        yield f"{weaker:g} deliveries had less TLS than asked; run gatepost tls share --check"
     for reason, count in answer.get("counts", {}).get("recorder_dropped", {}).items():
         yield f"{count:g} observations were not stored ({reason})"
 

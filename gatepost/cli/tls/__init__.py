@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli.tls import reports
+from gatepost.cli.tls import reports, share
 
 app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
 
@@ -18,3 +18,4 @@ def _commands() -> None:
 
 
 app.add_typer(reports.app, name="reports")
+app.command("share")(share.command)
