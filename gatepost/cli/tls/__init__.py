@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli.tls import reports, share
+from gatepost.cli.tls import exchange, reports, share
 
 app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
 
@@ -19,3 +19,5 @@ def _commands() -> None:
 
 app.add_typer(reports.app, name="reports")
 app.command("share")(share.command)
+app.command("import")(exchange.import_table)
+app.command("export")(exchange.export)
