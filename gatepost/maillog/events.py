@@ -118,7 +118,7 @@ class Attempt(NamedTuple):
         took_s: Seconds since smtp(8) was given the message.
         request: How long the message waited for smtp(8) and for the connection, as logged: equal
             for all recipients of one request.
-        tls: What the ``tls=`` field says, or None where there is none.
+        tls: What the ``tls=`` field says, or None where there is none or it says nothing.
         dsn: Enhanced status code.
         status: ``sent`` and the like.
         refused: Whether it failed because the server does not do the TLS that was asked for.
@@ -208,15 +208,18 @@ def _attempt(found: re.Match[str]) -> Attempt:
     )
 
 
-def parse_tls_field(field: str) -> TlsClass:
+def parse_tls_field(field: str) -> TlsClass | None:
     """Return what the ``tls=`` field of Postfix 3.11 proves of a message that was sent.
 
     The first feature is the TLS level: what was asked for, then behind a colon what came of it if
-    that is less; ``!`` in front is a requirement that was not met, ``?`` at the end one that nobody
-    got to. Parentheses are around what was not enforced.
+    that is less; ``!`` in front is a requirement that was not met. Parentheses are around what was
+    not enforced. ``?`` at the end is one that nobody decided on: 3.11.7 says so of every message
+    that goes over a reused connection, encrypted or not. That is None, as if there were no field.
     """
     level = field.partition("/")[0].strip("()")
-    if level.startswith("!") or level.endswith("?"):
+    if level.endswith("?"):
+        return None
+    if level.startswith("!"):
         return TlsClass.UNKNOWN
     achieved = level.rpartition(":")[2]
     if achieved in _AUTHENTICATED:

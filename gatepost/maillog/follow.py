@@ -115,16 +115,18 @@ class LogFile:
         Raises:
             LogUnavailable: If it cannot be read.
         """
-        try:
-            data = self._file.read(CHUNK_OCTETS)
-        except (OSError, EOFError) as error:
-            raise unavailable(self.path, error) from error
-        whole, end, rest = (self._rest + data).rpartition(b"\n")
-        if (last and rest and not data) or len(rest) > CHUNK_OCTETS:
-            whole, end, rest = whole + end + rest, b"", b""
-        self._rest = rest
-        if not whole and not end:
-            return None
+        whole = end = b""
+        while not whole and not end:
+            try:
+                data = self._file.read(CHUNK_OCTETS)
+            except (OSError, EOFError) as error:
+                raise unavailable(self.path, error) from error
+            whole, end, rest = (self._rest + data).rpartition(b"\n")
+            if (last and rest and not data) or len(rest) > CHUNK_OCTETS:
+                whole, end, rest = whole + end + rest, b"", b""
+            self._rest = rest
+            if not data and not whole:
+                return None
         self._offset += len(whole) + len(end)
         previous, self.position = self.position, self._here()
         return Chunk(whole.split(b"\n"), self.position, previous)
