@@ -13,10 +13,14 @@ from typing import Any
 import uvloop
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
+from gatepost.runtime.discovery import Discovery
+from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import install_in_loop
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
+from gatepost.store.mta_sts import SqliteSts
+from gatepost.store.open import open_as
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
 from policy_server.handlers import Handlers
@@ -37,9 +41,33 @@ def _serve(role: Role) -> int:
 
 
 async def _serve_in_loop(role: Role) -> None:
+    counting = Counting(
+        lambda result: searches[result](),
+        lambda result: fetches[result](),
+    )
+
+    def open_store() -> SqliteSts:
+        return open_as(SqliteSts, role.settings.state)
+
+    async with discovery_for(role.settings, role.current().tls, open_store, counting) as discovery:
+        searches, fetches = role.metrics.watch_discovery(
+            lambda: discovery.resolver.validates,
+            lambda: len(discovery),
+            lambda: len(discovery.policies),
+        )
+        await _serve_with(role, discovery)
+
+
+async def _serve_with(role: Role, discovery: Discovery) -> None:
     assert role.recorder is not None
     handlers = Handlers(
-        role.current, role.recorder, role.metrics, time.time, role.version, role.operator
+        role.current,
+        role.recorder,
+        role.metrics,
+        time.time,
+        role.version,
+        role.operator,
+        discovery,
     )
     loop = asyncio.get_running_loop()
 
@@ -47,16 +75,19 @@ async def _serve_in_loop(role: Role) -> None:
         role.metrics.error(failure.value)
 
     def reloaded(snapshot: Snapshot) -> None:
-        del snapshot
         # On the loop, where requests are answered: a reload has a thread of its own.
         loop.call_soon_threadsafe(handlers.postfix_is, role.version, role.operator)
+        loop.call_soon_threadsafe(discovery.want, wanted_by(snapshot.tls))
 
     role.on_reload.append(reloaded)
     pumps: dict[str, Pump[Any, Any]] = {
         POLICY_SOCKET: delegation(handlers.policy, count),
         MAPS_SOCKET: maps(handlers.lookup, count),
     }
-    role.details = lambda: {"connections": {n: p.connections for n, p in pumps.items()}}
+    role.details = lambda: {
+        "connections": {n: p.connections for n, p in pumps.items()},
+        "discovery": discovery.status(),
+    }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
     role.metrics.policy_requests.expect("dunno", "prepend", "reject")
     role.metrics.errors.expect(*(failure.value for failure in Failure))

@@ -10,13 +10,13 @@ Security: the answer to Postfix is DUNNO, PREPEND or a refusal, and never OK or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient
-from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, decide_policy
+from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP
 from gatepost.decisions.transport import decide_transport
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
@@ -29,11 +29,9 @@ from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
+from policy_server.tls_maps import Destinations, TlsMaps
 
 TRANSPORT_MAP = "transport"
-
-# Answers of TLS maps that are remembered: a few MiB, and more destinations than are busy at once.
-MAX_POLICIES = 20_000
 
 log = logging.getLogger("gatepost.policy")
 
@@ -60,6 +58,7 @@ class Handlers:
         clock: Unix time in seconds.
         version: The Postfix that asks.
         operator: What it asks for itself of every delivery.
+        destinations: What is known of destinations, or None if nothing ever is.
     """
 
     def __init__(
@@ -70,20 +69,14 @@ class Handlers:
         clock: Callable[[], float],
         version: PostfixVersion,
         operator: OperatorTls = ASKS_NOTHING,
+        destinations: Destinations | None = None,
     ) -> None:
         self._current = current
         self._recorder = recorder
         self._counts = counts
         self._clock = clock
-        self._version = version
-        self._operator = operator
-        self._policies_of: Snapshot | None = None
-        self._policies: dict[tuple[str, str], str | None] = {}
-
-    def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
-        """Take note of what Postfix has become; policies that were remembered are forgotten."""
-        self._version, self._operator = version, operator
-        self._policies_of = None
+        self._tls = TlsMaps(version, operator, clock, destinations)
+        self.postfix_is = self._tls.postfix_is
 
     def policy(self, request: PolicyRequest) -> PolicyReply:
         """Answer one request on the policy socket."""
@@ -99,43 +92,49 @@ class Handlers:
         verdict = decide_recipient(facts, self._current(), self._clock())
         return self._finish(verdict, request.queue_id, request.sender, request.recipient)
 
-    def lookup(self, request: Request) -> Reply:
-        """Answer one request on the map socket."""
+    def lookup(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer one request on the map socket, at once or later."""
         name = request.map_name
         snapshot = self._current()
+        result: str | Awaitable[str | None] | None
         try:
             if name == TRANSPORT_MAP:
                 service = decide_transport(request.key, snapshot, self._clock()).service
                 result = f"{service}:" if service is not None else None
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
-                result = self._policy_of(name, request.key, snapshot)
+                result = self._tls.policy(name, request.key, snapshot)
             else:
                 self._counts.lookup("other", "perm")
                 return Perm(f"no such map: {clean(name, 60)}")
         except Unavailable:
-            known = name in {TRANSPORT_MAP, TLS_MAP} or (
-                name.removeprefix(PROFILE_PREFIX) in snapshot.tls.profiles
-            )
-            # A label for each name that somebody made up would have no bound.
-            self._counts.lookup(name if known else "other", "temp")
+            self._count_temp(name, snapshot)
             raise
+        if result is None or isinstance(result, str):
+            return self._found(name, result)
+        return self._found_later(name, result, snapshot)
+
+    async def _found_later(
+        self, name: str, result: Awaitable[str | None], snapshot: Snapshot
+    ) -> Reply:
+        try:
+            return self._found(name, await result)
+        except Unavailable:
+            self._count_temp(name, snapshot)
+            raise
+
+    def _found(self, name: str, result: str | None) -> Reply:
         if result is None:
             self._counts.lookup(name, "notfound")
             return NotFound()
         self._counts.lookup(name, "ok")
         return Ok(result)
 
-    def _policy_of(self, name: str, nexthop: str, snapshot: Snapshot) -> str | None:
-        """Return the TLS policy for a next-hop, remembered for as long as the snapshot stays."""
-        key = (name, nexthop)
-        if self._policies_of is snapshot and key in self._policies:
-            return self._policies[key]
-        if self._policies_of is not snapshot or len(self._policies) >= MAX_POLICIES:
-            self._policies_of, self._policies = snapshot, {}
-        policy = self._policies[key] = decide_policy(
-            name, nexthop, snapshot, self._version, self._operator
+    def _count_temp(self, name: str, snapshot: Snapshot) -> None:
+        known = name in {TRANSPORT_MAP, TLS_MAP} or (
+            name.removeprefix(PROFILE_PREFIX) in snapshot.tls.profiles
         )
-        return policy
+        # A label for each name that somebody made up would have no bound.
+        self._counts.lookup(name if known else "other", "temp")
 
     def _admit(self, request: AdmitRequest) -> Verdict:
         snapshot = self._current()

@@ -12,6 +12,8 @@ nor that of the default profile has any opinion.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatepost.errors import Unavailable
 from gatepost.modes import Mode
 from gatepost.postfix_version import PostfixVersion
@@ -79,6 +81,10 @@ def answer_tls(
     if is_silent(map_name, snapshot):
         return NO_OPINION
     profile = profile_of(map_name, snapshot)
+    able = operator.dns and (profile is not None or operator.dnssec)
+    if knowledge is not None and knowledge.dane and not able:
+        # A service that knows of no TLSA record could not carry it out.
+        knowledge = replace(knowledge, dane=False)
     return decide_tls(profile, nexthop, snapshot.tls, operator, knowledge)
 
 

@@ -23,7 +23,12 @@ from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.markers import SERVICE_PREFIX
 from gatepost.postfix.master_cf import BLANKS, Service
-from gatepost.postfix.operator_level import default_service, operators_level
+from gatepost.postfix.operator_level import (
+    DNS_LEVEL,
+    default_service,
+    looks_up_dns,
+    operators_level,
+)
 from gatepost.postfix.parameters import Setting
 from gatepost.postfix.spec import AttachSpec, ServiceSpec
 from gatepost.tls.levels import Level
@@ -110,11 +115,14 @@ def not_joined(spec: AttachSpec, level: str) -> str | None:
     """
     if not spec.answers or spec.without_dane or level not in BEYOND_JOINING:
         return None
+    if spec.dane and level != "fingerprint":
+        return None
     return (
         f"smtp_tls_security_level = {level} cannot be joined with what tls.profiles and "
         "tls.domains ask for: Postfix would take our answer in its place, and no longer look at "
-        f"{'fingerprints' if level == 'fingerprint' else 'TLSA records'}. Take those rules out, or "
-        "set tls.without_dane: yes to accept that for mail under them"
+        f"{'fingerprints' if level == 'fingerprint' else 'TLSA records'}. Take those rules out, "
+        + ("" if level == "fingerprint" else "set tls.dane: yes to have Gatepost look, ")
+        + "or set tls.without_dane: yes to accept that for mail under them"
     )
 
 
@@ -179,6 +187,8 @@ def _our_overrides(
             level,
             "Where the map below has no opinion: the level of the profile.",
         )
+    if spec.dane and looks_up_dns(facts.value):
+        yield Setting(DNS_LEVEL, "dnssec", "tls.dane: without it, smtp(8) knows of no TLSA record.")
     own_maps = base.value("smtp_tls_policy_maps", main.get("smtp_tls_policy_maps", ""))
     yield Setting(
         "smtp_tls_policy_maps",

@@ -1,7 +1,8 @@
 """The TLS level that the operator's own delivery service has without us.
 
 Source: postconf(5) smtp_tls_security_level, smtp_enforce_tls, smtp_tls_enforce_peername,
-default_transport; master(5) on -o.
+default_transport, smtp_dns_support_level; smtp_tls_policy.c, dane_init, for what DANE needs;
+master(5) on -o.
 Errors: none.
 """
 
@@ -16,7 +17,32 @@ PARAMETERS = (
     "smtp_tls_security_level",
     "smtp_enforce_tls",
     "smtp_tls_enforce_peername",
+    "smtp_dns_support_level",
+    "disable_dns_lookups",
+    "ignore_mx_lookup_error",
 )
+DNS_LEVEL = "smtp_dns_support_level"
+
+
+def looks_up_dns(value: Callable[[str], str | None]) -> bool:
+    """Tell whether smtp(8) looks up DNS, and stops where that fails, as DANE needs it.
+
+    Args:
+        value: Returns the value of one of `PARAMETERS`, or nothing where it is not set.
+    """
+    return (
+        value(DNS_LEVEL) != "disabled"
+        and value("disable_dns_lookups") != "yes"
+        and value("ignore_mx_lookup_error") != "yes"
+    )
+
+
+def asks_for_dnssec(base: Service | None, value: Callable[[str], str]) -> bool:
+    """Tell whether a service asks for DNSSEC, without which it has no DANE; arguments as below."""
+    level = value(DNS_LEVEL)
+    if base is not None:
+        level = base.value(DNS_LEVEL, level)
+    return level == "dnssec" and looks_up_dns(value)
 
 
 def operators_level(base: Service | None, value: Callable[[str], str]) -> str:

@@ -16,6 +16,7 @@ from gatepost.postfix import master_cf
 from gatepost.postfix.bounce_filter import FILE_NAME
 from gatepost.postfix.main_cf import references, settings
 from gatepost.postfix.markers import BEGIN_ANY
+from gatepost.postfix.operator_level import DNS_LEVEL, looks_up_dns
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
 from gatepost.snapshot import Snapshot
@@ -57,6 +58,7 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         snapshot.tls.without_dane,
         snapshot.platform.bounce_domain is not None
         and any(map(sends_tokens, snapshot.tenants.by_id.values())),
+        snapshot.tls.dane,
     )
 
 
@@ -101,7 +103,7 @@ def shortfalls(snapshot: Snapshot, config_dir: Path) -> list[str]:
         for service in spec.services
         if service.name not in present
     ]
-    return found
+    return found + list(_without_dnssec(spec, files, values))
 
 
 def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
@@ -125,6 +127,20 @@ def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
         if service.name in entries
         for what in _differences(service, entries[service.name], values)
     ]
+
+
+def _without_dnssec(spec: AttachSpec, files: _Files, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each service that could not carry out an answer with DANE."""
+    if not spec.dane or not looks_up_dns(values.get):
+        return
+    ours = {service.name for service in spec.services}
+    for entry in files.services:
+        level = entry.value(DNS_LEVEL, values.get(DNS_LEVEL, ""))
+        if entry.name in ours and level != "dnssec":
+            yield (
+                f"{entry.name} in master.cf does not ask for DNSSEC ({DNS_LEVEL}), and tls.dane "
+                "needs it; run gatepost attach, then gatepost reload"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +203,8 @@ def _answers(snapshot: Snapshot, hooks: frozenset[Hook], services: Sequence[Serv
     """Tell whether a TLS map that Postfix is told to ask could ever answer."""
     asked_of_everyone = services or Hook.TLS in hooks
     profiles = (snapshot.tls.profiles[service.profile] for service in services)
-    return bool(asked_of_everyone and snapshot.tls.everyone.table) or any(
+    finds = bool(snapshot.tls.everyone.table) or snapshot.tls.discovers
+    return bool(asked_of_everyone and finds) or any(
         profile.base.level > Level.MAY or profile.exceptions.table for profile in profiles
     )
 
@@ -223,10 +240,10 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
         yield Hook.TRANSPORT, "no tenant has a lane or a TLS profile of its own"
     elif not in_use.intersection(_TRANSPORT_FEATURES):
         yield Hook.TRANSPORT, "the features tls and lane are off for everybody"
-    if not snapshot.tls.everyone.table:
-        yield Hook.TLS, "tls.domains holds no rules for everyone"
+    if not snapshot.tls.everyone.table and not snapshot.tls.discovers:
+        yield Hook.TLS, "tls.domains holds no rules for everyone, and tls.dane and mta_sts are no"
     elif snapshot.modes.tls is Mode.OFF:
-        yield Hook.TLS, "the feature tls is off by default, and tls.domains follows the default"
+        yield Hook.TLS, "the feature tls is off by default, and the map tls follows the default"
 
 
 def _features_in_use(snapshot: Snapshot) -> set[Feature]:

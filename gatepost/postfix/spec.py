@@ -69,6 +69,7 @@ class AttachSpec:
             with.
         tokens: Whether envelope senders of a tenant are replaced by token addresses, or may soon
             be.
+        dane: Whether TLSA records join the answers, so that deliveries have to ask for DNSSEC.
     """
 
     hooks: frozenset[Hook]
@@ -78,6 +79,7 @@ class AttachSpec:
     answers: bool = False
     without_dane: bool = False
     tokens: bool = False
+    dane: bool = False
 
     @property
     def sockets(self) -> tuple[str, ...]:

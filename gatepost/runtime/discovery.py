@@ -12,9 +12,11 @@ Errors: none; what could not be found out is part of the knowledge.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gatepost.runtime.log import log_event
 from gatepost.runtime.mx_hosts import Hosts, find_hosts
@@ -90,6 +92,8 @@ class Discovery:
         self._count = count
         self._names = names
         self._search_s = search_s
+        self._changed = asyncio.Event()
+        self._tested = asyncio.Event()
         self._known: dict[NextHop, Knowledge] = {}
         self._searches: dict[NextHop, asyncio.Task[Knowledge]] = {}
 
@@ -97,11 +101,25 @@ class Discovery:
         """Return how many destinations are known."""
         return len(self._known)
 
+    def status(self) -> dict[str, Any]:
+        """Return what ``gatepost status`` shows."""
+        test = self.test
+        return {
+            "dane": self._wanted.dane,
+            "mta_sts": self._wanted.mta_sts,
+            "servers": list(self.resolver.servers),
+            "validates": None if test is None or not test.answered else test.validates,
+            "problem": "" if test is None else test.reason,
+            "destinations": len(self._known),
+            "policy_domains": len(self.policies),
+        }
+
     def want(self, wanted: Wanted) -> None:
         """Take note of what is to be found out from now on."""
         if wanted != self._wanted:
             self._wanted = wanted
             self._known.clear()
+            self._changed.set()
 
     def known(self, nexthop: NextHop) -> Knowledge | None:
         """Return what is known and fresh, or None."""
@@ -138,13 +156,14 @@ class Discovery:
         """Test the resolver, and say so in the log where the result is another than before."""
         found = await self.resolver.self_test(*(self._names or ()))
         if self.test is None or found != self.test:
-            if not found.validates and self._wanted.dane:
+            if found.reason and self._wanted.dane:
+                what = "does not validate DNSSEC" if found.answered else "could not be tested"
                 log_event(
                     _log,
                     logging.ERROR,
-                    "dane-off",
+                    "dane-off" if found.answered else "resolver-untested",
                     servers=" ".join(self.resolver.servers),
-                    cause=f"the resolver does not validate DNSSEC: {found.reason}",
+                    cause=f"the resolver {what}: {found.reason}",
                 )
             else:
                 log_event(
@@ -158,14 +177,21 @@ class Discovery:
             if self.test is not None and found.validates != self.test.validates:
                 self._known.clear()
         self.test = found
+        if found.answered:
+            self._tested.set()
         return found
 
     async def keep_testing(self) -> None:
-        """Test the resolver again and again, until cancelled."""
+        """Test the resolver again and again while DANE is wanted, until cancelled."""
         while True:
-            good = self.test is not None and self.test.validates
-            await asyncio.sleep(TEST_EVERY_S if good else TEST_AGAIN_S)
-            await self.self_test()
+            again_s = None
+            self._changed.clear()
+            if self._wanted.dane:
+                test = await self.self_test()
+                again_s = TEST_AGAIN_S if test.reason else TEST_EVERY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(again_s):
+                    await self._changed.wait()
 
     async def _search(self, nexthop: NextHop) -> Knowledge:
         try:
@@ -181,6 +207,9 @@ class Discovery:
         return knowledge
 
     async def _find_out(self, nexthop: NextHop) -> Knowledge:
+        if self._wanted.dane:
+            # What an untested resolver says could be neither secure nor insecure.
+            await self._tested.wait()
         dane = self._wanted.dane and self.resolver.validates
         hosts, record = await asyncio.gather(
             find_hosts(self.resolver, nexthop, dane=dane), self._record(nexthop)

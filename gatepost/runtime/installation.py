@@ -20,7 +20,13 @@ from gatepost.postfix import master_cf
 from gatepost.postfix.clones import not_joined
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
-from gatepost.postfix.operator_level import PARAMETERS, default_service, operators_level
+from gatepost.postfix.operator_level import (
+    PARAMETERS,
+    asks_for_dnssec,
+    default_service,
+    looks_up_dns,
+    operators_level,
+)
 from gatepost.postfix.plan import MASTER_CF
 from gatepost.postfix.services import attach_spec, drift, is_attached, shortfalls
 from gatepost.postfix_version import PostfixVersion, parse_version
@@ -106,18 +112,23 @@ def ask_postfix(settings: Settings) -> Instance:
         queue_directory = Path(values["queue_directory"])
     except (KeyError, MalformedMessage) as error:
         raise PostfixUnavailable(f"postconf {' '.join(names)}: {error}") from error
-    operator = OperatorTls(_level(settings.postfix_config_dir, values))
-    return Instance(version, queue_directory, operator)
+    return Instance(version, queue_directory, _operator(settings.postfix_config_dir, values))
 
 
-def _level(config_dir: Path, values: Mapping[str, str]) -> str:
+def _operator(config_dir: Path, values: Mapping[str, str]) -> OperatorTls:
     try:
         text = (config_dir / MASTER_CF).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         # postconf did not mind; main.cf alone then says what it says.
         text = ""
     base = default_service(master_cf.services(text), values.get("default_transport", ""))
-    return operators_level(base, lambda name: values.get(name, ""))
+
+    def value(name: str) -> str:
+        return values.get(name, "")
+
+    return OperatorTls(
+        operators_level(base, value), looks_up_dns(value), asks_for_dnssec(base, value)
+    )
 
 
 def settle(settings: Settings) -> Place:

@@ -28,6 +28,7 @@ from gatepost import __version__
 from gatepost.maillog.evidence import Record, Verdict
 from gatepost.maillog.model import TlsClass
 from gatepost.modes import Observation
+from gatepost.tls.mtasts.entry import Failure
 
 MAX_TENANTS = 1000
 MAX_VALUES = 64
@@ -231,6 +232,29 @@ class Metrics:
             # From zero, as Prometheus sees no increase in a series that begins at one.
             counter.labels(UNIDENTIFIED)
         return DeliveryMetrics(self, by_tls, weaker, unproven, lines, unreadable, read)
+
+    def watch_discovery(
+        self, validates: Callable[[], bool], known: Callable[[], int], policies: Callable[[], int]
+    ) -> tuple[Tally, Tally]:
+        """Export what is known of destinations; return the counters of searches and fetches.
+
+        Args:
+            validates: Returns whether the resolver validates DNSSEC.
+            known: Returns how many destinations are known.
+            policies: Returns how many MTA-STS policy domains are.
+        """
+        self._gauge(
+            "resolver_validates", "1 if the resolver validates DNSSEC; at 0, DANE is off."
+        ).set_function(validates)
+        self._gauge("destinations_known", "Destinations that were found out.").set_function(known)
+        self._gauge("sts_policy_domains", "MTA-STS policy domains known.").set_function(policies)
+        searches = self._role_tally(
+            "destination_searches", "Searches for what a destination publishes.", "result"
+        )
+        searches.expect("found", "failed")
+        fetches = self._role_tally("sts_fetches", "Fetches of MTA-STS policies.", "result")
+        fetches.expect("ok", *(failure.value for failure in Failure))
+        return searches, fetches
 
     def policy(self, verdict: str) -> None:
         """Count one policy answer."""

@@ -26,6 +26,7 @@ from gatepost.tls.mtasts.record import Announcement
 
 WAIT_S = 10.0
 WRITE_S = 1.0
+LOAD_AGAIN_S = 30.0
 REFRESH_EVERY_S = 60.0
 MAX_DOMAINS = 200_000
 # §10.2 wants somebody to hear of a policy that cannot be refreshed.
@@ -70,6 +71,9 @@ class StsPolicies:
         # One thread, and so one connection; the loop that answers mail never waits for a disk.
         self._thread = ThreadPoolExecutor(1, "sts-store")
         self._store_failed = False
+        self._loading = asyncio.Lock()
+        self._loaded = False
+        self._load_at = 0.0
 
     def __len__(self) -> int:
         """Return how many domains are known."""
@@ -80,15 +84,20 @@ class StsPolicies:
         return self._entries.get(domain)
 
     async def load(self) -> None:
-        """Take over what the store has."""
-        loop = asyncio.get_running_loop()
-        try:
-            entries = await loop.run_in_executor(self._thread, self._read)
-        except StoreUnavailable as error:
-            self._trouble(error)
-            return
-        for entry in entries:
-            self._entries.setdefault(entry.domain, entry)
+        """Take over what the store has; if it is unavailable, later."""
+        async with self._loading:
+            loop = asyncio.get_running_loop()
+            if self._loaded or loop.time() < self._load_at:
+                return
+            try:
+                entries = await loop.run_in_executor(self._thread, self._read)
+            except StoreUnavailable as error:
+                self._load_at = loop.time() + LOAD_AGAIN_S
+                self._trouble(error)
+                return
+            self._loaded = True
+            for entry in entries:
+                self._entries.setdefault(entry.domain, entry)
 
     async def wanted(self, domain: str, announced: Announcement) -> StsEntry | None:
         """Return what is known of a domain that is about to be delivered to.
@@ -97,6 +106,8 @@ class StsPolicies:
             domain: The policy domain.
             announced: What its TXT record announces now; nothing, if that could not be looked up.
         """
+        if not self._loaded:
+            await self.load()
         entry = self._entries.get(domain) or StsEntry(domain)
         now = self._clock()
         if entry.wants_fetch(announced.policy_id, now):
@@ -143,14 +154,18 @@ class StsPolicies:
         self._dirty, self._gone = set(), set()
         entries = [self._entries[domain] for domain in dirty if domain in self._entries]
         loop = asyncio.get_running_loop()
+        done = False
         try:
             await loop.run_in_executor(self._thread, self._save, entries, gone)
-        except StoreUnavailable as error:
-            self._dirty |= dirty
-            self._gone |= gone
-            self._trouble(error)
-        else:
+            done = True
             self._store_failed = False
+        except StoreUnavailable as error:
+            self._trouble(error)
+        finally:
+            # Also where we were cancelled, and nobody knows whether it was written.
+            if not done:
+                self._dirty |= dirty
+                self._gone |= gone - self._entries.keys()
 
     def _fetch(self, domain: str, policy_id: str) -> asyncio.Task[None]:
         task = self._fetches.get(domain)

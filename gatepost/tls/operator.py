@@ -25,9 +25,13 @@ class OperatorTls:
 
     Attributes:
         level: ``smtp_tls_security_level`` in force there, in lower case; empty if it is not set.
+        dns: Whether Postfix looks up DNS as DANE needs it.
+        dnssec: Whether the service asks for DNSSEC, so that it can carry out DANE itself; ours do.
     """
 
     level: str = ""
+    dns: bool = True
+    dnssec: bool = False
 
     @property
     def dane(self) -> Dane:

@@ -51,11 +51,13 @@ class SelfTest:
         validates: Whether it vouches for what is signed and refuses what is forged.
         reason: Why not, as half a sentence; empty if it does.
         local: Whether all servers are on this host.
+        answered: Whether it said anything; if not, nothing is known of it.
     """
 
     validates: bool
     reason: str
     local: bool
+    answered: bool = True
 
 
 class Resolver:
@@ -132,24 +134,22 @@ class Resolver:
         return await self._find(reverse, "PTR", lambda rdata: host_name(rdata.target))
 
     async def self_test(self, signed: str = SIGNED, bogus: str = BOGUS) -> SelfTest:
-        """Find out whether the resolver validates, and remember it.
+        """Find out whether the resolver validates, and remember it if it says anything.
 
         Args:
             signed: A name in a signed zone.
             bogus: A name whose signature is wrong.
         """
-        reason = await self._why_not(signed, bogus)
-        self.validates = not reason
-        return SelfTest(
-            self.validates, reason, bool(self.servers) and all(map(_is_local, self.servers))
-        )
-
-    async def _why_not(self, signed: str, bogus: str) -> str:
-        if not self.servers:
-            return "no name server is configured"
+        local = bool(self.servers) and all(map(_is_local, self.servers))
         reply = await self._ask(signed, "SOA")
         if isinstance(reply, str):
-            return f'no answer for "{signed}": {reply}'
+            reason = f'no answer for "{signed}": {reply}' if self.servers else _NO_SERVER
+            return SelfTest(self.validates, reason, local, answered=False)
+        reason = await self._why_not(reply, signed, bogus)
+        self.validates = not reason
+        return SelfTest(self.validates, reason, local)
+
+    async def _why_not(self, reply: dns.message.QueryMessage, signed: str, bogus: str) -> str:
         if not reply.flags & dns.flags.AD:
             return f'it does not vouch for "{signed}", which is signed'
         forged = await self._ask(bogus, "SOA")
@@ -196,6 +196,7 @@ class Resolver:
         return reason
 
 
+_NO_SERVER = "no name server is configured"
 _ANSWERS = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +14,14 @@ from gatepost.feedback.session import SESSION_HEADER
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.snapshot import Unknown
+from gatepost.tls.dane import MxHost, TlsaState
+from gatepost.tls.knowledge import Knowledge
+from gatepost.tls.nexthop import NextHop
 from gatepost.tls.operator import OperatorTls
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Request
+from policy_server.handlers import Handlers
+from tests.world import NOW
 
 
 def rcpt(**attributes: str) -> AccessRequest:
@@ -156,3 +163,118 @@ def test_a_changed_level_of_postfix_counts_for_policies_that_were_remembered(wor
     assert handlers.lookup(request) == Ok("encrypt")
     handlers.postfix_is(OLDEST_SUPPORTED, OperatorTls("verify"))
     assert handlers.lookup(request) == Ok("verify match=hostname servername=hostname")
+
+
+class Destinations:
+    """Knows what the test says, at once or after `learn`."""
+
+    def __init__(self) -> None:
+        self.fresh: dict[NextHop, Knowledge] = {}
+        self.found: dict[NextHop, Knowledge] = {}
+        self.learned: list[NextHop] = []
+
+    def known(self, nexthop: NextHop) -> Knowledge | None:
+        return self.fresh.get(nexthop)
+
+    async def learn(self, nexthop: NextHop) -> Knowledge:
+        self.learned.append(nexthop)
+        return self.found[nexthop]
+
+
+DEST = NextHop("dest.example")
+USABLE = Knowledge((MxHost("mx.dest.example", TlsaState.USABLE),), dane=True, fresh_until=NOW + 60)
+PLAIN = Knowledge((MxHost("mx.dest.example"),), dane=True, fresh_until=NOW + 60)
+UNKNOWN = Knowledge(dane=True, failure="dest.example MX: SERVFAIL", fresh_until=NOW + 30)
+
+
+@pytest.fixture
+def finding(world: Any) -> Any:
+    """The world with handlers that stay, and destinations to be found out."""
+    world.snapshot = replace(
+        world.snapshot, tls=replace(world.snapshot.tls, dane=True, mta_sts=True)
+    )
+    world.destinations = Destinations()
+    world.now = NOW
+    world.asked = Handlers(
+        lambda: world.snapshot,
+        world.seen,
+        world.seen,
+        lambda: world.now,
+        OLDEST_SUPPORTED,
+        OperatorTls(dnssec=True),
+        world.destinations,
+    )
+    return world
+
+
+def test_what_is_known_is_answered_at_once(finding: Any) -> None:
+    finding.destinations.fresh[DEST] = USABLE
+    request = Request("tls-private", "Dest.Example")
+    assert finding.asked.lookup(request) == Ok("dane-only")
+    finding.destinations.fresh.clear()
+    assert finding.asked.lookup(request) == Ok("dane-only"), "the answer is as fresh as that"
+    finding.now = NOW + 60
+    finding.destinations.fresh[DEST] = PLAIN
+    assert finding.asked.lookup(request) == Ok("encrypt")
+    assert not finding.destinations.learned
+
+
+def test_what_is_not_known_is_found_out_first(finding: Any) -> None:
+    finding.destinations.found[DEST] = USABLE
+    reply = finding.asked.lookup(Request("tls-private", "dest.example"))
+    assert asyncio.run(reply) == Ok("dane-only")
+    assert finding.destinations.learned == [DEST]
+    assert finding.seen.counts["tls-private", "ok"] == 1
+    assert finding.asked.lookup(Request("tls-private", "dest.example")) == Ok("dane-only")
+
+
+def test_what_cannot_be_found_out_makes_mail_wait_where_tls_is_required(finding: Any) -> None:
+    finding.destinations.found[DEST] = UNKNOWN
+    reply = finding.asked.lookup(Request("tls-private", "dest.example"))
+    with pytest.raises(Unavailable, match=r"dest\.example MX: SERVFAIL"):
+        asyncio.run(reply)
+    assert finding.seen.counts["tls-private", "temp"] == 1
+    reply = finding.asked.lookup(Request("tls", "dest.example"))
+    assert asyncio.run(reply) == NotFound()
+
+
+@pytest.mark.parametrize("key", [".example", "[192.0.2.1]", "[2001:db8::1]:25"])
+def test_nothing_is_found_out_about_parents_and_addresses(finding: Any, key: str) -> None:
+    reply = finding.asked.lookup(Request("tls-private", key))
+    assert reply == (NotFound() if key.startswith(".") else Ok("encrypt"))
+    assert not finding.destinations.learned
+
+
+def test_in_observe_nothing_is_found_out_for_anybody(finding: Any) -> None:
+    finding.snapshot = replace(finding.snapshot, modes=Modes())
+    assert finding.asked.lookup(Request("tls", "dest.example")) == NotFound()
+    assert finding.asked.lookup(Request("tls-standard", "dest.example")) == NotFound()
+    assert not finding.destinations.learned
+
+
+def test_nothing_is_found_out_where_nobody_wants_it(finding: Any) -> None:
+    finding.snapshot = replace(
+        finding.snapshot, tls=replace(finding.snapshot.tls, dane=False, mta_sts=False)
+    )
+    assert finding.asked.lookup(Request("tls-private", "dest.example")) == Ok("encrypt")
+    assert not finding.destinations.learned
+
+
+@pytest.mark.parametrize(
+    ("operator", "map_name", "reply"),
+    [
+        (OperatorTls(), "tls", NotFound()),
+        (OperatorTls(dnssec=True), "tls", Ok("dane")),
+        (OperatorTls(), "tls-private", Ok("dane-only")),
+        (OperatorTls(), "tls-standard", Ok("dane")),
+        # A Postfix that looks up no DNS has no DANE, in no service.
+        (OperatorTls(dns=False), "tls-private", Ok("encrypt")),
+        (OperatorTls(dns=False, dnssec=True), "tls", NotFound()),
+    ],
+)
+def test_dane_only_for_services_that_can_carry_it_out(
+    finding: Any, operator: OperatorTls, map_name: str, reply: Any
+) -> None:
+    finding.asked.postfix_is(OLDEST_SUPPORTED, operator)
+    finding.destinations.fresh[DEST] = USABLE
+    assert finding.asked.lookup(Request(map_name, "dest.example")) == reply

@@ -44,6 +44,7 @@ class FakeResolver:
     def __init__(self) -> None:
         self.validates = True
         self.reason = ""
+        self.answers_tests = True
         self.answers: dict[str, DnsAnswer[Any]] = {
             "mx": found(Mx(10, "mx.d.example")),
             "addresses": found("192.0.2.1"),
@@ -61,6 +62,8 @@ class FakeResolver:
         return answer
 
     async def self_test(self, *_: str) -> SelfTest:
+        if not self.answers_tests:
+            return SelfTest(self.validates, "timeout", True, answered=False)
         self.validates = not self.reason
         return SelfTest(self.validates, self.reason, True)
 
@@ -85,6 +88,7 @@ class Scene:
             count=self.results.append,
             search_s=search_s,
         )
+        self.discovery._tested.set()
 
     def mx_lookups(self) -> int:
         return self.resolver.asked.count("mx d.example")
@@ -233,6 +237,42 @@ def test_without_a_validating_resolver_dane_is_off_and_the_log_says_so(
         ("INFO", "resolver"),
     ]
     assert "does not validate DNSSEC: it does not vouch" in caplog.messages[0]
+
+
+def test_nothing_is_called_insecure_before_the_resolver_was_tested(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        scene = Scene(search_s=0.05)
+        scene.discovery._tested.clear()
+        scene.resolver.answers_tests = False
+        await scene.discovery.self_test()
+        assert (await scene.discovery.learn(HOP)).failure == "no answer within 0.05 s"
+        scene.now += 30
+        scene.resolver.answers_tests = True
+        waiting = asyncio.ensure_future(scene.discovery.learn(HOP))
+        await asyncio.sleep(0)
+        await scene.discovery.self_test()
+        assert (await waiting).failure == ""
+
+    with caplog.at_level(logging.INFO):
+        play(scenario)
+    assert [m.split()[0] for m in caplog.messages] == ["resolver-untested", "resolver"]
+
+
+def test_the_resolver_is_tested_while_dane_is_wanted() -> None:
+    async def scenario() -> None:
+        scene = Scene(dane=False)
+        testing = asyncio.ensure_future(scene.discovery.keep_testing())
+        await asyncio.sleep(0)
+        assert scene.discovery.test is None
+        scene.discovery.want(Wanted(dane=True, mta_sts=False))
+        while scene.discovery.test is None:  # noqa: ASYNC110 a test tells nobody of its end
+            await asyncio.sleep(0)
+        assert scene.discovery.test.validates
+        testing.cancel()
+
+    play(scenario)
 
 
 def test_the_number_of_destinations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix.doctor.tables import entries, listable
 from gatepost.snapshot import Snapshot
-from gatepost.tls.nexthop import nexthop_domain
 from gatepost.tls.levels import Level
+from gatepost.tls.nexthop import nexthop_domain
 from gatepost.tls.operator import OperatorTls
 
 _SHOWN = 3
