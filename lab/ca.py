@@ -15,16 +15,34 @@ import datetime
 import hashlib
 import ipaddress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
 _VALID = (-_DAY, 30 * _DAY)
 _EXPIRED = (-30 * _DAY, -_DAY)
+_FUTURE = (_DAY, 30 * _DAY)
+# Some 200 KiB, twice what OpenSSL takes.
+_HUGE = 400
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+class Oddity(StrEnum):
+    """What is wrong or unusual with a certificate that the authority has signed all the same."""
+
+    NONE = "none"
+    EXPIRED = "expired"
+    NOT_YET = "notyet"
+    WEAK_KEY = "weakkey"
+    INTERMEDIATE = "intermediate"
+    INCOMPLETE = "incomplete"
+    HUGE_CHAIN = "hugechain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,7 @@ class Authority:
         self._name = _name("Lab CA")
         self._certificate = (
             _builder(self._name, self._name, self._key, _VALID)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
             .add_extension(_CA_USAGE, critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -81,10 +99,36 @@ class Authority:
         certificate = _leaf(_name(names[0]), names, key, _VALID).sign(key, hashes.SHA256())
         return self._write(f"selfsigned-{names[0]}", key, certificate, b"")
 
+    def issue_odd(self, *names: str, oddity: Oddity = Oddity.NONE) -> Certificate:
+        """Issue a certificate as some servers have it; see `Oddity`."""
+        key: PrivateKey = ec.generate_private_key(ec.SECP256R1())
+        if oddity is Oddity.WEAK_KEY:
+            key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
+        validity = {Oddity.EXPIRED: _EXPIRED, Oddity.NOT_YET: _FUTURE}.get(oddity, _VALID)
+        issuer, issuer_key, behind = self._name, self._key, _pem(self._certificate)
+        if oddity in {Oddity.INTERMEDIATE, Oddity.INCOMPLETE}:
+            between = self._intermediate()
+            issuer, issuer_key = between[0].subject, between[1]
+            behind = _pem(between[0]) if oddity is Oddity.INTERMEDIATE else b""
+        elif oddity is Oddity.HUGE_CHAIN:
+            behind = behind * _HUGE
+        certificate = _leaf(issuer, names, key, validity).sign(issuer_key, hashes.SHA256())
+        return self._write(f"{oddity}-{names[0]}", key, certificate, behind)
+
+    def _intermediate(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _builder(self._name, _name("Lab intermediate CA"), key, _VALID)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_CA_USAGE, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        return certificate, key
+
     def _write(
         self,
         stem: str,
-        key: ec.EllipticCurvePrivateKey,
+        key: PrivateKey,
         certificate: x509.Certificate,
         issuer: bytes,
     ) -> Certificate:
@@ -123,7 +167,7 @@ def _name(common_name: str) -> x509.Name:
 def _builder(
     issuer: x509.Name,
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: PrivateKey,
     validity: tuple[datetime.timedelta, datetime.timedelta],
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
@@ -142,7 +186,7 @@ def _builder(
 def _leaf(
     issuer: x509.Name,
     names: tuple[str, ...],
-    key: ec.EllipticCurvePrivateKey,
+    key: PrivateKey,
     validity: tuple[datetime.timedelta, datetime.timedelta],
 ) -> x509.CertificateBuilder:
     return (
@@ -170,7 +214,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _private_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -34,7 +34,8 @@ _TABLES = (
     """
     create table survey_hosts (
         host text primary key, first_at real not null, resolved_at real not null,
-        tried_at real not null, outcome text not null, secure integer not null, tlsa text not null
+        tried_at real not null, outcome text not null, secure integer not null,
+        tlsa text not null, records text not null
     ) without rowid
     """,
     """

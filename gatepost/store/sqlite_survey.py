@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.store.survey import KEEP_CHANGES_S, Change, Run
 from gatepost.tls.dane import TlsaState
-from gatepost.tls.dns_answer import Outcome
+from gatepost.tls.dns_answer import Outcome, Tlsa
 from gatepost.tls.survey.certificates import judge, judge_for_another
 from gatepost.tls.survey.knowledge import (
     AddressKnowledge,
@@ -115,11 +115,12 @@ on conflict (domain, host) do update set
 """
 
 _HOST = """
-insert into survey_hosts (host, first_at, resolved_at, tried_at, outcome, secure, tlsa)
-values (:host, :at, :at, :at, :outcome, :secure, :tlsa)
+insert into survey_hosts (host, first_at, resolved_at, tried_at, outcome, secure, tlsa, records)
+values (:host, :at, :at, :at, :outcome, :secure, :tlsa, :records)
 on conflict (host) do update set tried_at = :at,
     resolved_at = iif(:failed, resolved_at, :at), outcome = iif(:failed, outcome, :outcome),
-    secure = iif(:failed, secure, :secure), tlsa = iif(:failed, tlsa, :tlsa)
+    secure = iif(:failed, secure, :secure), tlsa = iif(:failed, tlsa, :tlsa),
+    records = iif(:failed, records, :records)
 """
 
 _HOST_ADDRESS = """
@@ -149,7 +150,7 @@ order by d.domain, dh.preference, dh.host, ha.address
 """  # noqa: S608 - no values in it
 
 _KNOWN = f"""
-select d.domain, dh.host, h.tried_at, ha.address, a.started_at
+select d.domain, dh.host, h.tried_at, ha.address, a.started_at, h.records
 {_PRESENT}
 where d.domain in (select value from json_each(?)) and d.tried_at >= ?
 order by d.domain, dh.preference, dh.host
@@ -235,7 +236,7 @@ class SqliteSurvey(SqliteFile):
         # A domain whose hosts were not all looked up before the end came is looked up again.
         partly = {row[0] for row in rows if row[1] and (row[2] or 0.0) < resolved_since}
         targets = [
-            Target(row[3], row[1])
+            Target(row[3], row[1], _read_tlsa(row[5]))
             for row in rows
             if row[0] not in partly and row[3] and (row[4] or 0.0) <= not_since
         ]
@@ -351,8 +352,18 @@ def _host_row(each: ResolvedHost) -> dict[str, Any]:
         "outcome": each.outcome.value,
         "secure": each.secure,
         "tlsa": each.tlsa.value,
+        "records": json.dumps(
+            [[r.usage, r.selector, r.matching, r.data.hex()] for r in each.records]
+        ),
         "failed": each.outcome is Outcome.FAILED,
     }
+
+
+def _read_tlsa(records: str) -> tuple[Tlsa, ...]:
+    return tuple(
+        Tlsa(usage, selector, matching, bytes.fromhex(data))
+        for usage, selector, matching, data in json.loads(records)
+    )
 
 
 def _read_domains(db: Database, names: Sequence[str]) -> Iterator[DomainKnowledge]:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gatepost.tls.dane import TlsaState
-from gatepost.tls.dns_answer import Outcome
+from gatepost.tls.dns_answer import Outcome, Tlsa
 from gatepost.tls.survey.model import CertificateVerdict, DaneVerdict, Probed, Target, Verdict
 
 
@@ -81,6 +81,7 @@ class ResolvedHost:
         addresses: IPv4 and IPv6.
         secure: Whether they are authentic.
         tlsa: What is known of its TLSA records.
+        records: These records, if they are authentic.
     """
 
     host: str
@@ -89,6 +90,7 @@ class ResolvedHost:
     addresses: tuple[str, ...] = ()
     secure: bool = False
     tlsa: TlsaState = TlsaState.NONE
+    records: tuple[Tlsa, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

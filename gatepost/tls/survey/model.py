@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gatepost.tls.dns_answer import Tlsa
+
 
 class Verdict(StrEnum):
     """What a server was seen to offer."""
@@ -137,10 +139,12 @@ class Target:
     Attributes:
         address: IP address in its usual form.
         host: The MX host name to ask for, in SNI and against the certificate.
+        tlsa: The host's TLSA records, if they are authentic.
     """
 
     address: str
     host: str
+    tlsa: tuple[Tlsa, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

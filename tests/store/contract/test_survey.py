@@ -12,7 +12,7 @@ from gatepost.store.open import open_as
 from gatepost.store.sqlite_survey import PAGE, SqliteSurvey
 from gatepost.store.survey import SurveyStore
 from gatepost.tls.dane import TlsaState
-from gatepost.tls.dns_answer import Outcome
+from gatepost.tls.dns_answer import Outcome, Tlsa
 from gatepost.tls.survey.knowledge import (
     DomainKnowledge,
     MxOf,
@@ -213,6 +213,15 @@ def test_known_targets_leave_out_what_is_old_or_was_probed(survey: SurveyStore) 
         {"a.example"}, [B],
     )  # fmt: skip
     assert survey.known_targets(["a.example"], NOON + 1, NOON - DAY) == (set(), [])
+
+
+def test_known_targets_bring_their_tlsa_records(survey: SurveyStore) -> None:
+    records = (Tlsa(3, 1, 1, b"\x00\xff" * 16), Tlsa(2, 0, 2, b"x" * 64))
+    survey.resolved(
+        [ResolvedDomain("a.example", NOON, MxOutcome.FOUND, (MxOf(A.host, 1),))],
+        [ResolvedHost(A.host, NOON, Outcome.FOUND, (A.address,), True, TlsaState.USABLE, records)],
+    )
+    assert survey.known_targets(["a.example"], NOON, 0)[1] == [replace(A, tlsa=records)]
 
 
 def test_a_domain_whose_hosts_are_missing_is_looked_up_again(survey: SurveyStore) -> None:

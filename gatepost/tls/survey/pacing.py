@@ -1,0 +1,218 @@
+"""Whom to probe next, so that nobody is hit more often than agreed.
+
+Purpose: at least so many seconds between two connections to one network (/24, /48) and between two
+to one provider (the registered domain of the MX host's name); never two at once to one address.
+Format: `add` takes targets, `take` gives the next one whose turn it is, `wait_s` tells when to come
+again. The caller tells `ended` when a probe is over.
+Limits: time and memory grow with the targets that wait and the networks that were just visited, not
+with all that were seen; one step costs the logarithm of that.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+import heapq
+import ipaddress
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gatepost.tls.survey.model import Target
+
+# Providers of one network among which a target is looked for before it waits for the first.
+_LOOK_AT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What was agreed.
+
+    Attributes:
+        network_s: Seconds between two connections to one network.
+        provider_s: Seconds between two connections to one provider.
+        prefix4: Length of the prefix that makes a network, IPv4.
+        prefix6: The same, IPv6.
+    """
+
+    network_s: float = 30.0
+    provider_s: float = 30.0
+    prefix4: int = 24
+    prefix6: int = 48
+
+
+@dataclass(slots=True)
+class _Network:
+    """The targets that wait in a network, by provider; the providers in their order."""
+
+    waiting: dict[str, list[Target]] = field(default_factory=dict)
+    # Whether it is in one of the places where `take` will find it.
+    placed: bool = False
+    # The provider that it waits or waited for.
+    parked_for: str = ""
+
+
+class Pacer:
+    """Holds what waits; not for several threads."""
+
+    def __init__(self, pace: Pace, provider_of: Callable[[str], str]) -> None:
+        """Begin with nothing.
+
+        Args:
+            pace: What was agreed.
+            provider_of: From a host name to what is called its provider.
+        """
+        self._pace = pace
+        self._provider_of = provider_of
+        self._networks: dict[tuple[int, int], _Network] = {}
+        self._ready: deque[tuple[int, int]] = deque()
+        self._parked: dict[str, deque[tuple[int, int]]] = {}
+        self._resting: set[tuple[int, int]] = set()
+        self._busy: set[str] = set()
+        # When a network or provider has rested: (time, serial, key).
+        self._timers: list[tuple[float, int, tuple[int, int] | str]] = []
+        self._serial = 0
+        self._in_flight: set[str] = set()
+        self._held: dict[str, Target] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many targets wait."""
+        return self._count
+
+    def add(self, target: Target) -> None:
+        """Let a target wait for its turn."""
+        self._count += 1
+        key = self._network_of(target.address)
+        network = self._networks.get(key)
+        if network is None:
+            network = self._networks[key] = _Network()
+        network.waiting.setdefault(self._provider_of(target.host), []).append(target)
+        self._place(key, network)
+
+    def visited(self, target: Target, at: float) -> None:
+        """Take note, before anything is added, that somebody was connected to."""
+        self._rest(self._network_of(target.address), self._provider_of(target.host), at)
+
+    def ended(self, address: str) -> None:
+        """Take note that the probe of an address is over."""
+        self._in_flight.discard(address)
+        held = self._held.pop(address, None)
+        if held is not None:
+            self._count -= 1
+            self.add(held)
+
+    def take(self, now: float) -> Target | None:
+        """Return a target to connect to now, or None if it is nobody's turn."""
+        self._wake(now)
+        while self._ready:
+            key = self._ready.popleft()
+            network = self._networks[key]
+            network.placed = False
+            awaited, network.parked_for = network.parked_for, ""
+            target = self._choose(key, network, now)
+            if awaited and awaited not in self._busy:
+                # It went another way, so that the next one that waits for this provider may go.
+                self._release(awaited)
+            if target is not None:
+                return target
+        return None
+
+    def wait_s(self, now: float) -> float | None:
+        """Return how long nobody's turn comes; None if that depends on `add` or `ended` alone."""
+        if self._ready:
+            return 0.0
+        return max(0.0, self._timers[0][0] - now) if self._timers else None
+
+    def _choose(self, key: tuple[int, int], network: _Network, now: float) -> Target | None:
+        first = ""
+        for looked_at, provider in enumerate(network.waiting):
+            if provider not in self._busy:
+                return self._start(key, network, provider, now)
+            first = first or provider
+            if looked_at == _LOOK_AT:
+                break
+        if first:
+            self._parked.setdefault(first, deque()).append(key)
+            network.placed = True
+            network.parked_for = first
+        else:
+            del self._networks[key]
+        return None
+
+    def _start(
+        self, key: tuple[int, int], network: _Network, provider: str, now: float
+    ) -> Target | None:
+        waiting = network.waiting[provider]
+        target = waiting.pop()
+        # A provider that still has targets goes to the end, so that all get their turn.
+        del network.waiting[provider]
+        if waiting:
+            network.waiting[provider] = waiting
+        if target.address in self._in_flight:
+            # It has come back by another way while its probe goes on.
+            if target.address in self._held:
+                self._count -= 1
+            self._held[target.address] = target
+            self._place(key, network)
+            return None
+        self._count -= 1
+        self._in_flight.add(target.address)
+        self._rest(key, provider, now)
+        return target
+
+    def _rest(self, key: tuple[int, int], provider: str, at: float) -> None:
+        if self._pace.network_s > 0:
+            self._resting.add(key)
+            self._timer(at + self._pace.network_s, key)
+        elif key in self._networks:
+            self._place(key, self._networks[key])
+        if self._pace.provider_s > 0:
+            self._busy.add(provider)
+            self._timer(at + self._pace.provider_s, provider)
+
+    def _place(self, key: tuple[int, int], network: _Network) -> None:
+        if not network.placed and key not in self._resting:
+            network.placed = True
+            self._ready.append(key)
+
+    def _timer(self, at: float, key: tuple[int, int] | str) -> None:
+        self._serial += 1
+        heapq.heappush(self._timers, (at, self._serial, key))
+
+    def _wake(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, _, key = heapq.heappop(self._timers)
+            if isinstance(key, str):
+                self._wake_provider(key)
+            else:
+                self._wake_network(key)
+
+    def _wake_provider(self, provider: str) -> None:
+        self._busy.discard(provider)
+        self._release(provider)
+
+    def _release(self, provider: str) -> None:
+        parked = self._parked.get(provider)
+        if parked:
+            # Only one of them can go, and it makes the provider busy again.
+            self._ready.appendleft(parked.popleft())
+        if not parked:
+            self._parked.pop(provider, None)
+
+    def _wake_network(self, key: tuple[int, int]) -> None:
+        self._resting.discard(key)
+        network = self._networks.get(key)
+        if network is None:
+            return
+        if network.waiting:
+            self._place(key, network)
+        elif not network.placed:
+            del self._networks[key]
+
+    def _network_of(self, address: str) -> tuple[int, int]:
+        if ":" not in address:
+            # Millions of times: ipaddress takes ten times as long.
+            a, b, c, d = address.split(".")
+            number = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+            return 4, number >> (32 - self._pace.prefix4)
+        return 6, int(ipaddress.IPv6Address(address)) >> (128 - self._pace.prefix6)
