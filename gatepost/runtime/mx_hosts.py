@@ -95,7 +95,7 @@ async def _host(resolver: Resolver, name: str, port: int) -> tuple[MxHost, int]:
     addresses = await resolver.addresses(name)
     ttls = [addresses.ttl_s]
     answers: list[DnsAnswer[Tlsa]] = []
-    for base in await _bases(resolver, name, addresses):
+    for base in await tlsa_bases(resolver, name, addresses):
         answer = await resolver.tlsa(base, port)
         answers.append(answer)
         ttls.append(answer.ttl_s)
@@ -105,7 +105,7 @@ async def _host(resolver: Resolver, name: str, port: int) -> tuple[MxHost, int]:
     return MxHost(name, state, reason), min(ttls)
 
 
-async def _bases(resolver: Resolver, name: str, addresses: DnsAnswer[str]) -> list[str]:
+async def tlsa_bases(resolver: Resolver, name: str, addresses: DnsAnswer[str]) -> list[str]:
     """Return the TLSA base domains of a host, in the order in which they are tried."""
     if addresses.outcome is not Outcome.FOUND:
         return []
