@@ -4,14 +4,16 @@ Purpose: carry out what `gatepost.tls.mtasts.entry` decides. A domain is fetched
 deliveries wait for it, and a delivery that has a policy which holds waits for no fetch, unless the
 domain has announced another one.
 Source: RFC 8461 §3.3, §5.1, §10.2.
-Limits: a delivery waits at most 10 s for a fetch; the fetch goes on for 60 s and serves the next.
-Changes are written once a second. 200,000 domains; the one fetched longest ago goes first.
+Limits: a delivery waits at most 10 s for a fetch, which goes on for 60 s and serves the next.
+Changes are written at once; after a failure, once a second. 200,000 domains; the one that was
+fetched longest ago goes first.
 Errors: none. While the store is unavailable, what is known stays in memory, and is written later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from gatepost.tls.mtasts.policy import StsMode
 from gatepost.tls.mtasts.record import Announcement
 
 WAIT_S = 10.0
-WRITE_S = 1.0
+TURN_S = 1.0
 LOAD_AGAIN_S = 30.0
 REFRESH_EVERY_S = 60.0
 MAX_DOMAINS = 200_000
@@ -72,6 +74,7 @@ class StsPolicies:
         self._thread = ThreadPoolExecutor(1, "sts-store")
         self._store_failed = False
         self._loading = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._loaded = False
         self._load_at = 0.0
 
@@ -127,8 +130,11 @@ class StsPolicies:
                 if loop.time() >= next_refresh:
                     next_refresh = loop.time() + REFRESH_EVERY_S
                     self.refresh()
+                self._changed.clear()
                 await self.write()
-                await asyncio.sleep(WRITE_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TURN_S):
+                        await self._changed.wait()
         finally:
             for task in self._fetches.values():
                 task.cancel()
@@ -222,6 +228,7 @@ class StsPolicies:
         self._entries.pop(entry.domain, None)
         self._entries[entry.domain] = entry
         self._dirty.add(entry.domain)
+        self._changed.set()
         self._gone.discard(entry.domain)
         if len(self._entries) > MAX_DOMAINS:
             self._forget(next(iter(self._entries)))
