@@ -16,7 +16,7 @@ from gatepost.decisions.tlsmap import decide_policy, is_silent
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tls.knowledge import Knowledge
-from gatepost.tls.nexthop import NextHop, parse_nexthop
+from gatepost.tls.nexthop import NextHop, nexthop_domain, parse_nexthop
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
 MAX_POLICIES = 20_000
@@ -98,8 +98,11 @@ class TlsMaps:
     def _make(
         self, name: str, key: str, snapshot: Snapshot, knowledge: Knowledge | None
     ) -> str | None:
-        policy = decide_policy(name, key, snapshot, self._version, self._operator, knowledge)
+        now = self._clock()
+        policy = decide_policy(name, key, snapshot, self._version, self._operator, knowledge, now)
         if self._made_for is snapshot:
             until = math.inf if knowledge is None else knowledge.fresh_until
+            if domain := nexthop_domain(key):
+                until = min(until, snapshot.tls.promoted.until(domain, now))
             self._made[name, key] = (policy, until)
         return policy

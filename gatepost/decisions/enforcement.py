@@ -84,7 +84,7 @@ def _judge(delivery: Delivery, snapshot: Snapshot, nexthop: str, *, by_sender: b
     if delivery.status != SENT:
         return Judgement(name)
     maps = _maps_of(delivery.service, tenant if by_sender else None)
-    opinions = list(dict.fromkeys(_opinions(maps, nexthop, snapshot)))
+    opinions = list(dict.fromkeys(_opinions(maps, nexthop, snapshot, delivery.at)))
     if not opinions:
         return Judgement(name)
     level = max(opinion.requirement.level for opinion in opinions)
@@ -123,10 +123,12 @@ def _maps_of(service: str, tenant: Tenant | None) -> list[str]:
     return list(dict.fromkeys(maps))
 
 
-def _opinions(maps: Iterable[str], nexthop: str, snapshot: Snapshot) -> Iterable[Opinion]:
+def _opinions(
+    maps: Iterable[str], nexthop: str, snapshot: Snapshot, now: float
+) -> Iterable[Opinion]:
     for name in maps:
         try:
-            yield from answer_tls(name, nexthop, snapshot).opinions
+            yield from answer_tls(name, nexthop, snapshot, now=now).opinions
         except Unavailable:
             # A profile that is no longer configured asks for nothing that could be looked up.
             continue

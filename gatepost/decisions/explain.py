@@ -123,8 +123,8 @@ def explain(
     try:
         route = decide_transport(sender, snapshot, now)
         map_name = _map_name(route, snapshot)
-        answer = answer_tls(map_name, nexthop, snapshot, operator)
-        policy = decide_policy(map_name, nexthop, snapshot, version, operator)
+        answer = answer_tls(map_name, nexthop, snapshot, operator, now=now)
+        policy = decide_policy(map_name, nexthop, snapshot, version, operator, now=now)
     except Unavailable as error:
         return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
     return Explanation(

@@ -191,7 +191,7 @@ def _would_route(
     domain = domain_of(recipient) or "an address without a domain"
     if tenant.modes.tls is Mode.OBSERVE:
         profile = snapshot.tls.profiles[tenant.profile]
-        answer = decide_tls(profile, nexthop_of(recipient), snapshot.tls)
+        answer = decide_tls(profile, nexthop_of(recipient), snapshot.tls, now=now)
         if answer.waits:
             found.append(("defer", Feature.TLS, f"{domain}: {answer.waits}"))
         elif answer.requirement is not None or profile.name != DEFAULT_PROFILE:

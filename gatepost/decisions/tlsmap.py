@@ -65,6 +65,7 @@ def answer_tls(
     snapshot: Snapshot,
     operator: OperatorTls = ASKS_NOTHING,
     knowledge: Knowledge | None = None,
+    now: float = 0.0,
 ) -> TlsAnswer:
     """Return the joined answer for a next-hop on one of the TLS maps.
 
@@ -74,6 +75,7 @@ def answer_tls(
         snapshot: The configuration.
         operator: What Postfix itself asks for.
         knowledge: What was found out about the destination, or None if nobody looked.
+        now: Unix time in seconds, for rules that end; at 0 none has ended.
 
     Raises:
         Unavailable: If the map's profile is not configured.
@@ -85,7 +87,7 @@ def answer_tls(
     if knowledge is not None and knowledge.dane and not able:
         # A service that knows of no TLSA record could not carry it out.
         knowledge = replace(knowledge, dane=False)
-    return decide_tls(profile, nexthop, snapshot.tls, operator, knowledge)
+    return decide_tls(profile, nexthop, snapshot.tls, operator, knowledge, now)
 
 
 def decide_policy(
@@ -95,6 +97,7 @@ def decide_policy(
     version: PostfixVersion,
     operator: OperatorTls = ASKS_NOTHING,
     knowledge: Knowledge | None = None,
+    now: float = 0.0,
 ) -> str | None:
     """Return the policy for a next-hop, or None for no opinion.
 
@@ -105,12 +108,13 @@ def decide_policy(
         version: The Postfix that asks.
         operator: What it asks for itself.
         knowledge: What was found out about the destination, or None if nobody looked.
+        now: Unix time in seconds, for rules that end; at 0 none has ended.
 
     Raises:
         Unavailable: If the profile is unknown, the rules exclude each other, the destination
             cannot be delivered to as its own policy asks, or too little is known of it.
     """
-    answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge)
+    answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge, now)
     if answer.waits:
         raise Unavailable(f"{nexthop}: {answer.waits}")
     if answer.requirement is None:

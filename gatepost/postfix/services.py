@@ -203,8 +203,7 @@ def _answers(snapshot: Snapshot, hooks: frozenset[Hook], services: Sequence[Serv
     """Tell whether a TLS map that Postfix is told to ask could ever answer."""
     asked_of_everyone = services or Hook.TLS in hooks
     profiles = (snapshot.tls.profiles[service.profile] for service in services)
-    finds = bool(snapshot.tls.everyone.table) or snapshot.tls.discovers
-    return bool(asked_of_everyone and finds) or any(
+    return bool(asked_of_everyone and snapshot.tls.for_everyone) or any(
         profile.base.level > Level.MAY or profile.exceptions.table for profile in profiles
     )
 
@@ -240,8 +239,9 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
         yield Hook.TRANSPORT, "no tenant has a lane or a TLS profile of its own"
     elif not in_use.intersection(_TRANSPORT_FEATURES):
         yield Hook.TRANSPORT, "the features tls and lane are off for everybody"
-    if not snapshot.tls.everyone.table and not snapshot.tls.discovers:
-        yield Hook.TLS, "tls.domains holds no rules for everyone, and tls.dane and mta_sts are no"
+    if not snapshot.tls.for_everyone:
+        why = "tls.domains holds no rules for everyone, tls.dane and mta_sts are no"
+        yield Hook.TLS, f"{why}, and tls.promoted names no file"
     elif snapshot.modes.tls is Mode.OFF:
         yield Hook.TLS, "the feature tls is off by default, and the map tls follows the default"
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gatepost.settings.keys import KeyFile, MainFile
+from gatepost.settings.keys_promoted import PromotedFile
 from gatepost.settings.schema import Entry, ListOf, Section, Table
 
 _WIDTH = 98
@@ -102,7 +103,7 @@ def starter() -> str:
 
 def markdown() -> str:
     """Return docs/config.md."""
-    main, keys = Section(MainFile), Section(KeyFile)
+    main, keys, promoted = Section(MainFile), Section(KeyFile), Section(PromotedFile)
     lines = [
         _INTRODUCTION,
         _wrapped(main.doc),
@@ -113,6 +114,11 @@ def markdown() -> str:
         _wrapped(keys.doc),
         "",
         *_chapter(keys, "", 3),
+        "## The file of promoted rules",
+        "",
+        _wrapped(promoted.doc),
+        "",
+        *_chapter(promoted, "", 3),
         _AFTERWORD,
     ]
     return "\n".join(lines)
@@ -217,6 +223,10 @@ def _wrapped(text: str) -> str:
 
 
 def _placeholder(name: str) -> str:
-    return {"profiles": "name", "lanes": "name", "domains": "domain", "logins": "login"}.get(
-        name, "number" if name == "keys" else "id"
-    )
+    return {
+        "profiles": "name",
+        "lanes": "name",
+        "domains": "domain",
+        "promoted": "domain",
+        "logins": "login",
+    }.get(name, "number" if name == "keys" else "id")

@@ -123,6 +123,12 @@ class TlsSection:
         doc="""Whether MTA-STS policies of destinations are fetched, by HTTPS, and join the answer
         (RFC 8461).""",
     )
+    promoted: str | None = optional(
+        kinds.FILE,
+        doc="""A file with rules that evidence has earned, relative to this one. gatepost tls
+        promote --apply makes and writes it; its rules are joined to all others.""",
+        example="promoted.yaml",
+    )
     without_dane: bool = setting(
         kinds.BOOLEAN,
         "no",

@@ -97,6 +97,19 @@ def choice_of(enum: type[E]) -> Scalar[E]:
     return choice(members, next(iter(members)))
 
 
+def text(limit: int) -> Scalar[str]:
+    """Return the kind of printable texts for people."""
+
+    def parse(value: str) -> str:
+        if value.isprintable() and len(value) <= limit:
+            return value
+        raise Rejected(
+            f"{quoted(value)} is no text for people", f"write at most {limit} printable characters"
+        )
+
+    return Scalar("a text", parse, '"a text"')
+
+
 def whole_number(low: int, high: int, example: str) -> Scalar[int]:
     """Return the kind of whole numbers in a range."""
     label = f"a whole number from {low} to {high}"

@@ -27,10 +27,12 @@ from gatepost.settings.delivery import TenantCheck
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
 from gatepost.settings.keyring import build_keyring
 from gatepost.settings.keys import KeyFile, MainFile
+from gatepost.settings.keys_promoted import PromotedFile
 from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.model import Loaded, Settings
 from gatepost.settings.platform import build_lanes, build_platform, check_null_sender_profile
 from gatepost.settings.problems import OTHER, Place, Problem, Rejected, Report
+from gatepost.settings.promoted import build_promoted
 from gatepost.settings.resolve import resolve
 from gatepost.settings.schema import Section, listed
 from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
@@ -38,6 +40,7 @@ from gatepost.settings.tls import build_tls
 from gatepost.settings.tree import Unreadable, parse
 from gatepost.snapshot import Platform, Snapshot
 from gatepost.tenants.model import TenantIndex
+from gatepost.tls.promoted import PromotedRules
 from gatepost.tls.rules import TlsRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.services import services_for
@@ -47,6 +50,7 @@ T = TypeVar("T")
 MAIN = Section(MainFile)
 TENANT = Section(TenantFile)
 KEYS = Section(KeyFile)
+PROMOTED = Section(PromotedFile)
 
 _DIGEST_CHARACTERS = 12
 _OTHERS_WRITE = 0o002
@@ -63,14 +67,27 @@ class Loader:
         """
         self._path = path
 
-    def load(self) -> Loaded:
+    def load(self, *, promoted: bool = True) -> Loaded:
         """Return what the files say now.
+
+        Args:
+            promoted: Read the file of promoted rules, too; without it, as if it had none.
 
         Raises:
             ConfigErrors: With every problem found, in file order.
         """
         with _without_collector():
-            return _Load(self._path).run()
+            return _Load(self._path, promoted=promoted).run()
+
+    def promoted(self) -> tuple[Path, PromotedRules] | None:
+        """Return the file of promoted rules and what it holds, or None if none is named.
+
+        A file that does not exist yet holds nothing.
+
+        Raises:
+            ConfigErrors: If it or the main file has an error.
+        """
+        return _Load(self._path).promoted()
 
     def settings(self) -> Settings:
         """Return the settings as far as they can be read, and defaults for the rest.
@@ -104,9 +121,10 @@ def read_keys(path: Path, user: str) -> KeyFile:
 class _Load:
     """One load: what has been read so far, and what was wrong with it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, promoted: bool = True) -> None:
         self._path = path
         self._file = str(path)
+        self._with_promoted = promoted
         self._report = Report()
         self._sources: dict[str, Source] = {}
         self._broken: set[str] = set()
@@ -124,7 +142,7 @@ class _Load:
         file, report = self._file, self._report
         modes = ModeTable(main.modes)
         platform = build_platform(main.platform, file, modes.general, report)
-        tls = build_tls(main.tls, file, report)
+        tls = build_tls(main.tls, self._promoted(main), file, report)
         lanes = build_lanes(main.lanes, file, report)
         keyring = self._keyring(main)
         builder = TenantBuilder(modes, self._broken, self._unsure, report)
@@ -149,6 +167,23 @@ class _Load:
         """Return the settings, whatever is wrong with others or with the rest of the file."""
         main = self._read(self._path, Place(self._file), MAIN)
         return Settings(self._path) if main is None else _settings(self._path, main)
+
+    def promoted(self) -> tuple[Path, PromotedRules] | None:
+        """Return the file of promoted rules and what it holds.
+
+        Raises:
+            ConfigErrors: If it or the main file has an error.
+        """
+        main = self._read(self._path, Place(self._file), MAIN)
+        if main is None or self._report.errors:
+            raise self._errors()
+        if main.tls.promoted is None:
+            return None
+        path = self._path.parent / main.tls.promoted
+        rules = self._promoted(main) if path.exists() else PromotedRules(configured=True)
+        if self._report.errors:
+            raise self._errors()
+        return path, rules
 
     def key_file(self) -> tuple[Path, str]:
         """Return the path of the key file and the account of the service.
@@ -229,6 +264,24 @@ class _Load:
         if source is not None and (problem := secrecy_problem(source, user)):
             self._report.error(Place(source.name), problem.problem, problem.remedy)
         return section
+
+    def _promoted(self, main: MainFile) -> PromotedRules:
+        named = main.tls.promoted
+        nothing = PromotedRules(configured=named is not None)
+        if named is None or not self._with_promoted:
+            return nothing
+        path = self._path.parent / named
+        place = Place(self._file, ("tls", "promoted"))
+        if not path.exists():
+            # Not only a warning: a file that was moved away must not take rules out of force.
+            self._report.error(
+                place,
+                f"{path} does not exist",
+                "correct the path; or run gatepost tls promote --apply, which makes the file",
+            )
+            return nothing
+        section = self._read(path, place, PROMOTED)
+        return nothing if section is None else build_promoted(section, str(path), self._report)
 
     def _tenant_files(self, directory: str | None) -> Iterator[TenantFileContent]:
         if directory is None:

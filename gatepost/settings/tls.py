@@ -14,13 +14,14 @@ from gatepost.settings.problems import Place, Report
 from gatepost.tenants.model import DEFAULT_PROFILE
 from gatepost.tls.answer import decide_tls
 from gatepost.tls.levels import Level, Requirement
+from gatepost.tls.promoted import PromotedRules
 from gatepost.tls.rules import DomainRules, Profile, TlsRules
 
 # A label that no rule names, to stand for any sub-domain.
 _ANY_LABEL = "gatepost-any"
 
 
-def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
+def build_tls(section: TlsSection, promoted: PromotedRules, file: str, report: Report) -> TlsRules:
     """Return the TLS part of a snapshot."""
     builder = _Builder(file, report)
     at = ("tls", "profiles")
@@ -35,7 +36,9 @@ def build_tls(section: TlsSection, file: str, report: Report) -> TlsRules:
             "leave it at level: may, and give the rules to a profile with another name",
         )
     everyone = builder.domains(section.domains, ("tls", "domains"))
-    rules = TlsRules(profiles, everyone, section.without_dane, section.dane, section.mta_sts)
+    rules = TlsRules(
+        profiles, everyone, section.without_dane, section.dane, section.mta_sts, promoted
+    )
     for name, domain, other in _conflicts(rules):
         report.error(
             Place(file, (*at, name, "domains", domain, "match")),

@@ -1,9 +1,9 @@
 """The TLS answer for one next-hop: all opinions joined, each named.
 
 Purpose: what the map ``tls-<profile>`` says, and why. Opinions are the profile (its exception for
-the destination, or its base), the rules for everyone, what the destination itself publishes
-(MTA-STS, TLSA records), and where one of these speaks, the operator's own level, which Postfix
-would otherwise forget.
+the destination, or its base), the rules for everyone, those that evidence has earned, what the
+destination itself publishes (MTA-STS, TLSA records), and where one of these speaks, the operator's
+own level, which Postfix would otherwise forget.
 Source: Postfix postconf(5) smtp_tls_policy_maps: the key is the next-hop verbatim, "[host]",
 "[host]:port" or "host:port" included, in any case; then parents with a leading dot. RFC 8461 §2:
 MTA-STS never overrides DANE; §5: in mode enforce, hosts that do not fit are not delivered to.
@@ -83,6 +83,7 @@ def decide_tls(
     rules: TlsRules,
     operator: OperatorTls = ASKS_NOTHING,
     knowledge: Knowledge | None = None,
+    now: float = 0.0,
 ) -> TlsAnswer:
     """Return the joined answer for a next-hop.
 
@@ -93,6 +94,7 @@ def decide_tls(
         rules: The TLS part of the snapshot.
         operator: What Postfix itself asks for.
         knowledge: What was found out about the destination, or None if nobody looked.
+        now: Unix time in seconds, for rules that end; at 0 none has ended.
     """
     # Postfix walks up to ".parent" keys when the name itself was not found. Rules for sub-domains
     # were already found with the name, so a parent key can only mean that there is no opinion.
@@ -100,6 +102,8 @@ def decide_tls(
         return NO_OPINION
     domain = nexthop_domain(nexthop)
     opinions = _configured(profile, domain, rules)
+    if domain and (promoted := rules.promoted.find(domain, now)) is not None:
+        opinions.append(Opinion(*promoted))
     own = operator.requirement(domain)
     asked = _join([*opinions, *_of_operator(operator, own)])
     # Names that the operator wrote down are looked for in a trusted certificate, and take the

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gatepost.domains import parents
 from gatepost.tls.levels import Requirement
+from gatepost.tls.promoted import PromotedRules
 
 
 class OnFailure(StrEnum):
@@ -76,6 +77,7 @@ class TlsRules:
             with.
         dane: Whether TLSA records of destinations are looked up.
         mta_sts: Whether MTA-STS policies of destinations are.
+        promoted: The rules that evidence has earned.
     """
 
     profiles: Mapping[str, Profile]
@@ -83,6 +85,12 @@ class TlsRules:
     without_dane: bool = False
     dane: bool = False
     mta_sts: bool = False
+    promoted: PromotedRules = field(default_factory=PromotedRules)
+
+    @property
+    def for_everyone(self) -> bool:
+        """Tell whether mail of no profile may meet a rule."""
+        return bool(self.everyone.table) or self.discovers or self.promoted.configured
 
     @property
     def discovers(self) -> bool:

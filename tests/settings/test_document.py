@@ -13,6 +13,7 @@ import pytest
 from gatepost.settings import Settings
 from gatepost.settings.document import markdown, starter
 from gatepost.settings.keys import AllOrSome, KeyFile, MainFile
+from gatepost.settings.keys_promoted import PromotedFile
 from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.schema import Entry, ListOf, Scalar, Section, Table
 from gatepost.settings.tree import parse
@@ -27,7 +28,11 @@ def entries(section: Section[Any], path: str = "") -> Iterator[tuple[str, Entry]
             yield from entries(node, f"{path}{name}.")
 
 
-ALL = [*entries(Section(MainFile)), *entries(Section(KeyFile))]
+ALL = [
+    *entries(Section(MainFile)),
+    *entries(Section(KeyFile)),
+    *entries(Section(PromotedFile)),
+]
 
 
 def test_the_starter_passes_without_a_word(load, config):
@@ -42,6 +47,7 @@ def test_the_starter_with_every_line_in_force_passes(load, config):
     text = re.sub(r"(?m)^( *)#(?=\S| {2})", r"\1", starter())
     (config.parent / "tenants.d").mkdir()
     (config.parent / "tenants.d" / "globex.yaml").write_text("tenants: {globex: {logins: [g]}}")
+    (config.parent / "promoted.yaml").write_text("promoted: {}")
     loaded = load(text)
     assert loaded.snapshot.tenants.by_id["acme"].campaign_header == "x-campaign"
     assert loaded.snapshot.lanes["bulk"].concurrency == 10

@@ -132,6 +132,7 @@ def _demands(snapshot: Snapshot, least: Level = Level.ENCRYPT) -> bool:
     profiles = [snapshot.tls.profiles[name] for _, name in snapshot.services.values()]
     rules = [
         *snapshot.tls.everyone.table.values(),
+        *(rule.requirement for rule in snapshot.tls.promoted.table.values()),
         *(rule for each in profiles for rule in (each.base, *each.exceptions.table.values())),
     ]
     return any(rule.level >= least for rule in rules)

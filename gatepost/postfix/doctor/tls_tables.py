@@ -10,6 +10,7 @@ Errors: none are raised: a table that cannot be read is a finding.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from gatepost.decisions.tlsmap import answer_tls
@@ -94,7 +95,7 @@ def _asks_for_more(
     # An entry for sub-domains is found with any of them.
     nexthop = f"any{destination}" if destination.startswith(".") else destination
     try:
-        answer = answer_tls(name, nexthop, snapshot, operator)
+        answer = answer_tls(name, nexthop, snapshot, operator, now=time.time())
     except Unavailable:
         # No such profile; other findings tell.
         return False
