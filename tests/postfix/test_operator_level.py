@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gatepost.postfix.master_cf import services
-from gatepost.postfix.operator_level import default_service, operators_level
+from gatepost.postfix.operator_level import (
+    asks_for_dnssec,
+    default_service,
+    looks_up_dns,
+    operators_level,
+)
 
 LEVEL = "smtp_tls_security_level"
 MASTER = """\
@@ -54,3 +59,30 @@ def test_the_service_that_delivers_by_default(transport: str, name: str | None) 
 def test_the_level_in_force(transport: str, values: dict[str, str], level: str) -> None:
     base = default_service(services(MASTER), transport)
     assert operators_level(base, lambda name: values.get(name, "")) == level
+
+
+DNS = "smtp_dns_support_level"
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "looks_up", "dnssec"),
+    [
+        ("", {}, True, False),
+        ("", {DNS: "enabled"}, True, False),
+        ("", {DNS: "dnssec"}, True, True),
+        ("  -o smtp_dns_support_level=dnssec\n", {}, True, True),
+        ("  -o smtp_dns_support_level=enabled\n", {DNS: "dnssec"}, True, False),
+        ("", {DNS: "disabled"}, False, False),
+        ("", {"disable_dns_lookups": "yes"}, False, False),
+        ("", {DNS: "dnssec", "ignore_mx_lookup_error": "yes"}, False, False),
+    ],
+)
+def test_whether_a_service_can_carry_out_dane(
+    options: str,
+    values: dict[str, str],
+    looks_up: bool,  # noqa: FBT001
+    dnssec: bool,  # noqa: FBT001
+) -> None:
+    base = default_service(services(f"smtp unix - - y - - smtp\n{options}"), "smtp")
+    assert looks_up_dns(lambda name: values.get(name, "")) is looks_up
+    assert asks_for_dnssec(base, lambda name: values.get(name, "")) is dnssec

@@ -31,6 +31,9 @@ DEFAULTS = {
     "smtp_tls_CAfile": "",
     "enable_long_queue_ids": "no",
     "smtp_tls_dane_insecure_mx_policy": "${{$smtp_tls_security_level} == {dane} ? {dane} : {may}}",
+    "smtp_dns_support_level": "",
+    "disable_dns_lookups": "no",
+    "ignore_mx_lookup_error": "no",
     "default_transport": "smtp",
     "syslog_name": "postfix",
 }
@@ -328,6 +331,35 @@ def test_a_level_that_our_answers_cannot_be_joined_with(level: str, where: str) 
     attach(*files, replace(ANSWERS, without_dane=True))
     # A lane without rules has no answers.
     attach(*files, ALL)
+
+
+@pytest.mark.parametrize("level", ["dane", "dane-only"])
+def test_with_tlsa_lookups_of_our_own_dane_is_joined(level: str) -> None:
+    attach(f"smtp_tls_security_level = {level}\n", CLIENT, replace(ANSWERS, dane=True))
+    with pytest.raises(AttachError, match="fingerprint cannot be joined"):
+        attach("smtp_tls_security_level = fingerprint\n", CLIENT, replace(ANSWERS, dane=True))
+
+
+@pytest.mark.parametrize(
+    ("main", "dane", "option"),
+    [
+        ("", False, None),
+        ("", True, "dnssec"),
+        ("smtp_dns_support_level = enabled\n", True, "dnssec"),
+        # Without DNS, smtp(8) could carry out no DANE, and would defer instead.
+        ("smtp_dns_support_level = disabled\n", True, None),
+        ("disable_dns_lookups = yes\n", True, None),
+        ("ignore_mx_lookup_error = yes\n", True, None),
+    ],
+)
+def test_services_ask_for_dnssec_where_dane_joins(
+    main: str,
+    dane: bool,  # noqa: FBT001
+    option: str | None,
+) -> None:
+    made = service(attach(main, CLIENT, replace(ANSWERS, dane=dane)), PRIVATE.name)
+    found = made.option("smtp_dns_support_level")
+    assert (None if found is None else found.value) == option
 
 
 @pytest.mark.parametrize("level", ["", "may", "encrypt", "verify", "secure"])

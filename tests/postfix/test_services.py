@@ -57,6 +57,20 @@ def test_without_rules_for_everyone_the_general_tls_map_is_left_out(private: Sna
     assert Hook.TLS in dict(attach_spec(private).left_out)
 
 
+def discovering(config: Snapshot, *, dane: bool = True, mta_sts: bool = True) -> Snapshot:
+    return replace(config, tls=replace(config.tls, dane=dane, mta_sts=mta_sts))
+
+
+def test_what_destinations_publish_concerns_the_mail_of_everybody(private: Snapshot) -> None:
+    for config in (discovering(private, dane=False), discovering(private, mta_sts=False)):
+        spec = attach_spec(config)
+        assert Hook.TLS in spec.hooks
+        assert spec.answers
+    assert attach_spec(discovering(private)).dane
+    off = replace(discovering(private), modes=OFF)
+    assert "the map tls follows the default" in dict(attach_spec(off).left_out)[Hook.TLS]
+
+
 ATTACHED = """\
 # gatepost begin: and so on
 gatepost_milter = { unix:gatepost/milter.sock, default_action=tempfail }
@@ -116,6 +130,27 @@ def test_rules_for_everyone_need_the_hook_of_all_services(tmp_path: Path) -> Non
     config = snapshot(ACME, everyone={"bank.example": Requirement(Level.VERIFY)})
     (sentence,) = shortfalls(config, tmp_path)
     assert "gatepost_tls (smtp_tls_policy_maps)" in sentence
+
+
+def test_a_service_that_does_not_ask_for_dnssec_is_named(private: Snapshot, tmp_path: Path) -> None:
+    tls = (
+        "gatepost_tls = socketmap:unix:gatepost/maps.sock:tls\n"
+        "smtp_tls_policy_maps = $gatepost_tls\n"
+    )
+    config = discovering(private)
+    write(tmp_path, ATTACHED + tls)
+    (sentence,) = shortfalls(config, tmp_path)
+    assert sentence == (
+        "gp-normal-private in master.cf does not ask for DNSSEC (smtp_dns_support_level), and "
+        "tls.dane needs it; run gatepost attach, then gatepost reload"
+    )
+    write(tmp_path, ATTACHED + tls, SERVICE + "  -o smtp_dns_support_level=dnssec\n" + BOUNCES)
+    assert shortfalls(config, tmp_path) == []
+    write(tmp_path, ATTACHED + tls + "smtp_dns_support_level = dnssec\n")
+    assert shortfalls(config, tmp_path) == []
+    # A Postfix that looks up no DNS has no DANE, and none is answered for it.
+    write(tmp_path, ATTACHED + tls + "disable_dns_lookups = yes\n")
+    assert shortfalls(config, tmp_path) == []
 
 
 def test_what_was_attached_for_nothing_is_missed_when_it_is_needed(
