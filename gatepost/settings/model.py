@@ -48,13 +48,13 @@ class Settings:
         policy_timeout_s: Seconds that the milter waits for the policy server.
         state: URL of the store.
         metrics: Where metrics are served, or None for nowhere.
-        maillog: The file that Postfix logs to, ``journal``, or None where the log is not read.
         log_to: ``stderr`` or ``syslog``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         dns_servers: Name servers to ask; those of resolv.conf if empty.
         dns_signed: A name in a signed zone.
         dns_bogus: A name whose signature is wrong.
         https_ca_file: Trusted roots for policy hosts, or None for those of the system.
+        maillog: The file that Postfix logs to, ``journal``, or None where the log is not read.
     """
 
     config: Path
@@ -68,13 +68,13 @@ class Settings:
     policy_timeout_s: int = 10
     state: str = "sqlite:////var/lib/gatepost/gatepost.db"
     metrics: Address | None = Address("127.0.0.1", 9464)
-    maillog: str | None = None
     log_to: str = "syslog"
     log_level: str = "info"
     dns_servers: tuple[str, ...] = ()
     dns_signed: str = "."
     dns_bogus: str = "dnssec-failed.org"
     https_ca_file: Path | None = None
+    maillog: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

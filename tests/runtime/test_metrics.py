@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gatepost.maillog.evidence import Record, Verdict
+from gatepost.maillog.model import TlsClass
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import MAX_MAPS, MAX_VALUES, Metrics
 
@@ -147,3 +150,29 @@ def test_without_proc_the_rest_is_still_told(monkeypatch: pytest.MonkeyPatch) ->
     names = {key[0] for key in samples(metrics)}
     assert "gatepost_process_cpu_seconds_total" in names
     assert "gatepost_process_open_fds" not in names
+
+
+def test_deliveries_are_counted_by_what_is_proved_of_them() -> None:
+    metrics = Metrics("back", max_tenants=1)
+    deliveries = metrics.watch_deliveries()
+    assert samples(metrics)["gatepost_deliveries_total", "plaintext"] == 0
+    assert samples(metrics)["gatepost_weaker_deliveries_total", "-"] == 0
+    record = Record(
+        1.0, "4A", "acme", "u@a.example", "a.example", "", "", "", "", TlsClass.PLAINTEXT
+    )  # fmt: skip
+    deliveries.delivery(replace(record, deliveries=3))
+    deliveries.delivery(replace(record, verdict=Verdict.WEAKER))
+    deliveries.delivery(replace(record, tenant="globex", verdict=Verdict.WEAKER))
+    deliveries.delivery(replace(record, tls=TlsClass.UNKNOWN, verdict=Verdict.UNPROVEN))
+    deliveries.lines(10, 2)
+    deliveries.read_until(7.0)
+    found = samples(metrics)
+    assert found["gatepost_deliveries_total", "plaintext"] == 5
+    assert found["gatepost_deliveries_total", "unknown"] == 1
+    assert found["gatepost_weaker_deliveries_total", "acme"] == 1
+    # No table grows with what a configuration holds.
+    assert found["gatepost_weaker_deliveries_total", "_other"] == 1
+    assert found["gatepost_unproven_deliveries_total", "acme"] == 1
+    assert found[("gatepost_maillog_lines_total",)] == 10
+    assert found[("gatepost_maillog_unreadable_total",)] == 2
+    assert found[("gatepost_maillog_read_timestamp_seconds",)] == 7

@@ -111,9 +111,7 @@ def test_a_weaker_delivery_is_an_alarm(log, store, observe, caplog):
     )
 
 
-def test_an_alarm_that_could_not_be_stored_is_told_once(
-    log, url, store, observe, caplog, monkeypatch
-):
+def test_an_alarm_that_could_not_be_stored_is_told_once(log, store, observe, caplog, monkeypatch):
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.01)
     failing = threading.Event()
     failing.set()

@@ -225,3 +225,15 @@ def test_what_is_said_alike_is_told_once() -> None:
 )
 def test_ages(seconds: float, words: str) -> None:
     assert age(1000.0, 1000.0 + seconds) == words
+
+
+def test_the_log_that_is_not_read_and_mail_that_was_weaker(stage: Stage) -> None:
+    stage.all(
+        back={
+            "maillog_trouble": "/var/log/mail.log: Permission denied",
+            "counts": {"weaker_deliveries": {"all": 2.0}},
+        }
+    )
+    attention = look(stage.site.config).attention
+    assert "back: the mail log is not read: /var/log/mail.log: Permission denied" in attention
+    assert "back: 2 deliveries had less TLS than asked; run gatepost tls share --check" in attention
