@@ -18,18 +18,18 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
+from gatepost.cli.installed import look_at_postfix
+from gatepost.cli.tls.found import NOTHING_FOUND, find_out
 from gatepost.decisions.actions import describe
 from gatepost.decisions.explain import Case, Explanation, explain
 from gatepost.decisions.facts import Header
-from gatepost.errors import PostfixUnavailable
+from gatepost.decisions.recipient import nexthop_of
 from gatepost.modes import Feature
-from gatepost.postfix.services import is_attached, shortfalls
-from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
-from gatepost.runtime.installation import ask_postfix
-from gatepost.settings import Loaded, Loader, kinds
+from gatepost.postfix_version import PostfixVersion
+from gatepost.settings import Loader, kinds
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.tenants.client import Client
-from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
+from gatepost.tls.nexthop import parse_nexthop
 
 
 def command(
@@ -64,10 +64,11 @@ def command(
     """Explain what becomes of one message to one recipient, and why.
 
     Runs the decisions of the live system, on the configuration file as it is now, without sending
-    anything: who the client is, whether the sender may be used, which headers and which envelope
+    any mail: who the client is, whether the sender may be used, which headers and which envelope
     sender the message gets, which service delivers it and which TLS policy that service is told.
-    A feature in mode observe is shown with what it would do. What keeps Postfix from doing as
-    explained, such as a hook that was not needed at the last attach, stands under BUT.
+    With tls.dane or tls.mta_sts, DNS and the policy host of the destination are asked. A feature in
+    mode observe is shown with what it would do. What keeps Postfix from doing as explained, such as
+    a hook that was not needed at the last attach, stands under BUT.
 
     Exit status: 0 the message is accepted; 1 it is refused or would wait in the queue; 2 usage or
     configuration error.
@@ -84,8 +85,11 @@ def command(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         snapshot = loaded.snapshot
-        version, operator, buts = _postfix(loaded)
-        result = explain(case, snapshot, version, time.time(), operator)
+        version, operator, buts = look_at_postfix(loaded)
+        nexthop = parse_nexthop(next_hop or nexthop_of(case.recipient))
+        found = find_out(loaded, [nexthop]) if nexthop else NOTHING_FOUND
+        knowledge = found.knowledge.get(nexthop) if nexthop else None
+        result = explain(case, snapshot, version, time.time(), operator, knowledge)
     if as_json:
         print_json(_document(result, version) | {"postfix_problems": buts})
     else:
@@ -93,20 +97,6 @@ def command(
         _rows("BUT", buts)
     if result.refused or result.waits is not None:
         raise typer.Exit(NO)
-
-
-def _postfix(loaded: Loaded) -> tuple[PostfixVersion, OperatorTls, list[str]]:
-    """Return version and own TLS level of Postfix, and why it would not do what is explained."""
-    config_dir = loaded.settings.postfix_config_dir
-    try:
-        instance = ask_postfix(loaded.settings)
-    except PostfixUnavailable as error:
-        return OLDEST_SUPPORTED, ASKS_NOTHING, [str(error)]
-    if not is_attached(config_dir):
-        buts = ["Postfix is not attached, so nothing of this happens; run gatepost attach"]
-    else:
-        buts = shortfalls(loaded.snapshot, config_dir)
-    return instance.version, instance.operator, buts
 
 
 def _client(login: str, certificate: str, address: str, listener: str) -> Client:
@@ -175,6 +165,8 @@ def _print(result: Explanation) -> None:
     _row("TLS", f"{policy} (map {result.map_name}, key {result.nexthop})")
     for opinion in result.tls.opinions:
         _row("", f"{opinion.source}: {opinion.requirement.level.keyword}")
+    for sentence in result.tls.notes:
+        _row("", sentence)
 
 
 def _verdict(check: Any) -> str:

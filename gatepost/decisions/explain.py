@@ -22,6 +22,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tls.answer import NO_OPINION, TlsAnswer
+from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 
 
@@ -89,6 +90,7 @@ def explain(
     version: PostfixVersion,
     now: float,
     operator: OperatorTls = ASKS_NOTHING,
+    knowledge: Knowledge | None = None,
 ) -> Explanation:
     """Return every decision about one message to one recipient.
 
@@ -98,6 +100,7 @@ def explain(
         version: The Postfix that would ask.
         now: Unix time in seconds.
         operator: What Postfix itself asks of every delivery.
+        knowledge: What was found out about the next-hop, or None if nobody looked.
     """
     rcpt = decide_recipient(RecipientFacts(case.client, case.sender, case.recipient), snapshot, now)
     if rcpt.reject is not None:
@@ -123,8 +126,8 @@ def explain(
     try:
         route = decide_transport(sender, snapshot, now)
         map_name = _map_name(route, snapshot)
-        answer = answer_tls(map_name, nexthop, snapshot, operator, now=now)
-        policy = decide_policy(map_name, nexthop, snapshot, version, operator, now=now)
+        answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge, now)
+        policy = decide_policy(map_name, nexthop, snapshot, version, operator, knowledge, now)
     except Unavailable as error:
         return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
     return Explanation(

@@ -255,3 +255,39 @@ def test_status_says_what_is_known(gatepost: Gatepost, deliver: Callable) -> Non
     assert (found["dane"], found["mta_sts"], found["validates"]) == (True, True, True)
     assert found["destinations"] > 0
     assert found["policy_domains"] > 0
+
+
+def test_tls_answer_tells_what_is_published_and_what_follows(gatepost: Gatepost) -> None:
+    asked = ["mixed.example", "sts.example", "stsother.example", "[192.0.2.1]"]
+    document = gatepost.json("tls", "answer", *asked, "--profile", "private", status=1)
+    assert document["resolver"]["validates"] is True
+    mixed, sts, other, literal = document["destinations"]
+    assert [(host["name"], host["tlsa"]) for host in mixed["hosts"]] == [
+        ("mx.forged.example", "usable"),
+        ("mx.good.example", "none"),
+    ]
+    assert mixed["maps"] == [
+        {
+            "map": "tls-private",
+            "policy": "dane-only",
+            "waits": "",
+            "opinions": ["profile private", "DANE: usable TLSA records at 1 of 2 MX hosts"],
+            "notes": [],
+        }
+    ]
+    assert sts["mta_sts"]["mode"] == "enforce"
+    assert sts["maps"][0]["policy"].startswith("verify match=mx.good.example servername=hostname")
+    assert other["maps"][0]["waits"].endswith("is named by its MTA-STS policy")
+    assert (literal["hosts"], literal["maps"][0]["policy"]) == ([], "encrypt")
+    text = gatepost.command("tls", "answer", "stsother.example", status=1)
+    assert "  host           mx.good.example: TLSA none\n" in text
+    assert "  MTA-STS        enforce, id 20260101, mx mx.elsewhere.example\n" in text
+    assert "  tls-bank       TEMP: stsother.example: no MX host of stsother.example" in text
+
+
+def test_explain_looks_at_the_destination_as_the_live_system_does(gatepost: Gatepost) -> None:
+    options = ("--login", "private", "--sender", "news@private.example", "--recipient")
+    document = gatepost.json("explain", *options, "u@right.example")
+    assert document["policy"] == "dane-only"
+    document = gatepost.json("explain", *options, "u@stsother.example", status=1)
+    assert "is named by its MTA-STS policy" in document["waits"]

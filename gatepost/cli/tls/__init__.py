@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli.tls import exchange, reports, share
+from gatepost.cli.tls import answer, exchange, promote, reports, share, survey
 
 app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
 
@@ -17,7 +17,10 @@ def _commands() -> None:
     """TLS of destinations: answers, evidence, rules."""
 
 
+app.command("answer")(answer.command)
 app.add_typer(reports.app, name="reports")
 app.command("share")(share.command)
+app.add_typer(survey.app, name="survey")
 app.command("import")(exchange.import_table)
 app.command("export")(exchange.export)
+app.command("promote")(promote.command)

@@ -1,0 +1,73 @@
+"""Find out about a destination for a command, as the policy server would.
+
+Errors: `StoreUnavailable` never: without the store, policies are fetched anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import uvloop
+
+from gatepost.errors import StoreUnavailable
+from gatepost.runtime.lookups import discovery_for
+from gatepost.settings import Loaded
+from gatepost.store.mta_sts import SqliteSts
+from gatepost.store.open import open_as
+from gatepost.tls.knowledge import Knowledge
+from gatepost.tls.mtasts.entry import StsEntry
+from gatepost.tls.nexthop import NextHop
+from gatepost.tls.resolver import SelfTest
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found out.
+
+    Attributes:
+        knowledge: By next-hop.
+        test: What is to be thought of the resolver, or None if nobody asked it.
+        policies: What is known of MTA-STS policies, by policy domain.
+    """
+
+    knowledge: Mapping[NextHop, Knowledge] = field(default_factory=dict)
+    test: SelfTest | None = None
+    policies: Mapping[str, StsEntry] = field(default_factory=dict)
+
+
+NOTHING_FOUND = Found()
+
+
+def find_out(loaded: Loaded, nexthops: Iterable[NextHop]) -> Found:
+    """Return what next-hops publish, as far as the configuration has us look.
+
+    Args:
+        loaded: The configuration: what to look for, and whom to ask.
+        nexthops: The destinations.
+
+    Raises:
+        StartError: If the trusted roots cannot be read.
+    """
+    return uvloop.run(_find_out(loaded, list(nexthops)))
+
+
+async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
+    settings, rules = loaded.settings, loaded.snapshot.tls
+    if not rules.discovers:
+        return NOTHING_FOUND
+    async with discovery_for(settings, rules, _stored(settings.state), keep=False) as discovery:
+        found = await asyncio.gather(*map(discovery.learn, nexthops))
+        entries = {each.domain: discovery.policies.entry(each.domain) for each in nexthops}
+        known = {domain: entry for domain, entry in entries.items() if entry is not None}
+        return Found(dict(zip(nexthops, found, strict=True)), discovery.test, known)
+
+
+def _stored(url: str) -> Callable[[], SqliteSts] | None:
+    """Return what opens the store, or None if there is none that we may read."""
+    try:
+        open_as(SqliteSts, url, create=False).close()
+    except StoreUnavailable:
+        return None
+    return lambda: open_as(SqliteSts, url, create=False)
