@@ -41,7 +41,8 @@ _SINCE = "since"
 _MESSAGE = "m:"
 _PROCESS = "p:"
 _SERVICE = "t:"
-_FOREVER = float("-inf")
+_ALWAYS = float("-inf")
+_NEVER = float("inf")
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ class Joiner:
         """
         self.tally = Tally()
         self._clock = clock
-        self._tls_logged = tls_logged
+        self._logged_since = _ALWAYS if tls_logged else _NEVER
         self._max_messages = max_messages
         self._max_processes = max_processes
         self._messages: dict[str, tuple[str, int]] = {}
@@ -193,6 +194,13 @@ class Joiner:
             if process.tls is not None:
                 process.doubtful = True
                 self._dirty.add(_PROCESS + key)
+
+    def tls_is_logged(self, since: float | None) -> None:
+        """Say since which Unix time Postfix is known to log TLS connections, or that it is not."""
+        if since is None:
+            self._logged_since = _NEVER
+        elif self._logged_since > since:
+            self._logged_since = since
 
     def changes(self) -> dict[str, str | None]:
         """Return what has to be remembered since the last call: key to text, None to forget it."""
@@ -305,7 +313,7 @@ class Joiner:
             if process.doubtful:
                 return TlsClass.UNKNOWN, ""
             return process.tls or TlsClass.UNKNOWN, process.version
-        logged = self._tls_logged or entry.ident in self._services
+        logged = started_at >= self._logged_since or entry.ident in self._services
         seen = self._since is not None and started_at - SLACK_S >= self._since
         return (TlsClass.PLAINTEXT if logged and seen and event.host else TlsClass.UNKNOWN), ""
 

@@ -48,6 +48,7 @@ from gatepost.snapshot import Snapshot
 LOOK_S = 0.5
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
+FACTS_EVERY_S = 60.0
 TIDY_FIRST_S = 60.0
 TIDY_EVERY_S = 3600.0
 STOP_S = 5.0
@@ -131,6 +132,7 @@ class Observer:
         self._position: LogPosition | None = None
         self._last_at = 0.0
         self._tidy_at = time.monotonic() + TIDY_FIRST_S
+        self._facts_at = 0.0
         self._told: dict[tuple[str, str, float], None] = {}
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self._thread.start()
@@ -138,6 +140,8 @@ class Observer:
     def reloaded(self, snapshot: Snapshot) -> None:
         """Take note of a new configuration."""
         self._history.add(snapshot, time.time())
+        # What is reloaded is often the other half of a change of Postfix's own files.
+        self._facts_at = 0.0
 
     def stop(self, timeout_s: float = STOP_S) -> None:
         """End the thread; what was read and not stored is read again next time."""
@@ -180,7 +184,7 @@ class Observer:
 
     def _follow(self, store: DeliveryStore) -> None:
         """Read until told to stop, or until something fails."""
-        facts = self._facts()
+        facts = self._facts() or LogFacts()
         clock = Clock(time.time())
         follower = open_follower(self._maillog, store.positions())
         joiner = Joiner(clock, tls_logged=facts.tls_logged, state=store.state())
@@ -192,16 +196,29 @@ class Observer:
                     self._take(work, chunk)
                 self._fine()
                 self._tidy(store)
+                self._look_again(work)
                 if chunk is None:
                     self._stop.wait(LOOK_S)
 
-    def _facts(self) -> LogFacts:
+    def _facts(self) -> LogFacts | None:
+        self._facts_at = time.monotonic() + FACTS_EVERY_S
         try:
             return log_facts(self._settings.postfix_config_dir)
         except PostfixUnavailable as error:
             # Then each service's own lines tell whether it logs TLS.
             log_event(_log, logging.WARNING, "maillog-facts", reason=str(error))
-            return LogFacts()
+            return None
+
+    def _look_again(self, work: _Work) -> None:
+        """Take note of what has changed in Postfix's files."""
+        if time.monotonic() < self._facts_at:
+            return
+        now = time.time()
+        facts = self._facts()
+        if facts is None or facts == work.facts:
+            return
+        work.joiner.tls_is_logged(now if facts.tls_logged else None)
+        work.facts = facts
 
     def _take(self, work: _Work, chunk: Chunk) -> None:
         """Store what a chunk tells, with its position."""

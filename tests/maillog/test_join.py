@@ -340,3 +340,13 @@ def test_what_came_and_went_between_two_calls_is_not_told():
     reader.read(line(3, "4AAAA: removed", program="qmgr"))
     assert reader.changes()["m:4AAAA"] is None
     assert reader.changes() == {}
+
+
+def test_postfix_may_begin_to_log_tls_later():
+    reader = joiner()
+    before = deliveries([BEGIN[0], sent(1.5)], reader)
+    reader.tls_is_logged(START.timestamp() + 10)
+    after = deliveries([sent(10.2, "4BBBB"), sent(12, "4CCCC")], reader)
+    assert [each.tls for each in before + after] == [UNKNOWN, UNKNOWN, PLAINTEXT]
+    reader.tls_is_logged(None)
+    assert [each.tls for each in deliveries([sent(20, "4DDDD")], reader)] == [UNKNOWN]
