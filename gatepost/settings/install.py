@@ -56,6 +56,31 @@ def write_new(path: Path, text: str, mode: int, user: str | None = None) -> bool
     return True
 
 
+def write_over(path: Path, text: str, mode: int, before: bytes | None) -> None:
+    """Give a file new content, or make it.
+
+    Args:
+        path: Where; of a link, what it leads to.
+        text: What.
+        mode: Permission bits of a new file; one that is there keeps its own, and its owner.
+        before: What it held when the change was thought out, or None if it was not there.
+
+    Raises:
+        StartError: If it cannot be written, or holds something else by now.
+    """
+    with _errors(path):
+        target = path.resolve()
+        there = target.read_bytes() if target.exists() else None
+        if there != before:
+            raise StartError(f"{path} has been changed in the meantime; run the command again")
+        owner = None
+        if there is not None:
+            status = target.stat()
+            mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
+        with _temporary(target, text, mode, owner) as temporary:
+            temporary.replace(target)
+
+
 def make_directory(path: Path) -> bool:
     """Make a directory unless there is one, and tell whether it was made.
 

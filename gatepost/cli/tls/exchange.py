@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,6 +147,7 @@ def export(
             version,
             operator,
             [*relay, *(next_hop or ())],
+            time.time(),
         )
         text = format_table(exported, _export_head(profile, version, exported))
         _deliver(text, output, {"table": text, **asdict(exported)}, as_json=as_json)
@@ -157,7 +159,8 @@ def export(
 
 def _differences(found: Table, loaded: Loaded, profile: str | None) -> list[Difference]:
     _, operator, _ = _postfix(loaded)
-    return compare(found.imported, _profile(loaded, profile), loaded.snapshot.tls, operator)
+    rules = loaded.snapshot.tls
+    return compare(found.imported, _profile(loaded, profile), rules, operator, time.time())
 
 
 def _profile(loaded: Loaded, name: str | None) -> Profile | None:

@@ -36,6 +36,7 @@ def compare(
     profile: Profile | None,
     rules: TlsRules,
     operator: OperatorTls = ASKS_NOTHING,
+    now: float = 0.0,
 ) -> list[Difference]:
     """Return the rules of a table for which the configuration asks for less, or for nothing.
 
@@ -44,6 +45,7 @@ def compare(
         profile: The profile to compare with, or None for the rules for everyone.
         rules: The TLS part of the snapshot.
         operator: What Postfix asks for itself.
+        now: Unix time in seconds, for rules that end.
     """
     found = []
     wanted = list(imported.taken)
@@ -52,7 +54,7 @@ def compare(
     for rule in wanted:
         name = rule.domain or _ELSEWHERE
         asked = f"{_ANY_LABEL}{name}" if name.startswith(".") else name
-        answer = decide_tls(profile, asked, rules, operator)
+        answer = decide_tls(profile, asked, rules, operator, now=now)
         problem = answer.waits or _problem(rule.requirement, answer.requirement)
         if problem:
             found.append(Difference(rule, problem))

@@ -47,6 +47,7 @@ def export_table(
     version: PostfixVersion,
     operator: OperatorTls = ASKS_NOTHING,
     next_hops: Iterable[str] = (),
+    now: float = 0.0,
 ) -> Exported:
     """Return what the map answers for the destinations of the rules.
 
@@ -56,15 +57,16 @@ def export_table(
         version: The Postfix that is to read the table.
         operator: What Postfix asks for itself, which a table replaces as a map does.
         next_hops: Further keys, such as ``[relay.example]:587``.
+        now: Unix time in seconds, for rules that end; a table knows no end.
     """
-    names = {*rules.everyone.table}
+    names = {*rules.everyone.table, *rules.promoted.table}
     if profile is not None:
         names |= {*profile.exceptions.table}
     lines: list[tuple[str, str]] = []
     problems: list[str] = []
     for key in _keys(names, next_hops):
         asked = f"{_ANY_LABEL}{key}" if key.startswith(".") else key
-        answer = decide_tls(profile, asked, rules, operator)
+        answer = decide_tls(profile, asked, rules, operator, now=now)
         if answer.waits:
             problems.append(f"{key}: {answer.waits}")
         elif answer.requirement is not None:

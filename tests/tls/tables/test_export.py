@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from gatepost.postfix_version import PostfixVersion
 from gatepost.tls.answer import decide_tls
 from gatepost.tls.levels import Level, Requirement, TlsVersion
 from gatepost.tls.operator import OperatorTls
+from gatepost.tls.promoted import PromotedRule, PromotedRules
 from gatepost.tls.rules import DomainRules, Profile, TlsRules
 from gatepost.tls.tables.compare import compare
 from gatepost.tls.tables.export import export_table, format_table
@@ -80,6 +82,13 @@ def test_a_profile_that_verifies_everywhere() -> None:
         "smtp_tls_servername = hostname",
         "smtp_tls_mandatory_protocols = >=TLSv1.3",
     )
+
+
+def test_promoted_rules_go_out_while_they_hold() -> None:
+    rule = PromotedRule(Requirement(Level.ENCRYPT), 100.0, 200.0)
+    rules = replace(everyone({}), promoted=PromotedRules({"a.example": rule}))
+    assert dict(export_table(None, rules, NEWEST, now=150.0).lines)["a.example"] == "encrypt"
+    assert export_table(None, rules, NEWEST, now=200.0).lines == ()
 
 
 def test_rules_that_exclude_each_other_are_told() -> None:
