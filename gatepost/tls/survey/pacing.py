@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import ipaddress
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,6 +51,33 @@ class _Network:
     parked_for: str = ""
 
 
+class Forecast:
+    """How long it will take: the network or provider with the most targets decides."""
+
+    def __init__(self, pace: Pace, provider_of: Callable[[str], str]) -> None:
+        """Begin with nothing."""
+        self._pace = pace
+        self._provider_of = provider_of
+        self._networks: Counter[tuple[int, int]] = Counter()
+        self._providers: Counter[str] = Counter()
+
+    def add(self, target: Target) -> None:
+        """Count a target."""
+        self._networks[network_of(target.address, self._pace)] += 1
+        self._providers[self._provider_of(target.host)] += 1
+
+    def longest(self) -> tuple[float, str]:
+        """Return the seconds that pacing alone takes, and who takes that long."""
+        found = [(0.0, "")]
+        for key, count in self._networks.most_common(1):
+            found.append(
+                ((count - 1) * self._pace.network_s, f"network {_network_text(key, self._pace)}")
+            )
+        for name, count in self._providers.most_common(1):
+            found.append(((count - 1) * self._pace.provider_s, f"provider {name}"))
+        return max(found)
+
+
 class Pacer:
     """Holds what waits; not for several threads."""
 
@@ -82,7 +109,7 @@ class Pacer:
     def add(self, target: Target) -> None:
         """Let a target wait for its turn."""
         self._count += 1
-        key = self._network_of(target.address)
+        key = network_of(target.address, self._pace)
         network = self._networks.get(key)
         if network is None:
             network = self._networks[key] = _Network()
@@ -91,7 +118,7 @@ class Pacer:
 
     def visited(self, target: Target, at: float) -> None:
         """Take note, before anything is added, that somebody was connected to."""
-        self._rest(self._network_of(target.address), self._provider_of(target.host), at)
+        self._rest(network_of(target.address, self._pace), self._provider_of(target.host), at)
 
     def ended(self, address: str) -> None:
         """Take note that the probe of an address is over."""
@@ -209,10 +236,21 @@ class Pacer:
         elif not network.placed:
             del self._networks[key]
 
-    def _network_of(self, address: str) -> tuple[int, int]:
-        if ":" not in address:
-            # Millions of times: ipaddress takes ten times as long.
-            a, b, c, d = address.split(".")
-            number = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
-            return 4, number >> (32 - self._pace.prefix4)
-        return 6, int(ipaddress.IPv6Address(address)) >> (128 - self._pace.prefix6)
+
+def network_of(address: str, pace: Pace) -> tuple[int, int]:
+    """Return the network of an address: the version, and the prefix as a number."""
+    if ":" not in address:
+        # Millions of times: ipaddress takes ten times as long.
+        a, b, c, d = address.split(".")
+        number = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+        return 4, number >> (32 - pace.prefix4)
+    return 6, int(ipaddress.IPv6Address(address)) >> (128 - pace.prefix6)
+
+
+def _network_text(key: tuple[int, int], pace: Pace) -> str:
+    version, prefix = key
+    if version == 4:
+        start: object = ipaddress.IPv4Address(prefix << (32 - pace.prefix4))
+        return f"{start}/{pace.prefix4}"
+    start = ipaddress.IPv6Address(prefix << (128 - pace.prefix6))
+    return f"{start}/{pace.prefix6}"

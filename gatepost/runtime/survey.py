@@ -1,0 +1,378 @@
+"""Run a survey: names in, knowledge in the store, and nobody visited twice.
+
+Purpose: join looking up, pacing, probing and storing on one event loop.
+Format: `Survey.run` takes names in the order in which they come. Each name is looked up, unless
+that was done within the day; its addresses wait in the pacer for their turn. Before anybody is
+connected to, that is written down (`SurveyRecord.begin`), so that a run that was killed, and is
+started again, leaves out whom it visited, whether it learned the answer or not.
+Limits: 1,500 probes and 100 names at once; 2 million targets that wait, some 700 MiB. What was
+found is written 200 results or one second at a time; so much is lost when the process is killed.
+Errors: `run` raises `StoreUnavailable`, and `GatepostError` for trouble on this host (no sockets, a
+source address that is not ours); what was found until then is stored. A fault of ours in one probe
+is logged, counted, and does not end the survey.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from gatepost.errors import GatepostError
+from gatepost.runtime.log import log_event
+from gatepost.runtime.survey_names import Found
+from gatepost.store.survey import SurveyStore
+from gatepost.tls.nexthop import NextHop
+from gatepost.tls.survey.model import Probed, Target, Verdict
+from gatepost.tls.survey.pacing import Forecast, Pace, Pacer
+
+DAY_S = 86_400.0
+IN_FLIGHT = 1_500
+LOOKUPS = 100
+CHUNK = 500
+MAX_WAITING = 2_000_000
+CLAIM = 64
+WRITE_ROWS = 200
+WRITE_S = 1.0
+
+ResultT = TypeVar("ResultT")
+
+_log = logging.getLogger("gatepost.survey")
+
+
+class Probe(Protocol):
+    """Probes one server; see `gatepost.tls.survey.probe.Prober`."""
+
+    def probe(self, target: Target) -> Awaitable[Probed]:
+        """Return what a server offers; OSError is trouble of ours."""
+
+
+class Lookup(Protocol):
+    """Looks names up; see `gatepost.runtime.survey_names.Names`."""
+
+    async def find(self, name: NextHop) -> Found:
+        """Return a name with its hosts."""
+
+    def welcome(self, name: NextHop) -> bool:
+        """Tell whether the servers of a name may be probed on its account."""
+
+    def may_probe(self, target: Target) -> bool:
+        """Tell whether a server may be probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to survey.
+
+    Attributes:
+        pace: How seldom to visit a network and a provider.
+        in_flight: Probes at once.
+        again_after_s: An address is left alone so long after the last visit.
+        limit: At most so many probes; None for no limit.
+        dry_run: Look names up, and probe nobody.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    in_flight: int = IN_FLIGHT
+    again_after_s: float = DAY_S
+    limit: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        names: Names taken.
+        known: Of these, names that were looked up within the day.
+        targets: Addresses that were found and are to be probed, each counted once.
+        recent: Addresses left out, as they were visited within the day.
+        unwelcome: Addresses left out: opted out, or not public.
+        probed: Probes that ended.
+        in_flight: Probes that go on.
+        verdicts: How many probes ended how.
+        faults: Probes in which something of ours broke.
+        reading: Whether more names may come.
+        stopped: Whether the run was told to end early.
+    """
+
+    names: int = 0
+    known: int = 0
+    targets: int = 0
+    recent: int = 0
+    unwelcome: int = 0
+    probed: int = 0
+    in_flight: int = 0
+    verdicts: dict[Verdict, int] = field(default_factory=dict)
+    faults: int = 0
+    reading: bool = True
+    stopped: bool = False
+
+
+class Survey:
+    """One run; to be used once, within one event loop.
+
+    Attributes:
+        progress: How far it is.
+        forecast: After a dry run, how long pacing would take.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], SurveyStore],
+        names: Lookup,
+        prober: Probe,
+        provider_of: Callable[[str], str],
+        options: Options,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            open_store: Opens the store, on the thread that uses it.
+            names: Looks names up.
+            prober: Probes.
+            provider_of: From a host name to its registrable domain.
+            options: How to survey.
+            clock: Tells Unix time.
+        """
+        self.progress = Progress()
+        self._open_store = open_store
+        self._names = names
+        self._prober = prober
+        self._options = options
+        self._clock = clock
+        self.forecast = Forecast(options.pace, provider_of)
+        self._pacer = Pacer(options.pace, provider_of)
+        self._seen: set[str] = set()
+        # One thread, and so one connection; the loop never waits for a disk.
+        self._thread = ThreadPoolExecutor(1, "survey-store")
+        self._store: SurveyStore | None = None
+        self._results: list[Probed] = []
+        self._probes: set[asyncio.Task[None]] = set()
+        self._started = 0
+        self._news = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._full = asyncio.Event()
+        self._over = False
+        self._trouble: BaseException | None = None
+
+    def stop(self) -> None:
+        """Begin no more probes, and let those that go on end."""
+        self.progress.stopped = True
+        self._stop.set()
+        self._taken.set()
+        self._news.set()
+
+    async def run(self, names: Iterable[NextHop], source: str) -> Progress:
+        """Survey names, and return how far it got.
+
+        Args:
+            names: In the order in which they are taken.
+            source: Where they come from, for people.
+
+        Raises:
+            StoreUnavailable: If the store cannot be read or written.
+            GatepostError: For trouble on this host.
+        """
+        try:
+            run = await self._in_store(lambda store: store.run_begins(self._clock(), source))
+            await self._remember_pace()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_results())
+                reader = tasks.create_task(self._read(iter(names)))
+                await self._dispatch(reader)
+                self._over = True
+                self._full.set()
+            if self._trouble is not None:
+                raise self._trouble
+            if not self.progress.stopped:
+                await self._in_store(lambda store: store.run_ends(run, self._clock()))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            for task in self._probes:
+                task.cancel()
+            await asyncio.gather(*self._probes, return_exceptions=True)
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=True)
+        return self.progress
+
+    async def _remember_pace(self) -> None:
+        longest = max(self._options.pace.network_s, self._options.pace.provider_s)
+        since = self._clock() - longest
+        loop_time = asyncio.get_running_loop().time()
+        for target, at in await self._in_store(lambda store: store.begun_since(since)):
+            self._pacer.visited(target, loop_time - (self._clock() - at))
+
+    async def _read(self, names: Iterable[NextHop]) -> None:
+        """Look names up, a chunk at a time, and let their addresses wait."""
+        turns = asyncio.Semaphore(LOOKUPS)
+        names = iter(names)
+        try:
+            while not self._stop.is_set() and (chunk := list(islice(names, CHUNK))):
+                await self._read_chunk(chunk, turns)
+                while len(self._pacer) > MAX_WAITING and not self._stop.is_set():
+                    self._taken.clear()
+                    await self._taken.wait()
+        finally:
+            self.progress.reading = False
+            self._news.set()
+
+    async def _read_chunk(self, chunk: Sequence[NextHop], turns: asyncio.Semaphore) -> None:
+        self.progress.names += len(chunk)
+        chunk = [each for each in chunk if self._names.welcome(each)]
+        keys = [f"[{each.domain}]" if each.bracketed else each.domain for each in chunk]
+        since = self._clock() - self._options.again_after_s
+        known, targets = await self._in_store(lambda store: store.known_targets(keys, since, since))
+        self.progress.known += len(known)
+        self._wait_for_turn(targets)
+
+        async def look_up(name: NextHop) -> Found:
+            async with turns:
+                return await self._names.find(name)
+
+        new = [each for each, key in zip(chunk, keys, strict=True) if key not in known]
+        found = await asyncio.gather(*map(look_up, new))
+        domains = [each.domain for each in found]
+        hosts = [host for each in found for host in each.hosts]
+        if found:
+            await self._in_store(lambda store: store.resolved(domains, hosts))
+        for each in found:
+            self._wait_for_turn(each.targets)
+
+    def _wait_for_turn(self, targets: Iterable[Target]) -> None:
+        for target in targets:
+            if target.address in self._seen:
+                continue
+            self._seen.add(target.address)
+            if not self._names.may_probe(target):
+                self.progress.unwelcome += 1
+                continue
+            self.progress.targets += 1
+            if self._options.dry_run:
+                self.forecast.add(target)
+            else:
+                self._pacer.add(target)
+        self._news.set()
+
+    async def _dispatch(self, reader: asyncio.Task[None]) -> None:
+        """Begin probes as their turn comes, until there are none left."""
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            self._news.clear()
+            claimed = self._claim(loop.time())
+            if claimed:
+                await self._begin(claimed)
+                continue
+            if reader.done() and not len(self._pacer) and not self._probes:
+                break
+            if self._options.limit is not None and self._started >= self._options.limit:
+                break
+            await self._pause(self._pacer.wait_s(loop.time()))
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        if self._probes:
+            await asyncio.wait(self._probes)
+
+    def _claim(self, now: float) -> list[Target]:
+        room = min(CLAIM, self._options.in_flight - len(self._probes))
+        if self._options.limit is not None:
+            room = min(room, self._options.limit - self._started)
+        claimed: list[Target] = []
+        while len(claimed) < room and (target := self._pacer.take(now)) is not None:
+            claimed.append(target)
+        self._taken.set()
+        return claimed
+
+    async def _begin(self, claimed: Sequence[Target]) -> None:
+        now = self._clock()
+        since = now - self._options.again_after_s
+        granted = await self._in_store(lambda store: store.begin(claimed, now, since))
+        self.progress.recent += len(claimed) - len(granted)
+        allowed = {each.address for each in granted}
+        for target in claimed:
+            if target.address not in allowed:
+                self._pacer.ended(target.address)
+        for target in granted:
+            self._started += 1
+            task = asyncio.create_task(self._probe(target))
+            self._probes.add(task)
+            task.add_done_callback(self._probe_ended)
+        self.progress.in_flight = len(self._probes)
+
+    async def _probe(self, target: Target) -> None:
+        try:
+            result = await self._prober.probe(target)
+        except OSError as error:
+            self._give_up(GatepostError(f"cannot connect from this host: {error}"))
+            return
+        except Exception as error:
+            self.progress.faults += 1
+            log_event(
+                _log, logging.ERROR, "survey-fault", address=target.address, host=target.host,
+                cause=f"{type(error).__name__}: {error}",
+            )  # fmt: skip
+            result = Probed(target, self._clock(), 0.0, Verdict.UNKNOWN, "a fault of our own")
+        finally:
+            self._pacer.ended(target.address)
+        self._results.append(result)
+        if len(self._results) >= WRITE_ROWS:
+            self._full.set()
+        progress = self.progress
+        progress.probed += 1
+        progress.verdicts[result.verdict] = progress.verdicts.get(result.verdict, 0) + 1
+
+    def _probe_ended(self, task: asyncio.Task[None]) -> None:
+        self._probes.discard(task)
+        self.progress.in_flight = len(self._probes)
+        self._news.set()
+
+    def _give_up(self, error: BaseException) -> None:
+        self._trouble = self._trouble or error
+        self.stop()
+
+    async def _pause(self, seconds: float | None) -> None:
+        """Wait for news, and no longer than until somebody's turn comes."""
+        if seconds is not None and seconds <= 0.0 and len(self._probes) < self._options.in_flight:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds or None):
+                await self._news.wait()
+
+    async def _write_results(self) -> None:
+        while not self._over:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_S):
+                    await self._full.wait()
+            self._full.clear()
+            results, self._results = self._results, []
+            if results:
+                await self._in_store(partial(_finish, results))
+
+    async def _in_store(self, call: Callable[[SurveyStore], ResultT]) -> ResultT:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: call(self._opened()))
+
+    def _opened(self) -> SurveyStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+
+def _finish(results: Sequence[Probed], store: SurveyStore) -> None:
+    store.finish(results)
