@@ -14,6 +14,7 @@ BENCHES = {
     "policy": "policy request: CPU per request",
     "maps": "map answer: CPU per answer",
     "milter": "milter: CPU per message",
+    "maillog": "log lines: CPU per line, parsed and joined to deliveries",
     "reload": "reload with 100,000 tenants",
     "postfix": "whole Postfix, attached and enforcing beside plain",
 }
