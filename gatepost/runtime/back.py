@@ -10,12 +10,14 @@ from __future__ import annotations
 import signal
 
 from gatepost.runtime.observer import Observer
+from gatepost.runtime.promoted_watch import PromotedWatch
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
+from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.web.metrics import AllMetrics
 from gatepost.web.server import MetricsServer
 
@@ -33,12 +35,23 @@ def _serve(role: Role) -> int:
             web = MetricsServer(settings.metrics, AllMetrics(role.metrics, settings.run_dir))
         upkeep = Upkeep(lambda: open_store(settings.state), role.metrics)
         observer = _observer(role)
+        promoted = PromotedWatch(
+            lambda: role.current().tls.promoted.table,
+            lambda: open_as(SqliteDeliveries, settings.state),
+            lambda: open_as(SqliteSurvey, settings.state),
+            role.metrics,
+        )
         details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
-        role.details = lambda: {**details, **(observer.details() if observer else {})}
+        role.details = lambda: {
+            **details,
+            **(observer.details() if observer else {}),
+            "promoted_dropped": promoted.dropped(),
+        }
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
         upkeep.stop()
+        promoted.stop()
         if observer is not None:
             observer.stop()
         if web is not None:

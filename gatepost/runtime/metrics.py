@@ -256,6 +256,12 @@ class Metrics:
         fetches.expect("ok", *(failure.value for failure in Failure))
         return searches, fetches
 
+    def watch_promoted(self, dropped: Callable[[], int]) -> None:
+        """Export how many destinations no longer offer what their promoted rule asks for."""
+        self._gauge(
+            "promoted_dropped", "Destinations that no longer offer what their rule asks for."
+        ).set_function(dropped)
+
     def policy(self, verdict: str) -> None:
         """Count one policy answer."""
         self.policy_requests[verdict]()

@@ -233,6 +233,7 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     yield from answer.get("notes", ())
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
+    yield from answer.get("promoted_dropped", ())
     weaker = answer.get("counts", {}).get("weaker_deliveries", {}).get("all", 0)
     if weaker:
         yield f"{weaker:g} deliveries had less TLS than asked; run gatepost tls share --check"
