@@ -62,6 +62,21 @@ def _postfix(scene: Scene) -> Iterator[Finding]:
             "The log does not tell which deliveries were encrypted, so nothing can be proved.",
             scene.set_main("smtp_tls_loglevel = 1"),
         )
+    elif silent:
+        yield warning(
+            f"smtp_tls_loglevel = 0 for {', '.join(silent)}.",
+            "The delivery line tells how a message was protected, but not the protocol version, "
+            "and nothing of a message that went over a reused connection (tls=may?): a lowest "
+            "version cannot be proved, and such messages count as unknown.",
+            scene.set_main("smtp_tls_loglevel = 1"),
+        )
+    if scene.value("info_log_addr_form").lower() == "internal":
+        yield warning(
+            "info_log_addr_form = internal.",
+            "An address with unusual characters then cannot be told from what follows it in the "
+            "log: who chooses a recipient could make a delivery look encrypted.",
+            scene.set_main("info_log_addr_form = external"),
+        )
     if not scene.on("enable_long_queue_ids"):
         yield problem(
             "enable_long_queue_ids is not yes.",

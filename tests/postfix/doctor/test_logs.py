@@ -39,8 +39,16 @@ def test_postfix_says_too_little(scene: MakeScene, root: Path) -> None:
     assert found[0].what == "smtp_tls_loglevel = 0 for smtp/unix, gp-normal-private/unix."
 
 
-def test_from_3_11_the_delivery_line_tells(scene: MakeScene, root: Path) -> None:
-    assert told(scene(smtp_tls_loglevel="0"), root) == []
+def test_from_3_11_the_delivery_line_tells_most(scene: MakeScene, root: Path) -> None:
+    assert told(scene(), root) == []
+    (found,) = logs.check(scene(smtp_tls_loglevel="0"), root)
+    assert found.severity is Severity.WARNING
+    assert "reused connection" in found.why
+
+
+def test_addresses_that_cannot_be_told_from_what_follows(scene: MakeScene, root: Path) -> None:
+    assert told(scene(info_log_addr_form="internal"), root) == ["info_log_addr_form = internal."]
+    assert told(scene(info_log_addr_form="external"), root) == []
 
 
 @pytest.mark.parametrize(
