@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.probe import Probe
 from gatepost.postfix.doctor.run import Side, examine
 from gatepost.postfix.doctor.scene import look
+from gatepost.runtime.promoted_findings import promoted_findings
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 
@@ -89,6 +91,9 @@ def command(
         if probe is not None:
             wanted = Probe(probe, probe_from, probe_server, probe_login, _password(probe_login))
         sides = [Side("configuration", mistakes), *examine(scene, wanted)]
+        if snapshot is not None and snapshot.tls.promoted.configured:
+            told = promoted_findings(settings, snapshot.tls.promoted, time.time())
+            sides.append(Side("promoted rules", tuple(told)))
     found = [finding for side in sides for finding in side.findings]
     counts = Counter(finding.severity for finding in found)
     problems = counts[Severity.PROBLEM]

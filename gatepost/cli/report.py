@@ -54,6 +54,8 @@ def what_if(
 ) -> None:
     """Show what features in mode observe would have done.
 
+    What a TLS profile would refuse, by what was delivered, is shown by tls what-if.
+
     Adds up by tenant, feature and action, the most frequent first, each with its latest examples.
     Whole messages and single recipients are both kept for two hours; older ones are counts by the
     hour, so an earlier start is rounded to the hour.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from gatepost.cli.tls import answer, exchange, promote, reports, share, survey
+from gatepost.cli.tls import answer, exchange, promote, reports, share, survey, what_if
 
 app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
 
@@ -24,3 +24,4 @@ app.add_typer(survey.app, name="survey")
 app.command("import")(exchange.import_table)
 app.command("export")(exchange.export)
 app.command("promote")(promote.command)
+app.command("what-if")(what_if.command)
