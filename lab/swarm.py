@@ -149,6 +149,7 @@ class _Session(asyncio.Protocol):
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._secure = False
         self._gone = False
+        self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -200,6 +201,8 @@ class _Session(asyncio.Protocol):
         )
 
     def _take(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._buffer += data
         while b"\n" in self._buffer and not self._gone:
             line, _, self._buffer = self._buffer.partition(b"\n")
@@ -230,6 +233,7 @@ class _Session(asyncio.Protocol):
     def starttls(self) -> None:
         """Answer STARTTLS."""
         if self._temper is Temper.HANGS_TLS:
+            self._deaf = True
             self._later(self._say, b"220 2.0.0 go ahead\r\n")
         elif self._temper in _STARTTLS:
             self._later(self._say, _STARTTLS[self._temper])

@@ -6,19 +6,24 @@ Errors: `StoreUnavailable` never: without the store, policies are fetched anew.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import uvloop
 
+from gatepost.domains import domain_of
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.lookups import discovery_for
-from gatepost.settings import Loaded
+from gatepost.settings import Loaded, Settings
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as
+from gatepost.store.sights import SqliteSights
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.mtasts.entry import StsEntry
 from gatepost.tls.nexthop import NextHop
+from gatepost.tls.reachability import NO_SIGHTS, Sights
 from gatepost.tls.resolver import SelfTest
 
 
@@ -62,6 +67,18 @@ async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
         entries = {each.domain: discovery.policies.entry(each.domain) for each in nexthops}
         known = {domain: entry for domain, entry in entries.items() if entry is not None}
         return Found(dict(zip(nexthops, found, strict=True)), discovery.test, known)
+
+
+def look_up_sights(settings: Settings, recipient: str) -> Sights:
+    """Return what survey and deliveries know of a recipient's domain; nothing without a store."""
+    domain = domain_of(recipient)
+    if domain is None:
+        return NO_SIGHTS
+    try:
+        with contextlib.closing(open_as(SqliteSights, settings.state, create=False)) as store:
+            return store.look(domain, time.time())
+    except StoreUnavailable:
+        return NO_SIGHTS
 
 
 def _stored(url: str) -> Callable[[], SqliteSts] | None:

@@ -43,6 +43,7 @@ from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.optout import OptOut, parse_opt_out
 from gatepost.tls.survey.pacing import Forecast, Pace
+from gatepost.tls.survey.probe import Timeouts
 
 STANDARD_INPUT = "-"
 OPT_OUT_FILE = "survey-opt-out"
@@ -134,6 +135,14 @@ def run(  # noqa: PLR0913 - the options of a command
     provider_delay: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Between visits to a provider.")
     ] = 30.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="To wait for a greeting; half of it for each later step, a quarter to connect.",
+        ),
+    ] = 60.0,
     no_sts: Annotated[
         bool, typer.Option("--no-sts", help="Do not fetch MTA-STS policies.")
     ] = False,
@@ -180,6 +189,7 @@ def run(  # noqa: PLR0913 - the options of a command
             opt_out=_opt_out(opt_out, config),
             also=tuple(map(_network, also or [])),
             sts=not no_sts,
+            timeouts=Timeouts.within(timeout),
             options=Options(Pace(network_delay, provider_delay), in_flight, DAY_S, limit, dry_run),
         )
         problems: list[str] = []
@@ -307,12 +317,15 @@ def _bar(limit: int | None) -> Iterator[Callable[[Progress], None]]:
 def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_run: bool) -> None:
     """Say on standard error what was done."""
     say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
-    found = f"{number(progress.names, 'name')}, {number(progress.targets, 'server')} to visit"
+    known = f" ({progress.known} looked up today)" if progress.known else ""
+    found = f"{number(progress.names, 'name')}{known}, "
+    found += f"{number(progress.targets, 'server')} to visit"
     if dry_run:
         seconds, who = forecast.longest()
         say(f"{found}; at this pace at least {_duration(seconds)}{f' for {who}' if who else ''}")
     else:
-        say(f"{found}; {progress.probed} visited, {progress.recent} left out as visited today")
+        also = f", {progress.recent} left out as visited today" if progress.recent else ""
+        say(f"{found}; {progress.probed} visited{also}")
     if progress.unwelcome:
         say(f"{number(progress.unwelcome, 'address')} opted out or not public: not visited")
     if progress.faults:

@@ -24,6 +24,7 @@ from gatepost.cli.common import (
 )
 from gatepost.cli.periods import seconds_of
 from gatepost.cli.stores import open_existing
+from gatepost.cli.tls.survey_rows import WIDTH
 from gatepost.maillog.evidence import By
 from gatepost.settings import Loader, Settings
 from gatepost.store.deliveries import SqliteDeliveries
@@ -130,7 +131,7 @@ def _print(summary: Summary, changes: Sequence[Change], since: float) -> None:
         table.add_column(f"{name} ({tally.count:,})", justify="right")
     for each in _PROPERTIES:
         _add_rows(table, each, tallies)
-    console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(table)
     if summary.unsurveyed:
         print(f"{summary.unsurveyed:,} deliveries went to domains that were not surveyed")

@@ -20,6 +20,8 @@ from gatepost.tls.survey.knowledge import AddressKnowledge, DomainKnowledge, Hos
 from gatepost.tls.survey.report import address_word
 
 SHOWN = 40
+# Where the output is no terminal; nobody wants a name folded in a file.
+WIDTH = 200
 
 
 class Row(NamedTuple):
@@ -76,7 +78,9 @@ def print_table(rows: Iterator[Row]) -> None:
         )  # fmt: skip
     rest = sum(1 for _ in rows)
     if table.row_count:
-        Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH).print(
+            table
+        )
     if rest:
         print(f"and {rest} more rows; --csv and --json print all of them")
 

@@ -65,6 +65,15 @@ class Timeouts:
     handshake: float = 30.0
     quit: float = 5.0
 
+    @staticmethod
+    def within(greeting: float) -> Timeouts:
+        """Return timeouts in the usual proportion.
+
+        Args:
+            greeting: Seconds for the greeting, by far the slowest step of an honest server.
+        """
+        return Timeouts(greeting / 4, greeting, greeting / 2, greeting / 2, min(5.0, greeting / 2))
+
     def of(self, step: Step) -> float:
         """Return the seconds for a step."""
         if step is Step.GREETING:
