@@ -130,7 +130,7 @@ class _Ingest:
             self._joiner.gap()
         self._resumes = False
         before = self._joiner.tally.unreadable
-        with closing(LogFile(path, str(path), position)) as file:
+        with closing(LogFile(path, str(path.absolute()), position)) as file:
             while (chunk := file.read(last=file.compressed)) is not None:
                 self._take(path, chunk, result)
                 progress.update(task, completed=self._done + file.raw.tell(), description=path.name)

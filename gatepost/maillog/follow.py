@@ -253,7 +253,7 @@ class FileFollower:
         self._parts.append((self._path, None))
 
     def _copy_of(self, position: LogPosition) -> Path | None:
-        found = [path for path in siblings(self._path) if find_position(path, [position])]
+        found = [path for path in siblings(self._path) if _is_at(path, [position])]
         return max(found, key=_length, default=None)
 
     def _unread(self) -> Iterator[tuple[Path, LogPosition | None]]:
@@ -276,8 +276,8 @@ class FileFollower:
         since = old.stat().st_mtime_ns
         newer = [path for path in siblings(self._path) if path.stat().st_mtime_ns > since]
         for path in sorted(newer, key=lambda each: each.stat().st_mtime_ns):
-            if find_position(path, live) is None:
-                yield path, find_position(path, self._known)
+            if not _is_at(path, live):
+                yield path, _is_at(path, self._known)
 
 
 class JournalFollower:
@@ -433,6 +433,14 @@ def _head_of(path: Path) -> bytes:
                 return file.read(HEAD_OCTETS)
     except (OSError, EOFError) as error:
         raise unavailable(path, error) from error
+
+
+def _is_at(path: Path, positions: Sequence[LogPosition]) -> LogPosition | None:
+    """Return the position of a rotated file; what cannot be read shows when it is its turn."""
+    try:
+        return find_position(path, positions)
+    except LogUnavailable:
+        return None
 
 
 def _length(path: Path) -> int:

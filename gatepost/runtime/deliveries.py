@@ -51,8 +51,16 @@ class History:
         return found or [self._known[-1][1]], False
 
 
+def is_loopback(address: str) -> bool:
+    """Tell whether an IP address, as Postfix logs it, is one of this host's loopback."""
+    return address.startswith("127.") or address == "::1"
+
+
 def record_of(delivery: Delivery, history: History, relayhost: str = "") -> Record | None:
-    """Return what is kept of a delivery, or None for one that was neither sent nor refused.
+    """Return what is kept of a delivery, or None for one that counts nowhere.
+
+    That is one that was neither sent nor refused, and one to this host itself: a content filter
+    gets it in plaintext, gives it back, and then it goes out.
 
     Args:
         delivery: The delivery.
@@ -60,6 +68,8 @@ def record_of(delivery: Delivery, history: History, relayhost: str = "") -> Reco
         relayhost: Postfix's relayhost, or empty.
     """
     if delivery.status != SENT and delivery.tls is not TlsClass.REFUSED:
+        return None
+    if is_loopback(delivery.address):
         return None
     domain = domain_of(delivery.recipient) or ""
     snapshots, certain = history.during(delivery.started_at, delivery.at)

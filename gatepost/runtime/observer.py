@@ -33,7 +33,7 @@ from gatepost.maillog.evidence import (
     Record,
     Verdict,
 )
-from gatepost.maillog.follow import JOURNAL, Chunk, FileFollower, JournalFollower
+from gatepost.maillog.follow import JOURNAL, JOURNALCTL, Chunk, FileFollower, JournalFollower
 from gatepost.maillog.join import Joiner
 from gatepost.maillog.lines import Entry
 from gatepost.maillog.model import Delivery
@@ -54,6 +54,8 @@ TIDY_EVERY_S = 3600.0
 STOP_S = 5.0
 
 _MAX_TOLD = 1000
+# The key of the joiner's memory under which stands up to where the log was read with it.
+_AT = "at"
 
 _log = logging.getLogger("gatepost.observer")
 
@@ -81,7 +83,7 @@ def open_follower(maillog: str, positions: list[LogPosition]) -> Follower:
     if maillog != JOURNAL:
         return FileFollower(Path(maillog), positions)
     journal = [each for each in positions if each.source == JOURNAL]
-    return JournalFollower(journal[0] if journal else None)
+    return JournalFollower(journal[0] if journal else None, JOURNALCTL)
 
 
 @dataclass(slots=True)
@@ -93,6 +95,8 @@ class _Work:
     clock: Clock
     follower: Follower
     facts: LogFacts
+    # Up to where the log was read when the joiner remembered this; None behind the first chunk.
+    remembered: str | None
 
 
 class _Overtaken(Unavailable):
@@ -187,8 +191,10 @@ class Observer:
         facts = self._facts() or LogFacts()
         clock = Clock(time.time())
         follower = open_follower(self._maillog, store.positions())
-        joiner = Joiner(clock, tls_logged=facts.tls_logged, state=store.state())
-        work = _Work(store, joiner, clock, follower, facts)
+        state = store.state()
+        remembered = state.pop(_AT, "")
+        joiner = Joiner(clock, tls_logged=facts.tls_logged, state=state)
+        work = _Work(store, joiner, clock, follower, facts, remembered)
         with contextlib.closing(follower):
             while not self._stop.is_set():
                 chunk = follower.read()
@@ -227,14 +233,15 @@ class Observer:
         before = joiner.tally.lines, joiner.tally.unreadable
         if chunk.gap:
             log_event(_log, logging.WARNING, "maillog-gap", log=self._maillog)
+        if chunk.gap or _was_read_by_others(work, chunk):
             joiner.gap()
         found = [*filter(None, map(joiner.read, chunk.lines)), *_entries(joiner, chunk)]
         records = self._records(found, work.facts)
         for record in records:
             if record.verdict is Verdict.WEAKER:
                 self._tell(record)
-        batch = Batch(records, chunk.position, chunk.previous, joiner.changes())
-        if not work.store.add(batch):
+        state = {**joiner.changes(), _AT: _mark(chunk.position)}
+        if not work.store.add(Batch(records, chunk.position, chunk.previous, state)):
             raise _Overtaken
         self._position = chunk.position
         lines = joiner.tally.lines - before[0] + len(chunk.entries)
@@ -290,6 +297,18 @@ def tidy_deliveries(store: DeliveryStore, now: float) -> tuple[int, int]:
         StoreUnavailable: If the store is.
     """
     return store.roll_up(now - KEEP_ROWS_S), store.prune(now - KEEP_DAYS_S)
+
+
+def _mark(position: LogPosition) -> str:
+    return f"{position.source} {position.offset} {position.cursor}"
+
+
+def _was_read_by_others(work: _Work, chunk: Chunk) -> bool:
+    """Tell whether somebody else, such as an ingest, has read what the joiner did not see."""
+    remembered, work.remembered = work.remembered, None
+    if remembered is None or chunk.previous is None:
+        return False
+    return remembered != _mark(chunk.previous)
 
 
 def _entries(joiner: Joiner, chunk: Chunk) -> list[Delivery]:

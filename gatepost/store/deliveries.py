@@ -42,6 +42,7 @@ from gatepost.store.schema_deliveries import DAYS_KEY, RELAYS_KEY
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 ROLL_UP_ROWS = 20_000
+KEEP_POSITIONS = 1_000
 
 _COLUMNS = (
     "at, queue_id, tenant, recipient, domain, relay, address, provider, service, tls, version, "
@@ -65,6 +66,13 @@ values (?, ?, ?, ?, (select coalesce(max(stored), 0) + 1 from log_positions))
 _TAKE_POSITION = """
 delete from log_positions
 where source = ? and offset = ? and (head_octets > 0 or cursor = ?)
+"""
+
+# Of files that rotation has long since deleted nothing has to be known.
+_CUT_POSITIONS = f"""
+delete from log_positions where source not in (
+    select source from log_positions order by stored desc limit {KEEP_POSITIONS}
+)
 """
 
 _DAY = f"cast(at / {SECONDS_A_DAY} as integer)"
@@ -189,6 +197,7 @@ class SqliteDeliveries(SqliteFile):
         with self._writing() as db:
             db.execute("delete from weaker_deliveries where at < ?", [day * SECONDS_A_DAY])
             db.execute("delete from delivery_relays where day < ?", [day])
+            db.execute(_CUT_POSITIONS)
             return db.execute("delete from delivery_days where day < ?", [day]).rowcount
 
     def destinations(

@@ -2,7 +2,8 @@
 
 ``fake_journalctl.py JOURNAL …`` takes journalctl's arguments and prints the entries of the file
 JOURNAL, JSON objects a line, as ``journalctl -f -o json --after-cursor`` would: those behind the
-cursor, and then whatever is appended to the file. With ``--lines=0`` it begins at the end.
+cursor, and then whatever is appended to the file. With ``--lines=0`` it begins at the end. When it
+has begun there is a file beside JOURNAL with the suffix ``.begun``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def main() -> None:
     )
     cursors = [json.loads(line)["__CURSOR"] for line in text if line != "END"]
     printed = cursors.index(after) + 1 if after else len(text)
+    journal.with_suffix(".begun").touch()
     while True:
         lines = journal.read_text(encoding="utf-8").splitlines()
         for line in lines[printed:]:

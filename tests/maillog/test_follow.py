@@ -248,6 +248,25 @@ def test_a_broken_rotated_file_does_not_stop_the_log_of_today(log, reader):
     assert reader.gaps == 1
 
 
+def test_a_sibling_that_may_not_be_read_is_passed_over(log, reader, monkeypatch):
+    write(log, *LONG)
+    reader.read()
+    reader.restart()
+    log.rename(log.with_name("mail.log.1"))
+    secret = log.with_name("mail.log.secret")
+    write(secret, "x")
+    write(log, "e")
+    opened = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path == secret:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert reader.read() == [b"e"]
+
+
 def test_a_file_without_a_line_end(log, reader):
     with log.open("wb") as file:
         file.write(b"y" * (CHUNK_OCTETS + 10))

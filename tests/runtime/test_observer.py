@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import logging
 import os
 import sqlite3
@@ -12,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatepost.errors import StoreUnavailable
-from gatepost.maillog.evidence import By, Counts, Record, Verdict
+from gatepost.maillog.evidence import Batch, By, Counts, Record, Scope, Verdict
 from gatepost.maillog.model import SENT, Delivery, TlsClass
 from gatepost.runtime import observer as module
 from gatepost.runtime.deliveries import RELOAD_S, History, record_of
@@ -323,3 +325,78 @@ def test_the_configurations_of_a_period():
     # Before anything that this process knows.
     assert history.during(50, 51) == ([first], False)
     assert history.during(99, 101) == ([first], False)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.1.1", "::1"])
+def test_what_a_content_filter_on_this_host_gets_counts_nowhere(address):
+    assert record_of(delivery(NOW, address=address), History(WORLD, 0.0)) is None
+
+
+def test_what_an_ingest_has_read_meanwhile_is_a_gap_and_no_plaintext(log, store, observe):
+    lines = list(message(1))
+    append(log, message(0))
+    observer = observe(log)
+    wait_sent(store, 1)
+    observer.stop()
+    # Somebody else takes the line about TLS, and then the service comes back.
+    position = store.positions()[0]
+    append(log, lines[:2])
+    ahead = replace(position, offset=log.stat().st_size)
+    assert store.add(Batch([], ahead, position, scope=Scope.INGEST))
+    append(log, lines[2:])
+    observe(log)
+    wait_sent(store, 2)
+    assert total(store) == Counts(encrypted=1, unknown=1)
+
+
+def test_what_an_ingest_takes_under_the_observer_counts_once(log, store, observe):
+    append(log, message(0))
+    observe(log)
+    wait_sent(store, 1)
+    position = store.positions()[0]
+    with log.open("a", encoding="ascii") as file:
+        # Before the observer looks again, as like as not.
+        file.writelines(f"{line}\n" for line in message(1))
+    ahead = replace(position, offset=log.stat().st_size)
+    taken = store.add(Batch([], ahead, position, scope=Scope.INGEST))
+    append(log, message(2))
+    wait_sent(store, 2 if taken else 3)
+    append(log, message(3))
+    wait_sent(store, 3 if taken else 4)
+    assert total(store).sent == (3 if taken else 4)
+
+
+def test_the_journal_is_observed_too(tmp_path, store, observe, monkeypatch):
+    journal = tmp_path / "journal"
+    fake = Path(__file__).parents[1] / "maillog" / "fake_journalctl.py"
+    monkeypatch.setattr(module, "JOURNALCTL", (sys.executable, str(fake), str(journal)))
+
+    def log_lines(first: int, *lines: str) -> None:
+        with journal.open("a", encoding="ascii") as file:
+            for number, line in enumerate(lines, first):
+                tag, _, text = line[len(stamp(0)) :].partition(": ")
+                name, _, pid = tag.removesuffix("]").partition("[")
+                entry = {
+                    "__CURSOR": f"s={number}",
+                    "__REALTIME_TIMESTAMP": str(1_800_000_000_000_000 + number),
+                    "_HOSTNAME": "mail",
+                    "SYSLOG_IDENTIFIER": name,
+                    "SYSLOG_PID": pid,
+                    "MESSAGE": text,
+                }
+                file.write(json.dumps(entry) + "\n")
+
+    log_lines(1, *message(1))
+    observer = observe("journal")
+    # The journal begins with what comes next.
+    wait_until(journal.with_suffix(".begun").exists, 20, "the fake journalctl to begin")
+    log_lines(10, *message(2))
+    wait_sent(store, 1)
+    observer.stop()
+    log_lines(20, *message(3))
+    observe("journal")
+    wait_sent(store, 2)
+    assert total(store) == Counts(encrypted=2)
+    with contextlib.closing(sqlite3.connect(store.path)) as db:
+        ids = db.execute("select queue_id from deliveries order by id").fetchall()
+    assert ids == [("4000002",), ("4000003",)]

@@ -277,6 +277,15 @@ def test_positions_come_with_the_latest_first(deliveries):
     assert [each.source for each in deliveries.positions()] == ["a", "b"]
 
 
+def test_positions_of_long_ago_go(deliveries, monkeypatch):
+    monkeypatch.setattr(module, "_CUT_POSITIONS", module._CUT_POSITIONS.replace("1000", "2"))
+    for name in "abc":
+        deliveries.add(Batch([], at(1, name)))
+    deliveries.add(Batch([], at(2, "a"), at(1, "a")))
+    deliveries.prune(MIDNIGHT)
+    assert [each.source for each in deliveries.positions()] == ["a", "c"]
+
+
 def test_what_the_joiner_remembers(deliveries):
     deliveries.add(Batch([], at(1), None, {"m:1": "x", "m:2": "y", "since": "1.0"}))
     deliveries.add(Batch([], at(2), at(1), {"m:1": None, "m:2": "z", "m:3": "n"}))
