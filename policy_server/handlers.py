@@ -15,7 +15,8 @@ from typing import Protocol
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
-from gatepost.decisions.recipient import Verdict, admit, decide_recipient
+from gatepost.decisions.reachability import asks_for_sights, decide_reachability
+from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP
 from gatepost.decisions.transport import decide_transport
 from gatepost.errors import Unavailable
@@ -27,6 +28,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
+from gatepost.tls.reachability import NO_SIGHTS, Sights
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
 from policy_server.tls_maps import Destinations, TlsMaps
@@ -48,6 +50,16 @@ class Counts(Protocol):
         """Count one map answer: ``ok``, ``notfound``, ``temp`` or ``perm``."""
 
 
+class SightsOf(Protocol):
+    """What was seen of mail servers, by recipient domain."""
+
+    def known(self, domain: str) -> Sights | None:
+        """Return what is known, or None if somebody has to look first."""
+
+    async def look(self, domain: str) -> Sights:
+        """Return what is known, after a look."""
+
+
 class Handlers:
     """The handlers of both sockets.
 
@@ -59,6 +71,7 @@ class Handlers:
         version: The Postfix that asks.
         operator: What it asks for itself of every delivery.
         destinations: What is known of destinations, or None if nothing ever is.
+        sights: What was seen of their mail servers, or None if nobody ever looks.
     """
 
     def __init__(
@@ -69,17 +82,25 @@ class Handlers:
         clock: Callable[[], float],
         version: PostfixVersion,
         operator: OperatorTls = ASKS_NOTHING,
+        *,
         destinations: Destinations | None = None,
+        sights: SightsOf | None = None,
     ) -> None:
         self._current = current
         self._recorder = recorder
         self._counts = counts
         self._clock = clock
         self._tls = TlsMaps(version, operator, clock, destinations)
-        self.postfix_is = self._tls.postfix_is
+        self._operator = operator
+        self._sights = sights
 
-    def policy(self, request: PolicyRequest) -> PolicyReply:
-        """Answer one request on the policy socket."""
+    def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
+        """Take note of what Postfix has become."""
+        self._operator = operator
+        self._tls.postfix_is(version, operator)
+
+    def policy(self, request: PolicyRequest) -> PolicyReply | Awaitable[PolicyReply]:
+        """Answer one request on the policy socket, at once or later."""
         if isinstance(request, AdmitRequest):
             return self._finish(self._admit(request), request.queue_id, request.sender)
         if request.protocol_state != "RCPT":
@@ -89,8 +110,40 @@ class Handlers:
         facts = RecipientFacts(
             _client(request), request.sender, request.recipient, request.queue_id
         )
-        verdict = decide_recipient(facts, self._current(), self._clock())
-        return self._finish(verdict, request.queue_id, request.sender, request.recipient)
+        snapshot = self._current()
+        verdict = decide_recipient(facts, snapshot, self._clock())
+        if self._sights is None or self._operator.relays:
+            return self._finish_rcpt(verdict, facts)
+        domain = asks_for_sights(verdict, facts, snapshot)
+        if domain is None:
+            return self._finish_rcpt(verdict, facts)
+        sights = self._sights.known(domain)
+        if sights is None:
+            return self._finish_seen(verdict, facts, snapshot, self._sights.look(domain))
+        return self._finish_rcpt(self._reachable(verdict, facts, snapshot, sights), facts)
+
+    def _finish_rcpt(self, verdict: Verdict, facts: RecipientFacts) -> PolicyReply:
+        return self._finish(verdict, facts.queue_id, facts.sender, facts.recipient)
+
+    async def _finish_seen(
+        self,
+        verdict: Verdict,
+        facts: RecipientFacts,
+        snapshot: Snapshot,
+        look: Awaitable[Sights],
+    ) -> PolicyReply:
+        sights = await look
+        return self._finish_rcpt(self._reachable(verdict, facts, snapshot, sights), facts)
+
+    def _reachable(
+        self, verdict: Verdict, facts: RecipientFacts, snapshot: Snapshot, sights: Sights
+    ) -> Verdict:
+        knowledge = self._tls.remembered(nexthop_of(facts.recipient), snapshot)
+        if sights is NO_SIGHTS and knowledge is None:
+            return verdict
+        return decide_reachability(
+            verdict, facts, snapshot, self._clock(), sights, knowledge, self._operator
+        )
 
     def lookup(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer one request on the map socket, at once or later."""

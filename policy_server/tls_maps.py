@@ -84,6 +84,13 @@ class TlsMaps:
             return self._make(name, key, snapshot, knowledge)
         return self._later(name, key, snapshot, nexthop, self._destinations)
 
+    def remembered(self, key: str, snapshot: Snapshot) -> Knowledge | None:
+        """Return what is known and fresh of a next-hop, without finding out anything."""
+        if self._destinations is None or not snapshot.tls.discovers:
+            return None
+        nexthop = parse_nexthop(key)
+        return None if nexthop is None else self._destinations.known(nexthop)
+
     async def _later(
         self,
         name: str,

@@ -19,7 +19,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.installed import look_at_postfix
-from gatepost.cli.tls.found import NOTHING_FOUND, find_out
+from gatepost.cli.tls.found import NOTHING_FOUND, find_out, look_up_sights
 from gatepost.decisions.actions import describe
 from gatepost.decisions.explain import Case, Explanation, explain
 from gatepost.decisions.facts import Header
@@ -89,7 +89,8 @@ def command(
         nexthop = parse_nexthop(next_hop or nexthop_of(case.recipient))
         found = find_out(loaded, [nexthop]) if nexthop else NOTHING_FOUND
         knowledge = found.knowledge.get(nexthop) if nexthop else None
-        result = explain(case, snapshot, version, time.time(), operator, knowledge)
+        sights = look_up_sights(loaded.settings, case.recipient)
+        result = explain(case, snapshot, version, time.time(), operator, knowledge, sights)
     if as_json:
         print_json(_document(result, version) | {"postfix_problems": buts})
     else:

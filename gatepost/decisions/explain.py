@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from gatepost.decisions.actions import ChangeSender, Plan
 from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
 from gatepost.decisions.message import decide_message
+from gatepost.decisions.reachability import asks_for_sights, decide_reachability
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
 from gatepost.decisions.transport import Route, decide_transport
@@ -24,6 +25,7 @@ from gatepost.tenants.client import Client
 from gatepost.tls.answer import NO_OPINION, TlsAnswer
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
+from gatepost.tls.reachability import NO_SIGHTS, Sights
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def explain(
     now: float,
     operator: OperatorTls = ASKS_NOTHING,
     knowledge: Knowledge | None = None,
+    sights: Sights = NO_SIGHTS,
 ) -> Explanation:
     """Return every decision about one message to one recipient.
 
@@ -101,8 +104,12 @@ def explain(
         now: Unix time in seconds.
         operator: What Postfix itself asks of every delivery.
         knowledge: What was found out about the next-hop, or None if nobody looked.
+        sights: What was seen of the mail servers of the recipient's domain.
     """
-    rcpt = decide_recipient(RecipientFacts(case.client, case.sender, case.recipient), snapshot, now)
+    asked = RecipientFacts(case.client, case.sender, case.recipient)
+    rcpt = decide_recipient(asked, snapshot, now)
+    if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
+        rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
     if rcpt.reject is not None:
         return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
     # A milter does not see the certificate; it reads the session header.

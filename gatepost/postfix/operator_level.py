@@ -20,6 +20,7 @@ PARAMETERS = (
     "smtp_dns_support_level",
     "disable_dns_lookups",
     "ignore_mx_lookup_error",
+    "relayhost",
 )
 DNS_LEVEL = "smtp_dns_support_level"
 

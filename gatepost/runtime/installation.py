@@ -127,7 +127,10 @@ def _operator(config_dir: Path, values: Mapping[str, str]) -> OperatorTls:
         return values.get(name, "")
 
     return OperatorTls(
-        operators_level(base, value), looks_up_dns(value), asks_for_dnssec(base, value)
+        operators_level(base, value),
+        looks_up_dns(value),
+        asks_for_dnssec(base, value),
+        bool(value("relayhost")),
     )
 
 

@@ -5,6 +5,7 @@ See `keys`; the parts are modules of their own for their length alone.
 
 from __future__ import annotations
 
+from gatepost.modes import Mode
 from gatepost.settings import kinds
 from gatepost.settings.schema import (
     ListOf,
@@ -83,6 +84,14 @@ class ProfileSection:
         up. closed lets it wait, open sends it by the profile's own rules. Without it, closed where
         TLS is required, and open at level may.""",
         example="closed",
+    )
+    at_rcpt: Mode = setting(
+        kinds.choice_of(Mode),
+        "observe",
+        doc="""Whether a recipient is refused at RCPT TO, with 550 5.7.10, where the survey of mail
+        servers has seen that its domain does not offer what the profile asks for; with 450 where
+        that is old or uncertain, or only known from deliveries. It acts for tenants that enforce
+        tls; for the others it is observed. With a relayhost it does nothing.""",
     )
     domains: dict[str, DomainRuleSection] = part(
         _DOMAIN_RULES,

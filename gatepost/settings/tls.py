@@ -60,7 +60,7 @@ class _Builder:
         """Return a profile."""
         base = self._requirement(section.level, section, (), at)
         exceptions = self.domains(section.domains, (*at, "domains"))
-        return Profile(name, base, exceptions, section.on_failure, section.fail)
+        return Profile(name, base, exceptions, section.on_failure, section.fail, section.at_rcpt)
 
     def domains(self, table: Mapping[str, DomainRuleSection], at: tuple[str, ...]) -> DomainRules:
         """Return rules by destination."""

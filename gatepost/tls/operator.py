@@ -27,11 +27,13 @@ class OperatorTls:
         level: ``smtp_tls_security_level`` in force there, in lower case; empty if it is not set.
         dns: Whether Postfix looks up DNS as DANE needs it.
         dnssec: Whether the service asks for DNSSEC, so that it can carry out DANE itself; ours do.
+        relays: Whether mail goes to a relay host and not to the MX hosts of its recipients.
     """
 
     level: str = ""
     dns: bool = True
     dnssec: bool = False
+    relays: bool = False
 
     @property
     def dane(self) -> Dane:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gatepost.domains import parents
-from gatepost.tls.levels import Requirement
+from gatepost.modes import Mode
+from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.promoted import PromotedRules
 
 
@@ -57,6 +58,8 @@ class Profile:
             destination.
         fail_closed: Whether mail waits where TLSA records or MTA-STS policy cannot be looked up;
             None for: where TLS is required.
+        at_rcpt: Whether recipients are refused at RCPT TO at destinations that are known not to
+            meet the requirement.
     """
 
     name: str
@@ -64,6 +67,12 @@ class Profile:
     exceptions: DomainRules = field(default_factory=DomainRules)
     on_failure: OnFailure = OnFailure.DEFER
     fail_closed: bool | None = None
+    at_rcpt: Mode = Mode.OBSERVE
+
+    @property
+    def asks(self) -> bool:
+        """Tell whether it asks for anything anywhere."""
+        return self.base.level > Level.MAY or bool(self.exceptions.table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.snapshot import Unknown
 from gatepost.tls.dane import MxHost, TlsaState
 from gatepost.tls.knowledge import Knowledge
+from gatepost.tls.levels import Level
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.operator import OperatorTls
+from gatepost.tls.reachability import NO_SIGHTS, HostSight, Sights
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Request
 from policy_server.handlers import Handlers
@@ -202,7 +204,7 @@ def finding(world: Any) -> Any:
         lambda: world.now,
         OLDEST_SUPPORTED,
         OperatorTls(dnssec=True),
-        world.destinations,
+        destinations=world.destinations,
     )
     return world
 
@@ -278,3 +280,62 @@ def test_dane_only_for_services_that_can_carry_it_out(
     finding.asked.postfix_is(OLDEST_SUPPORTED, operator)
     finding.destinations.fresh[DEST] = USABLE
     assert finding.asked.lookup(Request(map_name, "dest.example")) == reply
+
+
+class Book:
+    """Has seen what the test says; a domain that is new takes a look first."""
+
+    def __init__(self, sights: Sights) -> None:
+        self.sights = sights
+        self.looked: list[str] = []
+
+    def known(self, domain: str) -> Sights | None:
+        return self.sights if domain in self.looked else None
+
+    async def look(self, domain: str) -> Sights:
+        self.looked.append(domain)
+        return self.sights
+
+
+def seeing(world: Any, sights: Sights, operator: OperatorTls | None = None) -> Any:
+    profiles = dict(world.snapshot.tls.profiles)
+    profiles["private"] = replace(profiles["private"], at_rcpt=Mode.ENFORCE)
+    world.snapshot = replace(world.snapshot, tls=replace(world.snapshot.tls, profiles=profiles))
+    world.book = Book(sights)
+    return Handlers(
+        lambda: world.snapshot,
+        world.seen,
+        world.seen,
+        lambda: NOW,
+        OLDEST_SUPPORTED,
+        operator or OperatorTls(),
+        sights=world.book,
+    )
+
+
+PLAINTEXT = Sights((HostSight("mx.dest.example", Level.NONE, None, NOW),))
+
+
+def test_a_destination_without_tls_is_refused_while_the_client_waits(world: Any) -> None:
+    handlers = seeing(world, PLAINTEXT)
+    first = asyncio.run(handlers.policy(rcpt(sasl_username="acme")))
+    second = handlers.policy(rcpt(sasl_username="acme"))
+    assert first == second
+    assert second.text.startswith("550 5.7.10 dest.example does not offer the TLS")
+    assert world.book.looked == ["dest.example"]
+    assert world.seen.counts["policy", "reject"] == 2
+
+
+def test_with_a_relayhost_the_recipient_s_servers_do_not_matter(world: Any) -> None:
+    handlers = seeing(world, PLAINTEXT, OperatorTls(relays=True))
+    assert handlers.policy(rcpt(sasl_username="acme")) == Action("DUNNO")
+    assert not world.book.looked
+
+
+def test_where_nothing_was_seen_the_recipient_is_accepted(world: Any) -> None:
+    handlers = seeing(world, NO_SIGHTS)
+    assert asyncio.run(handlers.policy(rcpt(sasl_username="acme"))) == Action("DUNNO")
+    assert handlers.policy(rcpt(sasl_username="acme")) == Action("DUNNO")
+    # A tenant whose profile asks for nothing needs no look.
+    assert handlers.policy(rcpt(ccert_fingerprint="AA:BB", sender="a@cert.example"))
+    assert world.book.looked == ["dest.example"]
