@@ -75,10 +75,8 @@ class ReplyReader:
         """
         while not self._error:
             line = self._next_line()
-            if line is None:
-                return None
-            reply = self._take(line)
-            if reply is not None:
+            reply = None if line is None else self._take(line)
+            if reply is not None or (line is None and not self._error):
                 return reply
         raise RemoteProtocolError(self._error)
 
