@@ -78,6 +78,13 @@ def test_old_logs_are_read_in_their_order(gatepost, old, tmp_path):
     assert sums(tmp_path) == {"acme": Counts(encrypted=3, plaintext=1)}
 
 
+def test_what_stands_first_in_a_file_may_have_had_its_tls_line_before(gatepost, old, tmp_path):
+    later = tmp_path / "later.log"
+    append(later, message(500, encrypted=False), message(600, encrypted=False))
+    gatepost(old, later)
+    assert sums(tmp_path)["acme"] == Counts(encrypted=1, plaintext=2, unknown=1)
+
+
 def test_the_same_again_counts_nothing_twice(gatepost, old, tmp_path):
     gatepost(old)
     before = sums(tmp_path)
