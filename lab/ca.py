@@ -84,10 +84,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _leaf(self._name, names, key, _EXPIRED if expired else _VALID)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
+            .add_extension(_issued_by(self._key), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         kind = "expired" if expired else "good"
@@ -112,7 +109,11 @@ class Authority:
             behind = _pem(between[0]) if oddity is Oddity.INTERMEDIATE else b""
         elif oddity is Oddity.HUGE_CHAIN:
             behind = behind * _HUGE
-        certificate = _leaf(issuer, names, key, validity).sign(issuer_key, hashes.SHA256())
+        certificate = (
+            _leaf(issuer, names, key, validity)
+            .add_extension(_issued_by(issuer_key), critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
         return self._write(f"{oddity}-{names[0]}", key, certificate, behind)
 
     def _intermediate(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -121,6 +122,7 @@ class Authority:
             _builder(self._name, _name("Lab intermediate CA"), key, _VALID)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_CA_USAGE, critical=True)
+            .add_extension(_issued_by(self._key), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return certificate, key
@@ -140,6 +142,10 @@ class Authority:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return Certificate(path, hashlib.sha256(der).hexdigest(), hashlib.sha256(spki).hexdigest())
+
+
+def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:

@@ -55,7 +55,7 @@ def _fits(record: Tlsa, chain: Sequence[bytes], anchored: Anchored) -> bool:
     if record.usage == _EE:
         return bool(chain) and _is(record, chain[0])
     anchors = [each for each in chain[1:] if _is(record, each)]
-    if record.selector == _CERTIFICATE and record.matching == 0:
+    if (record.selector, record.matching) == (_CERTIFICATE, 0) and record.data not in chain[:1]:
         # The anchor itself is in DNS, and the server need not send it.
         anchors.append(record.data)
     return any(anchored(anchor).trusted for anchor in anchors)
