@@ -86,7 +86,12 @@ def command(
     with errors_to_exit(as_json=as_json):
         snapshot, mistakes = _snapshot(config)
         settings = Loader(config).settings()
-        scene = look(postfix_config or settings.postfix_config_dir, snapshot, settings.socket_dir)
+        scene = look(
+            postfix_config or settings.postfix_config_dir,
+            snapshot,
+            settings.socket_dir,
+            (settings.dns_signed, settings.dns_bogus),
+        )
         wanted = None
         if probe is not None:
             wanted = Probe(probe, probe_from, probe_server, probe_login, _password(probe_login))

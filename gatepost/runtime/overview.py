@@ -231,6 +231,9 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     if last and not last["ok"]:
         yield from (f"the last reload was refused: {error}" for error in last["errors"])
     yield from answer.get("notes", ())
+    discovery = answer.get("discovery") or {}
+    if discovery.get("dane") and discovery.get("problem"):
+        yield f"DANE is off: {discovery['problem']}; run gatepost doctor"
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
     yield from answer.get("promoted_dropped", ())

@@ -165,6 +165,10 @@ def test_a_file_that_is_no_yaml_is_told(stage: Stage) -> None:
             ),
         ),
         (
+            {"policy": {"discovery": {"dane": True, "problem": "it answers for bogus.example"}}},
+            "policy: DANE is off: it answers for bogus.example; run gatepost doctor",
+        ),
+        (
             {"policy": {"counts": {"recorder_dropped": {"store": 3}}}},
             "policy: 3 observations were not stored (store)",
         ),

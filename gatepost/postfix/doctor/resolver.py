@@ -70,14 +70,9 @@ def ask(server: str, name: str, timeout_s: float = TIMEOUT_S) -> Answer | None:
     return Answer(int(reply.rcode()), bool(reply.flags & dns.flags.AD))
 
 
-def check(scene: Scene, signed: str = SIGNED, bogus: str = BOGUS) -> Iterator[Finding]:
-    """Look at each name server of the host.
-
-    Args:
-        scene: What was read of Postfix.
-        signed: A name in a signed zone.
-        bogus: A name whose signature is wrong.
-    """
+def check(scene: Scene) -> Iterator[Finding]:
+    """Look at each name server of the host."""
+    signed, bogus = scene.dns_names or (SIGNED, BOGUS)
     servers = nameservers()
     if not servers:
         yield problem(
@@ -114,8 +109,8 @@ def _judge(scene: Scene, server: str, signed: str, bogus: str) -> Iterator[Findi
 
 
 def _not_validating(scene: Scene, server: str, how: str) -> Finding:
-    level = scene.value("smtp_tls_security_level")
-    return (problem if level.startswith("dane") else warning)(
+    dane = scene.level.startswith("dane") or (scene.snapshot and scene.snapshot.tls.dane)
+    return (problem if dane else warning)(
         f"The name server {server} does not validate DNSSEC: {how}.",
         "DANE is off without a word, and for verify the name of the server to be verified comes "
         "from answers that can be forged.",

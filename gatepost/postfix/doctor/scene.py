@@ -43,6 +43,7 @@ class Scene:
         overrides: ``service/type/parameter`` to value in force, expanded.
         snapshot: The configuration of Gatepost, or None if it has mistakes.
         socket_dir: Directory of the sockets below the queue directory.
+        dns_names: A signed name and a bogus one to test resolvers by, or None for the usual ones.
     """
 
     facts: PostfixFacts
@@ -51,6 +52,7 @@ class Scene:
     overrides: Mapping[str, str] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     socket_dir: str = DEFAULT_SOCKET_DIR
+    dns_names: tuple[str, str] | None = None
 
     @property
     def attached(self) -> bool:
@@ -115,7 +117,10 @@ class Scene:
 
 
 def look(
-    config_dir: Path, snapshot: Snapshot | None, socket_dir: str = DEFAULT_SOCKET_DIR
+    config_dir: Path,
+    snapshot: Snapshot | None,
+    socket_dir: str = DEFAULT_SOCKET_DIR,
+    dns_names: tuple[str, str] | None = None,
 ) -> Scene:
     """Read everything about an instance.
 
@@ -123,6 +128,7 @@ def look(
         config_dir: The configuration directory of the instance.
         snapshot: The configuration of Gatepost, or None if it has mistakes.
         socket_dir: Directory of the sockets below the queue directory.
+        dns_names: A signed name and a bogus one to test resolvers by, or None for the usual ones.
 
     Raises:
         PostfixUnavailable: If a Postfix command is missing or fails.
@@ -137,6 +143,7 @@ def look(
         _overrides(postfix, files),
         snapshot,
         socket_dir,
+        dns_names,
     )
 
 

@@ -16,6 +16,7 @@ from gatepost.postfix.detach import is_our_service
 from gatepost.postfix.doctor import tls_tables
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
+from gatepost.postfix.operator_level import DNS_LEVEL, looks_up_dns
 from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level
 
@@ -38,6 +39,7 @@ def check(scene: Scene) -> Iterator[Finding]:
     yield from _level(scene)
     yield from _authorities(scene, snapshot)
     yield from _dane(scene)
+    yield from _our_dane(scene, snapshot)
     yield from _policy_order(scene)
     yield from _behind_main_cf(scene)
     yield from tls_tables.check(scene)
@@ -80,6 +82,28 @@ def _dane(scene: Scene) -> Iterator[Finding]:
             f"smtp_tls_security_level = {level}, but smtp_dns_support_level is not dnssec.",
             "Postfix does not ask for DNSSEC, so DANE is off without a word.",
             scene.set_main("smtp_dns_support_level = dnssec"),
+        )
+
+
+def _our_dane(scene: Scene, snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield what keeps Postfix from carrying out answers with DANE, which then are not given."""
+    base = scene.base
+    if not snapshot.tls.dane:
+        return
+    if not looks_up_dns(scene.facts.value):
+        yield warning(
+            "tls.dane is yes, but Postfix does not look up DNS, or goes on where that fails.",
+            "DANE joins no answer: smtp(8) could not carry it out.",
+            scene.set_main(f"{DNS_LEVEL} ="),
+            scene.set_main("disable_dns_lookups = no"),
+            scene.set_main("ignore_mx_lookup_error = no"),
+        )
+    elif snapshot.modes.tls is Mode.ENFORCE and scene.value(DNS_LEVEL, base) != "dnssec":
+        yield warning(
+            f"tls.dane is yes, but {DNS_LEVEL} of your own service is not dnssec.",
+            "Mail that no tenant's service delivers goes out without DANE.",
+            scene.set_main(f"{DNS_LEVEL} = dnssec"),
+            "gatepost reload",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -49,6 +50,26 @@ def test_a_resolver_that_does_not_validate(answers: dict, told: Callable[..., li
 def test_where_dane_is_the_level_it_is_a_problem(told: Callable[..., list]) -> None:
     (finding,) = told({"127.0.0.1": BLIND}, smtp_tls_security_level="dane")
     assert finding.severity is Severity.PROBLEM
+
+
+def test_where_our_answers_need_dnssec_it_is_a_problem(
+    scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(_: str, name: str) -> Answer:
+        asked.append(name)
+        return Answer(dns.rcode.NOERROR, False)
+
+    monkeypatch.setattr(resolver, "nameservers", lambda: ["127.0.0.1"])
+    monkeypatch.setattr(resolver, "ask", ask)
+    made = scene()
+    assert made.snapshot is not None
+    dane = replace(made.snapshot, tls=replace(made.snapshot.tls, dane=True))
+    names = ("signed.example", "bogus.example")
+    (finding,) = resolver.check(replace(made, snapshot=dane, dns_names=names))
+    assert finding.severity is Severity.PROBLEM
+    assert asked == ["signed.example"]
 
 
 def test_a_resolver_elsewhere(told: Callable[..., list]) -> None:
