@@ -129,9 +129,11 @@ class Names:
             return ResolvedDomain(name.domain, at, MxOutcome.FAILED)
         if mx.outcome is Outcome.ABSENT:
             return await self._implicit(name.domain, at, sts)
-        named = sorted((each.preference, each.host) for each in mx.records if each.host)
-        best = dict(reversed([(host, preference) for preference, host in named]))
-        hosts = tuple(MxOf(host, best[host]) for host in list(reversed(best))[:MAX_HOSTS])
+        best: dict[str, int] = {}
+        for preference, host in sorted((each.preference, each.host) for each in mx.records):
+            if host:
+                best.setdefault(host, preference)
+        hosts = tuple(MxOf(*each) for each in list(best.items())[:MAX_HOSTS])
         outcome = MxOutcome.FOUND if hosts else MxOutcome.NULL
         return ResolvedDomain(name.domain, at, outcome, hosts, mx.secure, sts)
 

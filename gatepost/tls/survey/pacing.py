@@ -75,7 +75,8 @@ class Forecast:
             )
         for name, count in self._providers.most_common(1):
             found.append(((count - 1) * self._pace.provider_s, f"provider {name}"))
-        return max(found)
+        seconds, who = max(found)
+        return seconds, who if seconds else ""
 
 
 class Pacer:
