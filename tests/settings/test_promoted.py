@@ -95,6 +95,19 @@ def test_a_rule_for_sub_domains_is_refused(load: Load) -> None:
         load(MAIN, rules=f"promoted: {{.a.example: {rule}}}")
 
 
+def test_the_text_is_for_people_and_for_other_readers_of_yaml() -> None:
+    rule = PromotedRule(
+        Requirement(Level.ENCRYPT), START, START + DAY, dropped=START, evidence='3 "x"'
+    )
+    text = format_promoted({"null": rule, "a.example": rule})
+    assert text.startswith("# TLS rules that evidence has earned")
+    assert text.index("  a.example:\n") < text.index('  "null":\n')
+    assert text.endswith(
+        "    level: encrypt\n    since: 2027-07-01\n    expires: 2027-07-01\n"
+        '    downgrade: defer\n    dropped: 2027-07-01\n    evidence: "3 \\"x\\""\n'
+    )
+
+
 DAYS = st.integers(0, 3000).map(lambda n: START + n * DAY)
 RULES = st.builds(
     lambda level, since, length, downgrade, dropped, evidence: PromotedRule(

@@ -89,6 +89,7 @@ def test_what_a_rule_does_not_say_is_told(policy: str, requirement: Requirement,
         ("encrypt match=a.example", "is an error"),
         ("verify match=a..example", "no host name"),
         ("encrypt fast", "is no attribute"),
+        ("encrypt protocols", "'protocols' is no attribute"),
         ("encrypt cipher=high", "is no attribute"),
     ],
 )

@@ -96,6 +96,18 @@ def test_gaps_are_filled_from_header_and_name() -> None:
     assert (report.organization, report.start) == ("company-x.example", DAY)
 
 
+def test_the_header_goes_before_the_name_of_the_file() -> None:
+    def change(document: Any) -> None:
+        policy(document).pop("policy-domain")
+        document.pop("organization-name")
+
+    name = "other.example!elsewhere.example!1459468800!1459555199.json"
+    [report] = parse_mail(mail(octets(changed(change)), name=name))
+    assert (report.domains, report.organization) == (("company-y.example",), "company-x.example")
+    [report] = parse_mail(mail(octets(changed(change)), name=name, head=""))
+    assert (report.domains, report.organization) == (("elsewhere.example",), "other.example")
+
+
 def test_a_mail_that_is_larger_than_gzip_and_a_mail_in_gzip() -> None:
     message = mail(gzip.compress(octets()))
     assert read_report(gzip.compress(message)) == read_report(message)

@@ -130,6 +130,75 @@ def test_missing_fields_leave_a_gap_and_a_note(
     assert report.deviations or attribute == "policies"
 
 
+@pytest.mark.parametrize(
+    ("change", "deviations"),
+    [
+        (lambda d: dates(d).pop("start-datetime"), ("start-datetime is missing",)),
+        (put(dates, "start-datetime", "soon"), ("start-datetime is no time",)),
+        (put(dates, "start-datetime", True), ("start-datetime is no time",)),
+        (put(policy, "mx-host", 7), ("mx-host is no list",)),
+        (put(policy, "mx-host", None), ()),
+        (put(whole, "contact-info", {}), ("contact-info is no text",)),
+        (put(whole, "contact-info", ""), ("contact-info is missing",)),
+        (put(whole, "contact-info", ["a@b.example"]), ("contact-info is a list",)),
+        (put(whole, "organization-name", 3), ("organization-name is a number",)),
+        (
+            put(policy, "policy-domain", "a b"),
+            ("policy-domain is no domain", "policy-domain is missing"),
+        ),
+        (lambda d: d.pop("report-id"), ("report-id is missing",)),
+        (lambda d: d.pop("date-range"), ("date-range is missing",)),
+        (
+            lambda d: detail(d).pop("failed-session-count"),
+            ("failed-session-count is missing; counted as one",),
+        ),
+        (lambda d: detail(d).pop("result-type"), ("result-type is missing",)),
+        (lambda d: policy(d).pop("policy-type"), ("policy-type is missing",)),
+    ],
+)
+def test_each_deviation_is_named(
+    change: Callable[[Any], object], deviations: tuple[str, ...]
+) -> None:
+    assert parsed(change).deviations == deviations
+
+
+def test_what_stands_for_what_is_missing() -> None:
+    assert (
+        parsed(lambda d: policy(d).pop("policy-type")).policies[0].policy_type == "no-policy-found"
+    )
+    [first, *_] = parsed(lambda d: detail(d).pop("result-type")).policies[0].details
+    assert first.result_type == "validation-failure"
+    [first, *_] = parsed(lambda d: detail(d).pop("failed-session-count")).policies[0].details
+    assert first.count == 1
+    summed = parsed(lambda d: summary(d).pop("total-failure-session-count"))
+    assert summed.policies[0].failures == 303
+    assert (
+        parsed(lambda d: summary(d).pop("total-successful-session-count")).policies[0].successes
+        == 0
+    )
+    nobody = parsed(lambda d: (d.pop("organization-name"), d.pop("contact-info")))
+    assert nobody.organization == "unknown"
+
+
+def test_a_period_that_ends_before_it_begins_is_turned_round() -> None:
+    def change(document: Any) -> None:
+        inner = dates(document)
+        inner["start-datetime"], inner["end-datetime"] = (
+            inner["end-datetime"],
+            inner["start-datetime"],
+        )
+
+    report = parsed(change)
+    assert (report.start, report.end) == (DAY, DAY + 86399)
+    assert report.deviations == ("the period ends before it begins",)
+
+
+def test_the_size_is_checked_on_what_is_parsed() -> None:
+    with pytest.raises(MalformedMessage, match="octets"):
+        bounds.check_shape(b" " * (bounds.MAX_OCTETS + 1))
+    bounds.check_shape(b" " * bounds.MAX_OCTETS)
+
+
 def test_a_report_without_an_id_is_known_by_its_content() -> None:
     without = changed(lambda d: d.pop("report-id"))
     report, again = parse_json(octets(without)), parse_json(octets(without))
