@@ -2,14 +2,15 @@
 
 Purpose: before Postfix 3.11 the line of a delivery does not say how it was protected. smtp(8) logs
 the TLS handshake in a line of its own, without a queue id, and a plaintext delivery has no such
-line. The sender stands in a line of the queue manager.
+line. From 3.11 on the delivery line says it, but for a reused connection. The sender stands in a
+line of the queue manager.
 Source: see `events`. smtp(8) serves one message at a time; it logs "established" for each TLS
 connection, and "reused" each time that it takes one for another message
 (smtp_tls_connection_reuse); without that, a TLS connection never serves a second message.
 Limits: 100,000 messages, five times qmgr_message_active_limit, whose sender is remembered from the
-start of an attempt until qmgr(8) has removed the message: some 30 MiB; 20,000 processes, two
-hundred times default_process_limit. The oldest go first. Time stamps of whole seconds make 2 s of
-slack.
+start of an attempt until qmgr(8) has removed the message: 35 MiB; 20,000 processes, two hundred
+times default_process_limit: 11 MiB. The oldest go first. 1,000 names of services. Time stamps of
+whole seconds make 2 s of slack.
 Errors: `Joiner.read` never raises for what is in a line.
 Security: a TLS line counts only for the message and the attempt in hand, on the same host and
 address, within the time that smtp(8) says it spent on that message, for one request of the queue
@@ -34,9 +35,9 @@ from gatepost.maillog.stamps import Clock
 
 MAX_MESSAGES = 100_000
 MAX_PROCESSES = 20_000
+MAX_SERVICES = 1_000
 SLACK_S = 2.0
 
-_OWN_NAME = "postfix"
 _SINCE = "since"
 _MESSAGE = "m:"
 _PROCESS = "p:"
@@ -239,7 +240,7 @@ class Joiner:
         )
         process.counted = before.counted if before else None
         self._dirty.add(_PROCESS + key)
-        if entry.ident not in self._services:
+        if entry.ident not in self._services and len(self._services) < MAX_SERVICES:
             self._services.add(entry.ident)
             self._dirty.add(_SERVICE + entry.ident)
         if len(self._processes) > self._max_processes:

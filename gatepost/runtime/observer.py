@@ -168,6 +168,7 @@ class Observer:
                 with contextlib.closing(self._open_store()) as store:
                     self._follow(store)
             except _Overtaken:
+                self._stop.wait(LOOK_S)
                 continue
             except (StoreUnavailable, LogUnavailable) as error:
                 self._failed("store" if isinstance(error, StoreUnavailable) else "maillog", error)

@@ -234,6 +234,12 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     discovery = answer.get("discovery") or {}
     if discovery.get("dane") and discovery.get("problem"):
         yield f"DANE is off: {discovery['problem']}; run gatepost doctor"
+    enforced = answer.get("modes", {}).get("tls", {}).get("enforce", 0)
+    if answer.get("maillog") == "" and enforced:
+        yield (
+            f"TLS is enforced for {enforced} tenants and maillog is off: nothing tells of mail "
+            "that goes out with less"
+        )
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
     yield from answer.get("promoted_dropped", ())

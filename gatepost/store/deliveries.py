@@ -2,9 +2,9 @@
 
 Purpose: what was read of the log and up to where is one transaction, so that the death of the
 reader at any moment neither loses a delivery nor counts it twice.
-Limits: see `gatepost.maillog.evidence`. At 10 million deliveries a day the rows take some 700 MiB;
-counts take a row for each day and each tenant's destination domain, and one for each day and
-relay host of a domain, some 150 octets each.
+Limits: see `gatepost.maillog.evidence`. A row takes some 160 octets, so six hours at 10 million
+deliveries a day some 400 MB; a count takes 270, and there is one for each day and destination
+domain of a tenant, and one for each day and relay host of a domain. 100,000 rows fold in 0.5 s.
 Errors, security: see `sqlite_file`. Rows hold envelope recipients, counts do not.
 """
 

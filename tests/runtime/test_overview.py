@@ -241,3 +241,18 @@ def test_the_log_that_is_not_read_and_mail_that_was_weaker(stage: Stage) -> None
     attention = look(stage.site.config).attention
     assert "back: the mail log is not read: /var/log/mail.log: Permission denied" in attention
     assert "back: 2 deliveries had less TLS than asked; run gatepost tls share --check" in attention
+
+
+@pytest.mark.parametrize(
+    ("maillog", "enforced", "told"),
+    [("", 2, True), ("/var/log/mail.log", 2, False), ("", 0, False)],
+)
+def test_enforced_tls_that_nobody_watches(
+    stage: Stage, maillog: str, enforced: int, *, told: bool
+) -> None:
+    stage.all(back={"maillog": maillog, "modes": {"tls": {"enforce": enforced}}})
+    sentence = (
+        "back: TLS is enforced for 2 tenants and maillog is off: nothing tells of mail that goes "
+        "out with less"
+    )
+    assert (sentence in look(stage.site.config).attention) == told
