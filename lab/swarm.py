@@ -97,8 +97,9 @@ _EHLO = {
 }
 _STARTTLS = {
     Temper.REFUSES_TLS: b"454 4.7.0 TLS not available now\r\n",
-    Temper.INJECTS: b"220 2.0.0 go ahead\r\n250-mx.example\r\n250 AUTH PLAIN\r\n",
 }
+_GO_AHEAD = b"220 2.0.0 go ahead\r\n"
+_INJECTED = b"250-mx.example\r\n250 AUTH PLAIN\r\n"
 
 
 class Server:
@@ -234,7 +235,7 @@ class _Session(asyncio.Protocol):
         """Answer STARTTLS."""
         if self._temper is Temper.HANGS_TLS:
             self._deaf = True
-            self._later(self._say, b"220 2.0.0 go ahead\r\n")
+            self._later(self._say, _GO_AHEAD)
         elif self._temper in _STARTTLS:
             self._later(self._say, _STARTTLS[self._temper])
         elif self._server.context is None or self._secure:
@@ -244,7 +245,7 @@ class _Session(asyncio.Protocol):
 
     def _begin_tls(self) -> None:
         assert self._server.context is not None
-        self._say(b"220 2.0.0 go ahead\r\n")
+        self._say(_GO_AHEAD + (_INJECTED if self._temper is Temper.INJECTS else b""))
         if self._temper is Temper.BROKEN_TLS:
             self._transport.close()
         elif self._temper is Temper.GARBAGE_TLS:

@@ -19,6 +19,9 @@ from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import Outcome, Tlsa
 from gatepost.tls.survey.model import CertificateVerdict, DaneVerdict, Probed, Target, Verdict
 
+# RFC 9325 §3.1.1; Debian's OpenSSL does not even connect with them.
+_OLD = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
+
 
 class MxOutcome(StrEnum):
     """What DNS says of the mail exchangers of a domain."""
@@ -204,7 +207,8 @@ class Evidence:
 
     Attributes:
         standing: Always: every MX host that could be reached offered working TLS in every probe of
-            the period that said anything, and none is undecided. Not: one was seen without.
+            the period that said anything, and none is undecided. Not: one was seen without, or
+            now has only versions before TLS 1.2, which Postfix's OpenSSL may refuse.
             Undecided: one answers, but never said anything about TLS. Nothing: no probe, or none
             that reached a server.
         verified: Whether, beyond that, every certificate was valid in all of these probes.
@@ -274,22 +278,32 @@ def evidence_of(known: DomainKnowledge | None, since: float) -> Evidence:
     for host in known.hosts:
         for seen in host.addresses:
             name = f"{host.host}[{seen.address}]"
-            if seen.other_at and seen.other_at >= since:
-                what = seen.settled if seen.settled is not Verdict.TLS else seen.previous
-                return Evidence(
-                    Standing.NOT,
-                    why=f"{name}: {what or 'no TLS'} at {seen.other_at:.0f}",
-                    last_at=seen.tls_at,
-                )
-            if seen.tls_at and seen.tls_at >= since:
+            against = _against(seen, since)
+            if against:
+                return Evidence(Standing.NOT, why=f"{name}: {against}", last_at=seen.tls_at)
+            if _within(seen.tls_at, since):
                 good.append(seen)
-            elif seen.reached_at and seen.reached_at >= since:
+            elif _within(seen.reached_at, since):
                 undecided = f"{name}: {seen.reason or 'says nothing about TLS'}"
     if undecided:
         return Evidence(Standing.UNDECIDED, why=undecided)
     if not good:
         return Evidence(Standing.NOTHING, why="no server could be reached in the period")
     return _always(good, since)
+
+
+def _within(at: float, since: float) -> bool:
+    return at > 0 and at >= since
+
+
+def _against(seen: AddressKnowledge, since: float) -> str:
+    """Return what stands against an address, or nothing."""
+    if _within(seen.other_at, since):
+        what = seen.settled if seen.settled is not Verdict.TLS else seen.previous
+        return f"{what or 'no TLS'} at {seen.other_at:.0f}"
+    if _within(seen.tls_at, since) and seen.version in _OLD:
+        return f"{seen.version} only"
+    return ""
 
 
 def _always(good: Sequence[AddressKnowledge], since: float) -> Evidence:

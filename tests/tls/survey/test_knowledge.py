@@ -57,6 +57,9 @@ def evidence(*addresses: AddressKnowledge, resolved_at: float = 1100.0) -> Evide
         # It offers TLS now, and did not earlier in the period.
         ((offers(other_at=1200.0, previous=Verdict.NONE),), Standing.NOT),
         ((offers(other_at=900.0, previous=Verdict.NONE),), Standing.ALWAYS),
+        ((offers(version="TLSv1.2"),), Standing.ALWAYS),
+        # The survey speaks versions that Postfix's OpenSSL may refuse.
+        ((offers(version="TLSv1.3"), offers(version="TLSv1.1")), Standing.NOT),
         ((), Standing.NOTHING),
     ],
 )
