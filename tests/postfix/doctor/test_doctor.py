@@ -16,7 +16,7 @@ from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix_version import PostfixVersion
 from gatepost.tenants.model import PlatformLogin, ReturnPath
 from gatepost.tls.levels import Level, Requirement
-from tests.world import OBSERVE, OFF, snapshot, tenant
+from tests.world import OFF, snapshot, tenant
 
 MakeScene = Callable[..., Scene]
 
@@ -315,36 +315,6 @@ def test_what_makes_tls_weaker_than_promised(
     values: dict[str, str], what: str, scene: MakeScene
 ) -> None:
     problem(tls.check(scene(**values)), what)
-
-
-DANE = snapshot(tenant("b", senders=("b.example",), profile="private"))
-DANE = replace(DANE, tls=replace(DANE.tls, dane=True))
-
-
-@pytest.mark.parametrize(
-    ("values", "what"),
-    [
-        ({"smtp_dns_support_level": "enabled"}, "smtp_dns_support_level of your own service"),
-        ({"smtp_dns_support_level": "disabled"}, "Postfix does not look up DNS"),
-        ({"disable_dns_lookups": "yes"}, "Postfix does not look up DNS"),
-        (
-            {"smtp_dns_support_level": "dnssec", "ignore_mx_lookup_error": "yes"},
-            "or goes on where that fails",
-        ),
-    ],
-)
-def test_what_keeps_postfix_from_carrying_out_dane(
-    values: dict[str, str], what: str, scene: MakeScene
-) -> None:
-    warned(tls.check(scene(config=DANE, **values)), what)
-
-
-def test_dane_that_postfix_can_carry_out_is_no_finding(scene: MakeScene) -> None:
-    found = [f.what for f in tls.check(scene(config=DANE, smtp_dns_support_level="dnssec"))]
-    assert not [what for what in found if "tls.dane" in what]
-    observed = replace(DANE, modes=OBSERVE)
-    found = [f.what for f in tls.check(scene(config=observed, smtp_dns_support_level=""))]
-    assert not [what for what in found if "tls.dane" in what]
 
 
 @pytest.mark.parametrize("level", ["", "none"])
