@@ -63,7 +63,7 @@ def compare(
 
 def _problem(wanted: Requirement, answered: Requirement | None) -> str:
     if answered is None:
-        if wanted.level is Level.MAY and wanted == Requirement(Level.MAY):
+        if wanted == Requirement(Level.MAY):
             return ""
         return f"the table asks for {wanted.level.keyword}, and the configuration for nothing"
     if answered.level < wanted.level:

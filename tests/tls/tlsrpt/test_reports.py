@@ -146,6 +146,7 @@ def test_missing_fields_leave_a_gap_and_a_note(
             put(policy, "policy-domain", "a b"),
             ("policy-domain is no domain", "policy-domain is missing"),
         ),
+        (lambda d: policy(d).pop("policy-domain"), ("policy-domain is missing",)),
         (lambda d: d.pop("report-id"), ("report-id is missing",)),
         (lambda d: d.pop("date-range"), ("date-range is missing",)),
         (
