@@ -36,9 +36,10 @@ tenants: {{acme: {{logins: [acme], senders: [acme.example], profile: private}}}}
 def gatepost(tmp_path: Path) -> Gatepost:
     config = tmp_path / "gatepost.yaml"
     config.write_text(CONFIGURATION.format(directory=tmp_path))
-    # postconf waits a second before it says that there is no main.cf.
+    # postconf waits for a main.cf that is missing, and for one that is still being written.
     for name in ("main.cf", "master.cf"):
         (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
     keys = tmp_path / "keys.yaml"
     keys.write_text(KEY)
     keys.chmod(0o600)

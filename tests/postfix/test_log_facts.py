@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ SMTP = "smtp unix - - n - - smtp\n"
 def instance(directory: Path, main: str, master: str = SMTP) -> Path:
     (directory / "main.cf").write_text(main)
     (directory / "master.cf").write_text(master)
+    # postconf waits for a file that may still be being written.
+    os.utime(directory / "main.cf", (0, 0))
     return directory
 
 
