@@ -57,9 +57,9 @@ def _not_set_up(scene: Scene) -> Finding:
         "Postfix sends no TLS reports (RFC 8460).",
         "Domains that publish _smtp._tls ask senders to tell them daily which TLS sessions failed. "
         "Postfix 3.10 and later can: it hands each outcome to libtlsrpt, tlsrpt-collectd takes "
-        "them, and tlsrpt-reportd sends the reports (both from the package tlsrpt-reporter).",
-        f"see whether Postfix was built with it: {_LIBRARY}",
-        f"install tlsrpt-reporter, with socketname = {directory} and socketgroup = "
+        "them, and tlsrpt-reportd sends the reports (both from sys4's tlsrpt-reporter).",
+        f"see whether Postfix was built with libtlsrpt, as Debian's is: {_LIBRARY}",
+        f"install tlsrpt-reporter (a package or PyPI), with socketname = {directory} and socketgroup = "
         f"{scene.facts.mail_owner} in collectd.cfg",
         scene.set_main(f"{SOCKET} = {_ADVISED}"),
         scene.set_main(f"{ENABLE} = yes"),
