@@ -59,8 +59,8 @@ def _not_set_up(scene: Scene) -> Finding:
         "Postfix 3.10 and later can: it hands each outcome to libtlsrpt, tlsrpt-collectd takes "
         "them, and tlsrpt-reportd sends the reports (both from sys4's tlsrpt-reporter).",
         f"see whether Postfix was built with libtlsrpt, as Debian's is: {_LIBRARY}",
-        f"install tlsrpt-reporter (a package or PyPI), with socketname = {directory} and socketgroup = "
-        f"{scene.facts.mail_owner} in collectd.cfg",
+        f"install tlsrpt-reporter (a package or PyPI), with socketname = {directory} and "
+        f"socketgroup = {scene.facts.mail_owner} in collectd.cfg",
         scene.set_main(f"{SOCKET} = {_ADVISED}"),
         scene.set_main(f"{ENABLE} = yes"),
     )
