@@ -55,6 +55,7 @@ class Conduct:
         sts: Whether to fetch MTA-STS policies.
         timeouts: Of a probe.
         options: Pace and numbers.
+        ca_file: Trusted roots for mail servers, best those of Postfix; the system's if None.
     """
 
     ehlo: str
@@ -65,6 +66,7 @@ class Conduct:
     sts: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     options: Options = field(default_factory=Options)
+    ca_file: Path | None = None
 
 
 def run_survey(
@@ -103,9 +105,13 @@ async def _run(
     if conduct.check_ehlo:
         await check_name(resolver, conduct.ehlo, own_addresses(conduct.sources, conduct.also))
     try:
-        ca_file = settings.https_ca_file
-        trust = Trust(str(ca_file) if ca_file else None)
-        fetcher = Fetcher(resolver, ca_file=ca_file)
+        trust = Trust(str(conduct.ca_file) if conduct.ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(
+            f"the trusted roots in {conduct.ca_file} cannot be read: {error}"
+        ) from error
+    try:
+        fetcher = Fetcher(resolver, ca_file=settings.https_ca_file)
     except (OSError, ssl.SSLError) as error:
         raise StartError(
             f"dns.https_ca_file {settings.https_ca_file} cannot be read: {error}"

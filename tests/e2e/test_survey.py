@@ -94,6 +94,8 @@ class Place:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         path = directory / "gatepost.yaml"
+        # The roots of mail servers are those of Postfix, those of policy hosts the system's.
+        (directory / "main.cf").write_text(f"smtp_tls_CAfile = {self.world.authority.ca_file}\n")
         path.write_text(
             f"postfix: {{config_dir: {directory}}}\nstate: sqlite:///{directory}/gatepost.db\n"
             "dns: {signed: example, bogus: bogus.example, "

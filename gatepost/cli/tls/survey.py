@@ -191,6 +191,7 @@ def run(  # noqa: PLR0913 - the options of a command
             sts=not no_sts,
             timeouts=Timeouts.within(timeout),
             options=Options(Pace(network_delay, provider_delay), in_flight, DAY_S, limit, dry_run),
+            ca_file=_roots(settings),
         )
         problems: list[str] = []
         names = _names(file, tenant, start, settings, problems)
@@ -257,6 +258,16 @@ def _name(ehlo: str | None, settings: Settings) -> str:
         return normalise_domain(text)
     except MalformedMessage as error:
         raise GatepostError(f"our name in EHLO: {error}; name another with --ehlo") from error
+
+
+def _roots(settings: Settings) -> Path | None:
+    """Return the file of the roots that Postfix trusts, as its verdict is the one that counts."""
+    commands = PostfixCommands(settings.postfix_config_dir)
+    try:
+        text = commands.postconf("-hx", "smtp_tls_CAfile").stdout.strip()
+    except GatepostError:
+        return None
+    return Path(text) if text else None
 
 
 def _sources(addresses: list[str]) -> tuple[str, ...]:
