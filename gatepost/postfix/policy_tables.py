@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gatepost.errors import GatepostError, PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.doctor.scene import elements
 from gatepost.tls.tables.rules import Imported, take, take_everything
 from gatepost.tls.tables.source import Entry, Format, guess_format, read_entries
 
@@ -47,11 +48,13 @@ class Table:
         imported: Its rules, and what is none.
         entries: How many entries it has.
         notices: What is odd about it, a sentence each.
+        keyed: Its entries in order, where its left-hand sides are plain keys.
     """
 
     imported: Imported
     entries: int
     notices: tuple[str, ...] = ()
+    keyed: tuple[Entry, ...] = ()
 
 
 def read_table(name: str, postfix: PostfixCommands) -> Table:
@@ -73,8 +76,7 @@ def read_table(name: str, postfix: PostfixCommands) -> Table:
     if kind in _COMPILED:
         return _compiled(kind, Path(rest), postfix)
     if kind == "inline":
-        entries = _listed(direct, postfix)
-        return Table(take(entries, Format.KEYS), len(entries))
+        return _table(_listed(direct, postfix))
     if kind == "static":
         value = rest.strip().removeprefix("{").removesuffix("}").strip()
         return Table(take_everything(Entry("*", value, direct)), 1)
@@ -84,6 +86,37 @@ def read_table(name: str, postfix: PostfixCommands) -> Table:
     )
 
 
+def read_main_cf(postfix: PostfixCommands, socket_dir: str) -> tuple[str, Table]:
+    """Return what all tables of main.cf's smtp_tls_policy_maps hold, without Gatepost's own.
+
+    Args:
+        postfix: The instance.
+        socket_dir: Directory of Gatepost's sockets, by which its maps are known.
+
+    Raises:
+        PostfixUnavailable: If postconf(1) cannot tell.
+        TableUnreadable: If there is none, one of them cannot be listed, or there are several and
+            their order cannot be kept.
+    """
+    value = postfix.postconf("-hx", "smtp_tls_policy_maps").stdout.strip()
+    names = [name for name in elements(value) if f"{socket_dir}/" not in name]
+    if not names:
+        raise TableUnreadable("smtp_tls_policy_maps in main.cf names no table of your own")
+    tables = [read_table(name, postfix) for name in names]
+    if len(tables) == 1:
+        return names[0], tables[0]
+    if not all(table.keyed for table in tables):
+        raise TableUnreadable(
+            f"smtp_tls_policy_maps names several tables, and not all of them have plain keys; "
+            f"import them one by one, the first one first: {', '.join(names)}"
+        )
+    # Of two tables with one key the first answers, as of two entries in one.
+    entries = [entry for table in tables for entry in table.keyed]
+    notices = tuple(notice for table in tables for notice in table.notices)
+    whole = Table(take(entries, Format.KEYS), len(entries), notices, tuple(entries))
+    return ", ".join(names), whole
+
+
 def _source(path: Path) -> Table:
     text = _read(path)
     return _text(path, _ENDINGS.get(path.suffix) or guess_format(text))
@@ -91,7 +124,13 @@ def _source(path: Path) -> Table:
 
 def _text(path: Path, form: Format) -> Table:
     entries = read_entries(_read(path), str(path), form)
+    if form is Format.KEYS:
+        return _table(entries)
     return Table(take(entries, form), len(entries))
+
+
+def _table(entries: list[Entry], *notices: str) -> Table:
+    return Table(take(entries, Format.KEYS), len(entries), notices, tuple(entries))
 
 
 def _compiled(kind: str, path: Path, postfix: PostfixCommands) -> Table:
@@ -106,9 +145,9 @@ def _compiled(kind: str, path: Path, postfix: PostfixCommands) -> Table:
         if not there:
             raise
         notice = f"{error}; its source was read instead, which may not be what is in force"
-        return Table(take(there, Format.KEYS), len(there), (notice,))
+        return _table(there, notice)
     notices = _differences(table, in_force, there) if there else [f"{path} cannot be read"]
-    return Table(take(_located(in_force, there), Format.KEYS), len(in_force), tuple(notices))
+    return _table(_located(in_force, there), *notices)
 
 
 def _listed(table: str, postfix: PostfixCommands) -> list[Entry]:

@@ -122,6 +122,38 @@ def test_tables_within_main_cf(gatepost: Gatepost, table: str, rule: str) -> Non
     assert rule in gatepost("import", table).stdout
 
 
+def use(config: Path, value: str) -> None:
+    instance = Path(yaml.safe_load(config.read_text())["postfix"]["config_dir"])
+    with (instance / "main.cf").open("a") as file:
+        file.write(f"smtp_tls_policy_maps = {value}\n")
+
+
+def test_what_main_cf_names_is_read_without_our_own_map(
+    gatepost: Gatepost, config: Path, source: Path
+) -> None:
+    assert "names no table" in gatepost("import", status=2).stderr
+    ours = "socketmap:unix:gatepost/maps.sock:tls"
+    use(config, f"{ours}, texthash:{source}")
+    assert gatepost("import", status=1).stdout.startswith(f"# From texthash:{source}, 4")
+
+
+def test_of_several_tables_the_first_one_answers(
+    gatepost: Gatepost, config: Path, tmp_path: Path
+) -> None:
+    one, two, pcre = (tmp_path / name for name in ("one", "two", "three.pcre"))
+    one.write_text("a.example encrypt\n")
+    two.write_text("a.example may\nb.example verify\n")
+    pcre.write_text("/x/ may\n")
+    use(config, f"texthash:{one} texthash:{two}")
+    block = yaml.safe_load(gatepost("import", status=1).stdout)
+    assert block["tls"]["domains"] == {
+        "a.example": {"level": "encrypt"},
+        "b.example": {"level": "verify"},
+    }
+    use(config, f"texthash:{one}, pcre:{pcre}")
+    assert "one by one, the first one first" in gatepost("import", status=2).stderr
+
+
 def test_other_tables_are_refused_with_a_way_out(gatepost: Gatepost, tmp_path: Path) -> None:
     assert "cannot be listed" in gatepost("import", "ldap:/etc/x.cf", status=2).stderr
     assert "No such file" in gatepost("import", tmp_path / "none", status=2).stderr

@@ -24,7 +24,7 @@ from gatepost.cli.common import (
 )
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
-from gatepost.postfix.policy_tables import Table, read_table
+from gatepost.postfix.policy_tables import Table, read_main_cf, read_table
 from gatepost.postfix_version import OLDEST_SUPPORTED, PostfixVersion
 from gatepost.runtime.installation import ask_postfix
 from gatepost.runtime.log import clean
@@ -46,11 +46,13 @@ OutputOption = Annotated[
 
 def import_table(
     table: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="TABLE", help="A file with the source of a table, or type:file as in main.cf."
+            metavar="TABLE",
+            help="A file with the source of a table, or type:file as in main.cf; without it, all "
+            "that main.cf names.",
         ),
-    ],
+    ] = None,
     *,
     profile: Annotated[
         str | None,
@@ -65,6 +67,8 @@ def import_table(
     as_json: JsonOption = False,
 ) -> None:
     """Read a table of smtp_tls_policy_maps into rules, and tell what no rule can say.
+
+    Without TABLE, reads the tables that smtp_tls_policy_maps in main.cf names, but for Gatepost's.
 
     Prints a block for the configuration: below each entry of the table, with file and line, stands
     the rule that it is. Rules go into tls.domains, or with --profile into a profile. Nothing is
@@ -88,7 +92,11 @@ def import_table(
     """
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
-        found = read_table(table, PostfixCommands(settings.postfix_config_dir))
+        postfix = PostfixCommands(settings.postfix_config_dir)
+        if table is None:
+            table, found = read_main_cf(postfix, settings.socket_dir)
+        else:
+            found = read_table(table, postfix)
         if check:
             differences = _differences(found, Loader(config).load(), profile)
             complete = _print_check(found, differences, as_json=as_json)

@@ -85,6 +85,7 @@ def _table(scene: Scene, snapshot: Snapshot, name: str, table: str) -> Iterator[
             "Postfix takes the first answer and merges none, so mail to these destinations goes "
             "out with less than you asked for.",
             *(_remedy(*pair) for pair in lost[:_SHOWN]),
+            f"all of its entries as rules: gatepost tls import {table}",
         )
 
 
