@@ -3,9 +3,9 @@
 Purpose: between the map that has to answer at once and the network that takes its time. A fresh
 answer comes from memory; others wait for one search, however many of them there are.
 Source: RFC 8461 §5.1 (look for a new policy before a refusal), RFC 7672 §2.1.2 (errors).
-Limits: 20 s for a search; what was found is kept for the TTL of its records, at least 30 s and at
-most 1 h, 5 min where an MTA-STS policy holds, and 30 s where something could not be looked up.
-50,000 destinations (some 50 MiB); the one that was found out first goes first.
+Limits: 20 s for what DNS says, and 10 s more for an MTA-STS policy; what was found is kept for the
+TTL of its records, at least 30 s and at most 1 h, 5 min where an MTA-STS policy holds, and 30 s where
+something could not be looked up. 50,000 destinations; the one that was found out first goes first.
 Errors: none; what could not be found out is part of the knowledge.
 """
 
@@ -25,7 +25,7 @@ from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import DnsAnswer, Outcome
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.mtasts.entry import StsEntry
-from gatepost.tls.mtasts.record import LABEL, Announcement, read_records
+from gatepost.tls.mtasts.record import LABEL, read_records
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.resolver import Resolver, SelfTest
 
@@ -44,6 +44,7 @@ _log = logging.getLogger("gatepost.discovery")
 _UNCERTAIN = {TlsaState.HIDDEN, TlsaState.UNREACHABLE}
 # In the place of a record that nobody wants.
 _NOT_ASKED: DnsAnswer[bytes] = DnsAnswer(Outcome.ABSENT, ttl_s=int(MOST_S))
+_NOT_ANSWERED: DnsAnswer[bytes] = DnsAnswer(Outcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +195,7 @@ class Discovery:
                     await self._changed.wait()
 
     async def _search(self, nexthop: NextHop) -> Knowledge:
-        try:
-            async with asyncio.timeout(self._search_s):
-                knowledge = await self._find_out(nexthop)
-        except TimeoutError:
-            knowledge = self._without_dns(nexthop, f"no answer within {self._search_s:g} s")
+        knowledge = await self._find_out(nexthop)
         self._count("failed" if knowledge.failure else "found")
         self._known.pop(nexthop, None)
         self._known[nexthop] = knowledge
@@ -207,26 +204,32 @@ class Discovery:
         return knowledge
 
     async def _find_out(self, nexthop: NextHop) -> Knowledge:
-        if self._wanted.dane:
-            # What an untested resolver says could be neither secure nor insecure.
-            await self._tested.wait()
-        dane = self._wanted.dane and self.resolver.validates
-        hosts, record = await asyncio.gather(
-            find_hosts(self.resolver, nexthop, dane=dane), self._record(nexthop)
-        )
+        hosts, record, dane = await self._ask_dns(nexthop)
         entry = None
         if self._wanted.mta_sts:
-            entry = await self.policies.wanted(nexthop.domain, _announced(record))
+            # With a bound of its own: a slow policy host must not make DNS look slow.
+            entry = await self.policies.wanted(nexthop.domain, read_records(record.records))
         return self._knowledge(nexthop, hosts, entry, record.ttl_s, dane=dane)
+
+    async def _ask_dns(self, nexthop: NextHop) -> tuple[Hosts, DnsAnswer[bytes], bool]:
+        try:
+            async with asyncio.timeout(self._search_s):
+                if self._wanted.dane:
+                    # What an untested resolver says could be neither secure nor insecure.
+                    await self._tested.wait()
+                dane = self._wanted.dane and self.resolver.validates
+                hosts, record = await asyncio.gather(
+                    find_hosts(self.resolver, nexthop, dane=dane), self._record(nexthop)
+                )
+        except TimeoutError:
+            failure = f"no answer within {self._search_s:g} s"
+            return Hosts((), failure), _NOT_ANSWERED, self._wanted.dane
+        return hosts, record, dane
 
     async def _record(self, nexthop: NextHop) -> DnsAnswer[bytes]:
         if not self._wanted.mta_sts:
             return _NOT_ASKED
         return await self.resolver.txt(f"{LABEL}.{nexthop.domain}")
-
-    def _without_dns(self, nexthop: NextHop, failure: str) -> Knowledge:
-        entry = self.policies.entry(nexthop.domain) if self._wanted.mta_sts else None
-        return self._knowledge(nexthop, Hosts((), failure), entry, 0, dane=self._wanted.dane)
 
     def _knowledge(
         self, nexthop: NextHop, hosts: Hosts, entry: StsEntry | None, ttl_s: int, *, dane: bool
@@ -251,7 +254,3 @@ class Discovery:
             now,
             now + fresh_s,
         )
-
-
-def _announced(record: DnsAnswer[bytes]) -> Announcement:
-    return read_records(record.records)
