@@ -2,8 +2,8 @@
 
 Source: RFC 8461 §3.3: HTTPS GET with a valid certificate for ``mta-sts.<domain>``, status 200, no
 redirects, no HTTP caching, 60 s and 64 KB suggested; §3.2 media type; RFC 9325 §3.1.1 TLS 1.2.
-Limits: 60 s for all of it; 64 KiB; 128 fetches at once, each at another domain, so that a few policy
-hosts that hang do not keep others waiting.
+Limits: 60 s for all of it; 64 KiB; 128 fetches at once, each at another domain, so that a few
+policy hosts that hang do not keep others waiting.
 Errors: `FetchError`, with the result type of RFC 8460 §4.3 and a reason.
 Security: addresses come from the same resolver as everything else. Nothing is sent before the
 certificate was found to be good, compressed bodies are refused, and cookies and proxies are unused.
