@@ -93,4 +93,5 @@ async def discovery_for(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await policies.close()
         await fetcher.close()

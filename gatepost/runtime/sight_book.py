@@ -73,8 +73,9 @@ class SightBook:
         return task.result() if done else self._keep(domain, NO_SIGHTS, AGAIN_S)
 
     def close(self) -> None:
-        """Stop looking."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Stop looking, without waiting for a look that is on."""
+        self._thread.submit(self._close_store)
+        self._thread.shutdown(wait=False)
 
     async def _look(self, domain: str) -> Sights:
         loop = asyncio.get_running_loop()
@@ -87,6 +88,10 @@ class SightBook:
             return self._keep(domain, NO_SIGHTS, AGAIN_S)
         self._failed = False
         return self._keep(domain, sights, KEEP_S)
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
 
     def _read(self, domain: str) -> Sights:
         if self._store is None:

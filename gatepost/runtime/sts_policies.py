@@ -136,10 +136,17 @@ class StsPolicies:
                     async with asyncio.timeout(TURN_S):
                         await self._changed.wait()
         finally:
-            for task in self._fetches.values():
-                task.cancel()
             await self.write()
-            self._thread.shutdown(wait=True)
+
+    async def close(self) -> None:
+        """Give up what is being fetched, and close the store."""
+        fetches = list(self._fetches.values())
+        for task in fetches:
+            task.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._close_store)
+        self._thread.shutdown(wait=True)
 
     def refresh(self) -> None:
         """Begin to fetch what is due, and forget what holds no longer."""
@@ -243,6 +250,10 @@ class StsPolicies:
             assert self._open_store is not None
             self._store = self._open_store()
         return self._store
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
 
     def _read(self) -> list[StsEntry]:
         return [] if self._open_store is None else self._opened().load()

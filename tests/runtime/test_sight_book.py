@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -115,7 +116,11 @@ def test_the_number_of_domains_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_empty_store_has_seen_nothing(tmp_path: Path) -> None:
-    store = SqliteSights(tmp_path / "gatepost.db")
+    with contextlib.closing(SqliteSights(tmp_path / "gatepost.db")) as store:
+        check_deliveries(store)
+
+
+def check_deliveries(store: SqliteSights) -> None:
     assert store.look("d.example", T) == NO_SIGHTS
     with store._writing() as db:
         db.conn.executemany(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -43,6 +44,9 @@ class Domains:
         return said
 
 
+_SCENES: list[Scene] = []
+
+
 class Scene:
     def __init__(self, store: Callable[[], StsStore] | None = None, wait_s: float = 10) -> None:
         self.now = T
@@ -55,6 +59,7 @@ class Scene:
             count=self.results.append,
             wait_s=wait_s,
         )
+        _SCENES.append(self)
 
     async def ask(self, announced: str, domain: str = "d.example") -> StsPolicy | None:
         entry = await self.policies.wanted(domain, Announcement(announced))
@@ -66,7 +71,19 @@ class Scene:
 
 
 def play(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 20))  # type: ignore[arg-type]
+    async def played() -> None:
+        try:
+            await scenario()
+        finally:
+            while _SCENES:
+                await _SCENES.pop().policies.close()
+
+    asyncio.run(asyncio.wait_for(played(), 20))
+
+
+def stored(path: Path) -> list[StsEntry]:
+    with contextlib.closing(SqliteSts(path)) as store:
+        return store.load()
 
 
 def test_a_policy_is_fetched_once_and_kept() -> None:
@@ -200,11 +217,11 @@ def test_what_holds_no_longer_is_forgotten(tmp_path: Path) -> None:
         scene.domains.says["d.example"] = ONE
         await scene.ask("a")
         await scene.policies.write()
-        assert [entry.domain for entry in SqliteSts(url).load()] == ["d.example"]
+        assert [entry.domain for entry in stored(url)] == ["d.example"]
         scene.now += 7 * DAY
         scene.policies.refresh()
         await scene.policies.write()
-        assert (len(scene.policies), SqliteSts(url).load()) == (0, [])
+        assert (len(scene.policies), stored(url)) == (0, [])
 
     play(scenario)
 
@@ -254,7 +271,7 @@ def test_without_a_store_nothing_is_lost_until_it_is_back(
         await scene.policies.write()
         broken = False
         await scene.policies.write()
-        assert [entry.policy for entry in open_store().load()] == [ONE]
+        assert [entry.policy for entry in stored(tmp_path / "gatepost.db")] == [ONE]
 
     with caplog.at_level(logging.WARNING):
         play(scenario)
@@ -262,7 +279,11 @@ def test_without_a_store_nothing_is_lost_until_it_is_back(
 
 
 def test_a_row_that_was_tampered_with_is_left_out(tmp_path: Path) -> None:
-    store = SqliteSts(tmp_path / "gatepost.db")
+    with contextlib.closing(SqliteSts(tmp_path / "gatepost.db")) as store:
+        check_tampering(store)
+
+
+def check_tampering(store: SqliteSts) -> None:
     store.save([StsEntry("a.example", ONE, "a", T), StsEntry("b.example", ONE, "b", T)])
     with store._writing() as db:
         db.execute("update mta_sts set policy = 'mode: enforce' where domain = 'a.example'")
