@@ -23,7 +23,13 @@ MAX_POLICIES = 20_000
 
 
 class Destinations(Protocol):
-    """What is known of destinations."""
+    """What is known of destinations.
+
+    Attributes:
+        generation: Another number when all that was known was dropped.
+    """
+
+    generation: int
 
     def known(self, nexthop: NextHop) -> Knowledge | None:
         """Return what is known and fresh, or None."""
@@ -54,6 +60,7 @@ class TlsMaps:
         self._clock = clock
         self._destinations = destinations
         self._made_for: Snapshot | None = None
+        self._generation = 0
         self._made: dict[tuple[str, str], tuple[str | None, float]] = {}
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
@@ -67,8 +74,11 @@ class TlsMaps:
         Raises:
             Unavailable: If mail has to wait; what is waited for may raise it, too.
         """
-        if self._made_for is not snapshot or len(self._made) >= MAX_POLICIES:
+        generation = 0 if self._destinations is None else self._destinations.generation
+        stale = self._made_for is not snapshot or self._generation != generation
+        if stale or len(self._made) >= MAX_POLICIES:
             self._made_for, self._made = snapshot, {}
+            self._generation = generation
         made = self._made.get((name, key))
         # The clock is only asked about answers that end.
         if made is not None and (made[1] == math.inf or self._clock() < made[1]):

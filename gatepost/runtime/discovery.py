@@ -62,7 +62,14 @@ class Wanted:
 
 
 class Discovery:
-    """What is known; to be used within one event loop."""
+    """What is known; to be used within one event loop.
+
+    Attributes:
+        resolver: Who is asked.
+        policies: The MTA-STS policies.
+        test: What the last test of the resolver found, or None before the first.
+        generation: How often all that was known was dropped; answers made of it are worth no more.
+    """
 
     def __init__(
         self,
@@ -88,6 +95,7 @@ class Discovery:
         """
         self.resolver = resolver
         self.policies = policies
+        self.generation = 0
         self.test: SelfTest | None = None
         self._wanted = wanted
         self._clock = clock
@@ -120,7 +128,7 @@ class Discovery:
         """Take note of what is to be found out from now on."""
         if wanted != self._wanted:
             self._wanted = wanted
-            self._known.clear()
+            self._drop()
             self._changed.set()
 
     def known(self, nexthop: NextHop) -> Knowledge | None:
@@ -177,11 +185,15 @@ class Discovery:
                     local=found.local,
                 )
             if self.test is not None and found.validates != self.test.validates:
-                self._known.clear()
+                self._drop()
         self.test = found
         if found.answered:
             self._tested.set()
         return found
+
+    def _drop(self) -> None:
+        self._known.clear()
+        self.generation += 1
 
     async def keep_testing(self) -> None:
         """Test the resolver again and again while DANE is wanted, until cancelled."""

@@ -174,6 +174,7 @@ class Destinations:
         self.fresh: dict[NextHop, Knowledge] = {}
         self.found: dict[NextHop, Knowledge] = {}
         self.learned: list[NextHop] = []
+        self.generation = 0
 
     def known(self, nexthop: NextHop) -> Knowledge | None:
         return self.fresh.get(nexthop)
@@ -219,6 +220,16 @@ def test_what_is_known_is_answered_at_once(finding: Any) -> None:
     finding.destinations.fresh[DEST] = PLAIN
     assert finding.asked.lookup(request) == Ok("encrypt")
     assert not finding.destinations.learned
+
+
+def test_answers_go_when_all_that_was_known_is_dropped(finding: Any) -> None:
+    request = Request("tls-private", "dest.example")
+    finding.destinations.fresh[DEST] = PLAIN
+    assert finding.asked.lookup(request) == Ok("encrypt")
+    # The resolver validates again: what was made without it is worth nothing.
+    finding.destinations.fresh[DEST] = USABLE
+    finding.destinations.generation += 1
+    assert finding.asked.lookup(request) == Ok("dane-only")
 
 
 def test_what_is_not_known_is_found_out_first(finding: Any) -> None:

@@ -225,8 +225,10 @@ def test_without_a_validating_resolver_dane_is_off_and_the_log_says_so(
         await scene.discovery.self_test()
         await scene.discovery.self_test()
         assert not (await scene.discovery.learn(HOP)).dane
+        before = scene.discovery.generation
         scene.resolver.reason = ""
         await scene.discovery.self_test()
+        assert scene.discovery.generation == before + 1
         knowledge = await scene.discovery.learn(HOP)
         assert (knowledge.dane, knowledge.hosts[0].state) == (True, TlsaState.USABLE)
 
