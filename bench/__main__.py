@@ -16,6 +16,7 @@ BENCHES = {
     "milter": "milter: CPU per message",
     "maillog": "log lines: CPU per line, parsed and joined to deliveries",
     "reload": "reload with 100,000 tenants",
+    "survey": "survey: CPU and memory of probes, and pacing",
     "postfix": "whole Postfix, attached and enforcing beside plain",
 }
 

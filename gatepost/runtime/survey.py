@@ -5,8 +5,9 @@ Format: `Survey.run` takes names in the order in which they come. Each name is l
 that was done within the day; its addresses wait in the pacer for their turn. Before anybody is
 connected to, that is written down (`SurveyRecord.begin`), so that a run that was killed, and is
 started again, leaves out whom it visited, whether it learned the answer or not.
-Limits: 1,500 probes and 100 names at once; 2 million targets that wait, some 700 MiB. What was
-found is written 200 results or one second at a time; so much is lost when the process is killed.
+Limits: 1,500 probes and 100 names at once; 500,000 targets that wait, some 350 MiB, while names are
+read no further; each address that was met in a run takes some 100 octets. What was found is written
+200 results or one second at a time; so much is lost when the process is killed.
 Errors: `run` raises `StoreUnavailable`, and `GatepostError` for trouble on this host (no sockets, a
 source address that is not ours); what was found until then is stored. A fault of ours in one probe
 is logged, counted, and does not end the survey.
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,7 +39,7 @@ DAY_S = 86_400.0
 IN_FLIGHT = 1_500
 LOOKUPS = 100
 CHUNK = 500
-MAX_WAITING = 2_000_000
+MAX_WAITING = 500_000
 CLAIM = 64
 WRITE_ROWS = 200
 WRITE_S = 1.0
@@ -76,6 +78,7 @@ class Options:
         in_flight: Probes at once.
         again_after_s: An address is left alone so long after the last visit.
         limit: At most so many probes; None for no limit.
+        per_provider: At most so many servers of one provider in a run; None for all of them.
         dry_run: Look names up, and probe nobody.
     """
 
@@ -83,6 +86,7 @@ class Options:
     in_flight: int = IN_FLIGHT
     again_after_s: float = DAY_S
     limit: int | None = None
+    per_provider: int | None = None
     dry_run: bool = False
 
 
@@ -96,6 +100,7 @@ class Progress:
         targets: Addresses that were found and are to be probed, each counted once.
         recent: Addresses left out, as they were visited within the day.
         unwelcome: Addresses left out: opted out, or not public.
+        beyond: Addresses left out: their provider has too many.
         probed: Probes that ended.
         in_flight: Probes that go on.
         verdicts: How many probes ended how.
@@ -109,6 +114,7 @@ class Progress:
     targets: int = 0
     recent: int = 0
     unwelcome: int = 0
+    beyond: int = 0
     probed: int = 0
     in_flight: int = 0
     verdicts: dict[Verdict, int] = field(default_factory=dict)
@@ -150,6 +156,8 @@ class Survey:
         self._names = names
         self._prober = prober
         self._options = options
+        self._provider_of = provider_of
+        self._of_provider: Counter[str] = Counter()
         self._clock = clock
         self.forecast = Forecast(options.pace, provider_of)
         self._pacer = Pacer(options.pace, provider_of)
@@ -259,12 +267,26 @@ class Survey:
             if not self._names.may_probe(target):
                 self.progress.unwelcome += 1
                 continue
+            if self._has_enough(target):
+                self.progress.beyond += 1
+                continue
             self.progress.targets += 1
             if self._options.dry_run:
                 self.forecast.add(target)
             else:
                 self._pacer.add(target)
         self._news.set()
+
+    def _has_enough(self, target: Target) -> bool:
+        """Tell whether a provider has as many servers in this run as it may, and count one more."""
+        most = self._options.per_provider
+        if most is None:
+            return False
+        provider = self._provider_of(target.host)
+        if self._of_provider[provider] >= most:
+            return True
+        self._of_provider[provider] += 1
+        return False
 
     async def _dispatch(self, reader: asyncio.Task[None]) -> None:
         """Begin probes as their turn comes, until there are none left."""

@@ -114,7 +114,8 @@ class Place:
         return [
             sys.executable, "-m", "gatepost", "tls", "survey", "--config", str(config),
             "--ehlo", NAME, "--also", "198.18.0.0/15", "--network-delay", str(pace),
-            "--provider-delay", str(pace), "--timeout", "4", *map(str, arguments),
+            "--provider-delay", str(pace), "--per-provider", "0", "--timeout", "4",
+            *map(str, arguments),
         ]  # fmt: skip
 
     def survey(

@@ -152,6 +152,15 @@ def test_the_limit_is_kept(world: World) -> None:
     assert (len(world.probed), progress.probed) == (70, 70)
 
 
+def test_of_one_provider_only_so_many_are_visited(world: World) -> None:
+    chosen = Options(AT_ONCE, per_provider=3)
+    survey = make(world, chosen)
+    survey._provider_of = lambda host: "small" if host == "mx7.example" else "big"
+    progress = asyncio.run(survey.run(names(20), "test"))
+    assert (progress.probed, progress.beyond) == (4, 16)
+    assert "10.0.7.1" in world.probed
+
+
 def test_a_dry_run_asks_dns_and_nobody_else(world: World) -> None:
     survey = make(world, Options(Pace(30, 30), dry_run=True))
     progress = asyncio.run(survey.run([*names(3), *names(3)], "test"))

@@ -135,6 +135,12 @@ def run(  # noqa: PLR0913 - the options of a command
     provider_delay: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Between visits to a provider.")
     ] = 30.0,
+    per_provider: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Servers of one provider in a run; 0 for all of them."
+        ),
+    ] = 500,
     timeout: Annotated[
         float,
         typer.Option(
@@ -162,7 +168,8 @@ def run(  # noqa: PLR0913 - the options of a command
 
     Conduct: an address is visited once in 24 hours, and never twice at once; 30 s pass between two
     visits to one network (/24, /48) and between two to one provider (the registrable domain of the
-    MX host). Before the first visit, the PTR record of our address has to say our EHLO name, and
+    MX host), of whose servers the first 500 of a run are visited, or those of one provider would
+    take weeks. Before the first visit, the PTR record of our address has to say our EHLO name, and
     the name our address: servers list those who lie about it. Use an address that does not send
     mail (--source), and have a web page at the name that says what this is. Who does not want to be
     visited goes into the opt-out file: a domain, address or network on each line. Addresses that
@@ -190,7 +197,14 @@ def run(  # noqa: PLR0913 - the options of a command
             also=tuple(map(_network, also or [])),
             sts=not no_sts,
             timeouts=Timeouts.within(timeout),
-            options=Options(Pace(network_delay, provider_delay), in_flight, DAY_S, limit, dry_run),
+            options=Options(
+                Pace(network_delay, provider_delay),
+                in_flight,
+                DAY_S,
+                limit,
+                per_provider or None,
+                dry_run,
+            ),
             ca_file=_roots(settings),
         )
         problems: list[str] = []
@@ -339,6 +353,8 @@ def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_ru
         say(f"{found}; {progress.probed} visited{also}")
     if progress.unwelcome:
         say(f"{number(progress.unwelcome, 'address')} opted out or not public: not visited")
+    if progress.beyond:
+        say(f"{number(progress.beyond, 'server')} left out: their provider has enough others")
     if progress.faults:
         say(f"{number(progress.faults, 'probe')} failed by a fault of our own: see the log")
     if progress.stopped:
@@ -369,6 +385,7 @@ def _print(
             "probed": progress.probed,
             "recent": progress.recent,
             "unwelcome": progress.unwelcome,
+            "beyond": progress.beyond,
             "faults": progress.faults,
             "stopped": progress.stopped,
             "verdicts": verdicts,

@@ -9,9 +9,10 @@ Not handled: revocation, as Postfix does not look at it either.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
@@ -39,20 +40,36 @@ _VERDICTS = {
 }
 
 
-def read_certificate(chain: Sequence[bytes]) -> CertificateFacts:
+@contextlib.contextmanager
+def tolerant() -> Iterator[None]:
+    """Have the library not warn of certificates that break rules: of strangers, that is a fact."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
+
+
+def parse_certificate(octets: bytes) -> x509.Certificate | None:
+    """Return a certificate in DER parsed, or None."""
+    with contextlib.suppress(ValueError), tolerant():
+        return x509.load_der_x509_certificate(octets)
+    return None
+
+
+def read_certificate(
+    chain: Sequence[bytes], parsed: x509.Certificate | None = None
+) -> CertificateFacts:
     """Return what the first certificate of a chain says.
 
     Args:
         chain: Certificates in DER, the server's own first; at least one.
+        parsed: The first one, where somebody has parsed it already.
 
     Raises:
         MalformedMessage: If it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
-            # Strangers' certificates break many rules; each is a fact here, not our fault.
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            return _facts(chain)
+        with tolerant():
+            return _facts(chain, parsed or x509.load_der_x509_certificate(chain[0]))
     except Exception as error:
         # The library's parsers raise ValueError and its own kinds, and differ by version.
         raise MalformedMessage(
@@ -94,8 +111,7 @@ def judge_for_another(
     return CertificateVerdict.NOT_ASKED
 
 
-def _facts(chain: Sequence[bytes]) -> CertificateFacts:
-    certificate = x509.load_der_x509_certificate(chain[0])
+def _facts(chain: Sequence[bytes], certificate: x509.Certificate) -> CertificateFacts:
     key = certificate.public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return CertificateFacts(

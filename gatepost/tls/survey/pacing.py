@@ -16,10 +16,11 @@ import ipaddress
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gatepost.tls.survey.model import Target
 
-# Providers of one network among which a target is looked for before it waits for the first.
+# Providers of one network among which a target is looked for, and which it then waits for.
 _LOOK_AT = 8
 
 
@@ -45,10 +46,11 @@ class _Network:
     """The targets that wait in a network, by provider; the providers in their order."""
 
     waiting: dict[str, list[Target]] = field(default_factory=dict)
-    # Whether it is in one of the places where `take` will find it.
+    # Whether it is among those that are looked at next.
     placed: bool = False
-    # The provider that it waits or waited for.
-    parked_for: str = ""
+    # The providers in whose queues it stands, and those whose turn brought it to the front.
+    parked_for: tuple[str, ...] = ()
+    called_for: tuple[str, ...] = ()
 
 
 class Forecast:
@@ -136,11 +138,12 @@ class Pacer:
             key = self._ready.popleft()
             network = self._networks[key]
             network.placed = False
-            awaited, network.parked_for = network.parked_for, ""
+            called_for, network.called_for = network.called_for, ()
             target = self._choose(key, network, now)
-            if awaited and awaited not in self._busy:
+            for provider in called_for:
                 # It went another way, so that the next one that waits for this provider may go.
-                self._release(awaited)
+                if provider not in self._busy:
+                    self._release(provider)
             if target is not None:
                 return target
         return None
@@ -152,19 +155,17 @@ class Pacer:
         return max(0.0, self._timers[0][0] - now) if self._timers else None
 
     def _choose(self, key: tuple[int, int], network: _Network, now: float) -> Target | None:
-        first = ""
-        for looked_at, provider in enumerate(network.waiting):
+        busy = []
+        for provider in islice(network.waiting, _LOOK_AT):
             if provider not in self._busy:
                 return self._start(key, network, provider, now)
-            first = first or provider
-            if looked_at == _LOOK_AT:
-                break
-        if first:
-            self._parked.setdefault(first, deque()).append(key)
-            network.placed = True
-            network.parked_for = first
-        else:
+            busy.append(provider)
+        if not busy:
             del self._networks[key]
+        for provider in busy:
+            if provider not in network.parked_for:
+                self._parked.setdefault(provider, deque()).append(key)
+                network.parked_for += (provider,)
         return None
 
     def _start(
@@ -220,10 +221,21 @@ class Pacer:
         self._release(provider)
 
     def _release(self, provider: str) -> None:
+        """Call one of the networks that wait for a provider: only one can go to it."""
         parked = self._parked.get(provider)
-        if parked:
-            # Only one of them can go, and it makes the provider busy again.
-            self._ready.appendleft(parked.popleft())
+        while parked:
+            key = parked.popleft()
+            network = self._networks.get(key)
+            if network is None or provider not in network.parked_for:
+                continue
+            network.parked_for = tuple(each for each in network.parked_for if each != provider)
+            # A network that rests comes by itself when it has rested.
+            if provider in network.waiting and key not in self._resting:
+                network.called_for += (provider,)
+                if not network.placed:
+                    network.placed = True
+                    self._ready.appendleft(key)
+                break
         if not parked:
             self._parked.pop(provider, None)
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from gatepost.errors import MalformedMessage
-from gatepost.tls.survey.certificates import read_certificate
+from gatepost.tls.survey.certificates import parse_certificate, read_certificate
 from gatepost.tls.survey.dialogue import Close, Dialogue, Send, StartTls, Step
 from gatepost.tls.survey.model import DaneVerdict, Probed, Target, TlsFacts
 from gatepost.tls.survey.tlsa import match
@@ -180,11 +180,10 @@ class Prober:
         certificate = chain = None
         dane = DaneVerdict.NONE
         if tls is not None and tls.chain:
-            chain = self._trust.judge(tls.chain, target.host, at)
-            try:
-                certificate = read_certificate(tls.chain)
-            except MalformedMessage:
-                certificate = None
+            parsed = parse_certificate(tls.chain[0])
+            chain = self._trust.judge(tls.chain, target.host, at, parsed)
+            with contextlib.suppress(MalformedMessage):
+                certificate = read_certificate(tls.chain, parsed)
         if tls is not None and target.tlsa:
             shown = tls.chain
             dane = match(

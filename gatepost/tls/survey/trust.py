@@ -5,8 +5,8 @@ say QUIT; Python's ssl then keeps OpenSSL's verdict to itself. So the chain is s
 more: a handshake in memory, whose other side is two messages from a text book, gets as far as the
 certificates and says what it thinks of them. No second connection, and the same library, roots and
 rules as Postfix has. That costs as much as half a real handshake, so a chain that a stricter and
-much faster verifier accepts is not shown: what that one accepts, OpenSSL does, too; whatever it
-refuses is OpenSSL's to judge.
+much faster verifier accepts is not shown: what that one accepts, OpenSSL does, too, but for an
+encoding of the signature that nobody has by accident; whatever it refuses is OpenSSL's to judge.
 Source: RFC 5246 §7.4.1.3 (ServerHello), §7.4.2 (Certificate: read, and judged, before anything that
 needs the server's key); Postfix src/tls/tls_client.c (security level 0, purpose sslserver).
 Limits: 100 KiB of certificates, which is OpenSSL's own bound; the verdicts of an hour are kept, as
@@ -21,13 +21,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ssl
-import warnings
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from gatepost.tls.survey.certificates import tolerant
 from gatepost.tls.survey.model import ChainStatus
 
 KEPT_VERDICTS = 50_000
@@ -60,13 +59,20 @@ class Trust:
         self._hour = 0
         self._strict = _strict_policy(self._context.get_ca_certs(binary_form=True))
 
-    def judge(self, chain: Sequence[bytes], host: str, now: float) -> ChainStatus:
+    def judge(
+        self,
+        chain: Sequence[bytes],
+        host: str,
+        now: float,
+        parsed: x509.Certificate | None = None,
+    ) -> ChainStatus:
         """Return whether a chain ends at a trusted root, whatever names it carries.
 
         Args:
             chain: Certificates in DER, the server's own first; at least one.
             host: The name that it probably carries, to be quicker if it does.
             now: Unix time, to know how old a verdict is.
+            parsed: The first certificate, where somebody has parsed it already.
         """
         hour = int(now // _HOUR_S)
         if hour != self._hour or len(self._kept) >= KEPT_VERDICTS:
@@ -75,18 +81,21 @@ class Trust:
         digest = hashlib.sha256(b"".join(chain)).digest()
         found = self._kept.get(digest)
         if found is None:
-            clear = self._passes_strictly(chain, host)
+            clear = self._passes_strictly(chain, host, parsed)
             found = ChainStatus(0) if clear else _show(self._context, chain, "")
             self._kept[digest] = found
         return found
 
-    def _passes_strictly(self, chain: Sequence[bytes], host: str) -> bool:
+    def _passes_strictly(
+        self, chain: Sequence[bytes], host: str, parsed: x509.Certificate | None = None
+    ) -> bool:
         if self._strict is None:
             return False
         try:
-            certificates = [x509.load_der_x509_certificate(each) for each in chain]
-            verifier = self._strict.build_server_verifier(x509.DNSName(host))
-            verifier.verify(certificates[0], certificates[1:])
+            with tolerant():
+                first = parsed or x509.load_der_x509_certificate(chain[0])
+                others = [x509.load_der_x509_certificate(each) for each in chain[1:]]
+            self._strict.build_server_verifier(x509.DNSName(host)).verify(first, others)
         except Exception:
             # Its parsers have many words for no, and none of them is the verdict.
             return False
@@ -114,9 +123,8 @@ class Trust:
 
 def _strict_policy(roots: Sequence[bytes]) -> PolicyBuilder | None:
     readable = []
-    with warnings.catch_warnings():
-        # Old roots have serial numbers that RFC 5280 forbids.
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    # Old roots have serial numbers that RFC 5280 forbids.
+    with tolerant():
         for root in roots:
             with contextlib.suppress(ValueError):
                 readable.append(x509.load_der_x509_certificate(root))

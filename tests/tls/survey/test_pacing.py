@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -20,8 +21,15 @@ def target(address: str, host: str = "") -> Target:
     return Target(address, host or f"mx.p{address.replace(':', '-')}")
 
 
-def drain(pacer: Pacer, probe_s: float = 1.0) -> list[tuple[float, Target]]:
-    """Visit everybody, each for `probe_s` seconds; return who was visited when."""
+def drain(
+    pacer: Pacer,
+    probe_s: float = 1.0,
+    idle: Callable[[float, list[tuple[float, Target]]], None] | None = None,
+) -> list[tuple[float, Target]]:
+    """Visit everybody, each for `probe_s` seconds; return who was visited when.
+
+    `idle` is called whenever it is nobody's turn, with those who were visited so far.
+    """
     now = 0.0
     visits: list[tuple[float, Target]] = []
     ends: list[tuple[float, str]] = []
@@ -33,6 +41,8 @@ def drain(pacer: Pacer, probe_s: float = 1.0) -> list[tuple[float, Target]]:
             visits.append((now, found))
             ends.append((now + probe_s, found.address))
             continue
+        if idle is not None:
+            idle(now, visits)
         wait_s = pacer.wait_s(now)
         next_end = ends[0][0] if ends else None
         if wait_s is None and next_end is None:
@@ -84,6 +94,18 @@ def test_others_in_a_network_do_not_wait_for_a_busy_provider() -> None:
     assert visits["192.0.2.2"] <= 1.0
 
 
+def test_a_newcomer_does_not_wait_with_its_neighbours_for_their_provider() -> None:
+    pacer = Pacer(Pace(1, 3600), provider_of)
+    for number in (1, 2):
+        pacer.add(target(f"192.0.{number}.1", f"mx{number}.big.example"))
+    assert pacer.take(0.0) is not None
+    assert pacer.take(0.0) is None
+    newcomer = target("192.0.2.2", "mx.small")
+    pacer.add(newcomer)
+    assert pacer.take(1.0) == newcomer or pacer.take(2.0) == newcomer
+    assert pacer.take(3600.0) is not None
+
+
 def test_who_was_visited_before_the_start_is_not_visited_too_soon() -> None:
     pacer = Pacer(Pace(30, 30), provider_of)
     pacer.visited(target("192.0.2.9"), -10.0)
@@ -132,7 +154,22 @@ def test_everybody_is_visited_once_and_nobody_too_soon(
     for each in targets:
         pacer.add(each)
         forecast.add(each)
-    visits = drain(pacer, probe_s)
+
+    def nobody_could_go(now: float, visits: list[tuple[float, Target]]) -> None:
+        resting = {
+            key
+            for at, each in visits
+            for key, pause_s in (
+                (network_of(each.address, pace), network_s), (provider_of(each.host), provider_s),
+            )
+            if now < at + pause_s
+        }  # fmt: skip
+        visited = {each.address for _, each in visits}
+        for each in targets:
+            if each.address not in visited:
+                assert {network_of(each.address, pace), provider_of(each.host)} & resting
+
+    visits = drain(pacer, probe_s, nobody_could_go)
     assert sorted(each.address for _, each in visits) == sorted(each.address for each in targets)
     last: dict[object, float] = defaultdict(lambda: -1e9)
     for at, each in visits:
