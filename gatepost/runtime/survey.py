@@ -36,6 +36,11 @@ from gatepost.tls.survey.model import Probed, Target, Verdict
 from gatepost.tls.survey.pacing import Forecast, Pace, Pacer
 
 DAY_S = 86_400.0
+# Names are looked up again in a survey of the next day, and not where one goes on that was killed.
+LOOK_UP_AGAIN_S = DAY_S / 2
+# Whose day is over so soon is waited for: else a survey that is started every day at the same hour
+# would find everybody visited some minutes less than a day ago, and visit them every other day.
+WAIT_S = 3_600.0
 IN_FLIGHT = 1_500
 LOOKUPS = 100
 CHUNK = 500
@@ -168,6 +173,7 @@ class Survey:
         self._results: list[Probed] = []
         self._probes: set[asyncio.Task[None]] = set()
         self._started = 0
+        self._put_off_count = 0
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         self._taken = asyncio.Event()
@@ -241,8 +247,9 @@ class Survey:
         self.progress.names += len(chunk)
         chunk = [each for each in chunk if self._names.welcome(each)]
         keys = [f"[{each.domain}]" if each.bracketed else each.domain for each in chunk]
-        since = self._clock() - self._options.again_after_s
-        known, targets = await self._in_store(lambda store: store.known_targets(keys, since, since))
+        since = self._clock() - min(LOOK_UP_AGAIN_S, self._options.again_after_s)
+        due = self._clock() - self._options.again_after_s + WAIT_S
+        known, targets = await self._in_store(lambda store: store.known_targets(keys, since, due))
         self.progress.known += len(known)
         self._wait_for_turn(targets)
 
@@ -297,7 +304,8 @@ class Survey:
             if claimed:
                 await self._begin(claimed)
                 continue
-            if reader.done() and not len(self._pacer) and not self._probes:
+            waiting = len(self._pacer) + self._put_off_count + len(self._probes)
+            if reader.done() and not waiting:
                 break
             if self._options.limit is not None and self._started >= self._options.limit:
                 break
@@ -321,17 +329,35 @@ class Survey:
         now = self._clock()
         since = now - self._options.again_after_s
         granted = await self._in_store(lambda store: store.begin(claimed, now, since))
-        self.progress.recent += len(claimed) - len(granted)
-        allowed = {each.address for each in granted}
-        for target in claimed:
-            if target.address not in allowed:
-                self._pacer.ended(target.address)
+        await self._put_off([each for each in claimed if each not in granted])
         for target in granted:
             self._started += 1
             task = asyncio.create_task(self._probe(target))
             self._probes.add(task)
             task.add_done_callback(self._probe_ended)
         self.progress.in_flight = len(self._probes)
+
+    async def _put_off(self, targets: Sequence[Target]) -> None:
+        """Let those whose day is not over wait, or leave them out."""
+        if not targets:
+            return
+        addresses = [each.address for each in targets]
+        last = await self._in_store(lambda store: store.last_begun(addresses))
+        loop, now = asyncio.get_running_loop(), self._clock()
+        for target in targets:
+            self._pacer.ended(target.address)
+            wait_s = last.get(target.address, now) + self._options.again_after_s - now
+            if wait_s > WAIT_S:
+                self.progress.recent += 1
+            else:
+                self._put_off_count += 1
+                # A moment longer, as the day has to be over and not only as long as that.
+                loop.call_later(max(wait_s, 0.0) + 0.01, self._back, target)
+
+    def _back(self, target: Target) -> None:
+        self._put_off_count -= 1
+        self._pacer.add(target)
+        self._news.set()
 
     async def _probe(self, target: Target) -> None:
         try:

@@ -251,6 +251,16 @@ class SqliteSurvey(SqliteFile):
             ).fetchall()
         return [(Target(address, host), at) for address, host, at in rows]
 
+    def last_begun(self, addresses: Sequence[str]) -> dict[str, float]:
+        """See `SurveyStore.last_begun`."""
+        with self._database() as db:
+            rows = db.conn.execute(
+                "select address, started_at from survey_addresses "
+                "where address in (select value from json_each(?))",
+                (json.dumps(list(addresses)),),
+            ).fetchall()
+        return dict(rows)
+
     def interrupted(self, since: float) -> int:
         """See `SurveyStore.interrupted`."""
         with self._database() as db:

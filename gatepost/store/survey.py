@@ -75,6 +75,9 @@ class SurveyStore(SurveyKnowledge, SurveyRecord, Protocol):
     def begun_since(self, since: float) -> list[tuple[Target, float]]:
         """Return whose probe began after a Unix time, and when."""
 
+    def last_begun(self, addresses: Sequence[str]) -> dict[str, float]:
+        """Return when the last probe of each of some addresses began; nothing for a new one."""
+
     def interrupted(self, since: float) -> int:
         """Return how many probes began after a Unix time and never ended."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -136,6 +137,18 @@ def test_the_same_again_on_that_day_asks_nobody(world: World) -> None:
     assert (len(world.probed), len(world.lookups)) == (100, 100)
 
 
+def test_whose_day_is_nearly_over_is_waited_for(world: World) -> None:
+    run(world, names(3))
+    world.now += 86_400 - module.WAIT_S - 1
+    assert run(world, names(3)).probed == 0
+    # The loop's time goes on by itself, and ours has to go with it.
+    begun, started = NOW + 86_400 - 0.05, time.monotonic()
+    survey = make(world, Options(AT_ONCE))
+    survey._clock = lambda: begun + time.monotonic() - started
+    progress = asyncio.run(survey.run(names(3), "test"))
+    assert (progress.probed, progress.recent, len(world.probed)) == (3, 0, 6)
+
+
 def test_an_address_with_many_names_is_probed_once(world: World) -> None:
     plain = NextHop("d7.example")
     run(world, [plain, NextHop("d7.example", bracketed=True), NextHop("d7.other"), plain])
@@ -179,9 +192,8 @@ def test_who_is_not_welcome_is_left_out(world: World) -> None:
     assert progress.unwelcome == 1
     assert "d1.example" not in world.lookups
     # Somebody may opt out after the names were looked up.
-    world.now += 86_000
+    world.now += 86_401
     world.unwelcome |= {"10.0.3.1"}
-    world.now += 400
     run(world, names(4))
     assert world.probed.count("10.0.3.1") == 1
 
