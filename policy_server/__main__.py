@@ -16,13 +16,12 @@ from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
 from gatepost.runtime.discovery import Discovery
 from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
 from gatepost.runtime.role import OK, Role, run
-from gatepost.runtime.sight_book import SightBook
+from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as
-from gatepost.store.sights import SqliteSights
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
 from policy_server.handlers import Handlers
@@ -62,7 +61,14 @@ async def _serve_in_loop(role: Role) -> None:
 
 async def _serve_with(role: Role, discovery: Discovery) -> None:
     assert role.recorder is not None
-    sights = SightBook(lambda: open_as(SqliteSights, role.settings.state), clock=time.time)
+
+    def open_sights() -> SightStore:
+        # What the survey knows takes long to load; a start must not wait for it.
+        from gatepost.store.sights import SqliteSights  # noqa: PLC0415
+
+        return open_as(SqliteSights, role.settings.state)
+
+    sights = SightBook(open_sights, clock=time.time)
     handlers = Handlers(
         role.current,
         role.recorder,

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 
 WIDTH = 90
 
@@ -28,7 +28,7 @@ gone, such as `head`.
 
 def markdown() -> str:
     """Return the document."""
-    return HEAD + "".join(_sections(get_command(app), None, 2))
+    return HEAD + "".join(_sections(get_command(command_line()), None, 2))
 
 
 # typer hands out commands of its own copy of click, whose classes have no public name.

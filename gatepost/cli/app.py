@@ -7,49 +7,50 @@ itself here. docs/cli.md is generated from this list.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Final
 
 import typer
 
-from gatepost.cli import (
-    attach,
-    check,
-    detach,
-    doctor,
-    explain,
-    init,
-    log,
-    reload,
-    report,
-    serve,
-    status,
-    tls,
-)
+from gatepost.cli.commands import Commands, register
 from gatepost.cli.output import OutputFailed, give_up, set_up_streams
 
-app = typer.Typer(
-    name="gatepost",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Turn an existing Postfix into a multi-tenant sending platform.",
-)
-
-app.command("init")(init.command)
-app.command("check")(check.command)
-app.command("attach")(attach.command)
-app.command("detach")(detach.command)
-app.command("doctor")(doctor.command)
-app.command("explain")(explain.command)
-app.command("serve")(serve.command)
-app.command("reload")(reload.command)
-app.command("status")(status.command)
-app.add_typer(report.app, name="report")
-app.add_typer(log.app, name="log")
-app.add_typer(tls.app, name="tls")
+COMMANDS: Final[Commands] = {
+    "init": ("gatepost.cli.init", "command"),
+    "check": ("gatepost.cli.check", "command"),
+    "attach": ("gatepost.cli.attach", "command"),
+    "detach": ("gatepost.cli.detach", "command"),
+    "doctor": ("gatepost.cli.doctor", "command"),
+    "explain": ("gatepost.cli.explain", "command"),
+    "serve": ("gatepost.cli.serve", "command"),
+    "reload": ("gatepost.cli.reload", "command"),
+    "status": ("gatepost.cli.status", "command"),
+    "report": ("gatepost.cli.report", "app"),
+    "log": ("gatepost.cli.log", "app"),
+    "tls": ("gatepost.cli.tls", "build"),
+}
 
 
-@app.callback()
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the command line.
+
+    Args:
+        words: The words that it will be given; without them it has every command.
+    """
+    app = typer.Typer(
+        name="gatepost",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Turn an existing Postfix into a multi-tenant sending platform.",
+    )
+    # With a callback, a single command does not become the whole.
+    app.callback()(_commands)
+    register(app, COMMANDS, words)
+    return app
+
+
 def _commands() -> None:
     """Turn an existing Postfix into a multi-tenant sending platform."""
 
@@ -59,7 +60,7 @@ def main() -> None:
     set_up_streams()
     try:
         try:
-            app()
+            build(sys.argv[1:])()
         finally:
             sys.stdout.flush()
     except OutputFailed as failure:

@@ -12,15 +12,22 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatepost.errors import StartError
 from gatepost.runtime.discovery import Discovery, Wanted
 from gatepost.runtime.sts_policies import StsPolicies
 from gatepost.settings import Settings
 from gatepost.store.mta_sts import StsStore
-from gatepost.tls.fetch import Fetcher
+from gatepost.tls.mtasts.entry import Failure
+from gatepost.tls.mtasts.fetching import FetchError
+from gatepost.tls.mtasts.policy import StsPolicy
 from gatepost.tls.resolver import Resolver
 from gatepost.tls.rules import TlsRules
+
+if TYPE_CHECKING:
+    from gatepost.tls.fetch import Fetcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,33 @@ class Counting:
 
 
 NOT_COUNTED = Counting()
+
+
+class _Fetcher:
+    """The fetcher, made when the first policy is wanted: its HTTP library takes a while to load."""
+
+    def __init__(self, resolver: Resolver, ca_file: Path | None) -> None:
+        try:
+            ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"dns.https_ca_file {ca_file} cannot be read: {error}") from error
+        self._resolver = resolver
+        self._ca_file = ca_file
+        self._made: Fetcher | None = None
+
+    async def fetch(self, domain: str) -> StsPolicy:
+        if self._made is None:
+            from gatepost.tls.fetch import Fetcher  # noqa: PLC0415  # see the class
+
+            try:
+                self._made = Fetcher(self._resolver, ca_file=self._ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise FetchError(Failure.FETCH, f"dns.https_ca_file: {error}") from error
+        return await self._made.fetch(domain)
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
 
 
 def wanted_by(rules: TlsRules) -> Wanted:
@@ -62,12 +96,7 @@ async def discovery_for(
         StartError: If the trusted roots cannot be read.
     """
     resolver = Resolver(settings.dns_servers)
-    try:
-        fetcher = Fetcher(resolver, ca_file=settings.https_ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(
-            f"dns.https_ca_file {settings.https_ca_file} cannot be read: {error}"
-        ) from error
+    fetcher = _Fetcher(resolver, settings.https_ca_file)
     policies = StsPolicies(fetcher, open_store, clock=time.time, count=counting.fetch)
     discovery = Discovery(
         resolver,
@@ -93,5 +122,6 @@ async def discovery_for(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await policies.close()
+        # First what is open: a fetch that was cancelled would leave its connection behind.
         await fetcher.close()
+        await policies.close()

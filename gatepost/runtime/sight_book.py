@@ -14,10 +14,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
-from gatepost.store.sights import SightStore
 from gatepost.tls.reachability import NO_SIGHTS, Sights
 
 KEEP_S = 300.0
@@ -26,6 +26,20 @@ LOOK_S = 1.0
 MAX_DOMAINS = 50_000
 
 _log = logging.getLogger("gatepost.sights")
+
+
+class SightStore(Protocol):
+    """Tells what is known of a destination."""
+
+    def look(self, domain: str, now: float) -> Sights:
+        """Return what is known of a normalised domain; ``now`` is Unix time.
+
+        Raises:
+            StoreUnavailable: If the store cannot be read.
+        """
+
+    def close(self) -> None:
+        """Close the connection of the calling thread."""
 
 
 class SightBook:

@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.store.mta_sts import StsStore
-from gatepost.tls.fetch import Fetcher, FetchError
 from gatepost.tls.mtasts.entry import StsEntry
+from gatepost.tls.mtasts.fetching import FetchError, PolicyFetcher
 from gatepost.tls.mtasts.policy import StsMode
 from gatepost.tls.mtasts.record import Announcement
 
@@ -44,7 +44,7 @@ class StsPolicies:
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetcher: PolicyFetcher,
         open_store: Callable[[], StsStore] | None,
         *,
         clock: Callable[[], float],

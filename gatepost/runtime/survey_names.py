@@ -27,7 +27,8 @@ from gatepost.errors import GatepostError
 from gatepost.runtime.mx_hosts import tlsa_bases
 from gatepost.tls.dane import state_of
 from gatepost.tls.dns_answer import DnsAnswer, Outcome, Tlsa
-from gatepost.tls.fetch import Fetcher, FetchError
+from gatepost.tls.fetch import Fetcher
+from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.record import LABEL, read_records
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.resolver import Resolver

@@ -7,8 +7,6 @@ Errors, security: see `sqlite_file`.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from gatepost.maillog.evidence import SECONDS_A_DAY
 from gatepost.maillog.model import TlsClass
 from gatepost.store.sqlite_survey import SqliteSurvey
@@ -24,25 +22,11 @@ _GOOD = {TlsClass.ENCRYPTED, TlsClass.AUTHENTICATED}
 _BAD = {TlsClass.PLAINTEXT, TlsClass.REFUSED}
 
 
-class SightStore(Protocol):
-    """Tells what is known of a destination."""
-
-    def look(self, domain: str, now: float) -> Sights:
-        """Return what is known of a normalised domain; ``now`` is Unix time.
-
-        Raises:
-            StoreUnavailable: If the store cannot be read.
-        """
-
-    def close(self) -> None:
-        """Close the connection of the calling thread."""
-
-
 class SqliteSights(SqliteSurvey):
-    """Implements `SightStore`."""
+    """Implements `gatepost.runtime.sight_book.SightStore`."""
 
     def look(self, domain: str, now: float) -> Sights:
-        """See `SightStore.look`."""
+        """Return what is known of a normalised domain; ``now`` is Unix time."""
         today = int(now // SECONDS_A_DAY)
         days = [today - back for back in range(_DAYS)]
         with self._database() as db:

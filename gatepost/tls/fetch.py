@@ -21,8 +21,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gatepost import __version__
-from gatepost.errors import GatepostError, MalformedMessage
+from gatepost.errors import MalformedMessage
 from gatepost.tls.mtasts.entry import Failure
+from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.policy import MAX_OCTETS, MEDIA_TYPE, StsPolicy, parse_policy
 from gatepost.tls.resolver import Resolver
 
@@ -30,18 +31,6 @@ TIMEOUT_S = 60.0
 AT_ONCE = 128
 _CHUNK = 8192
 _OK = 200
-
-
-class FetchError(GatepostError):
-    """A policy could not be had.
-
-    Attributes:
-        failure: The result type.
-    """
-
-    def __init__(self, failure: Failure, reason: str) -> None:
-        self.failure = failure
-        super().__init__(reason)
 
 
 class Fetcher:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.cli.common import DEFAULT_CONFIG
 from gatepost.cli.remedies import with_config
 from gatepost.errors import PostfixUnavailable
@@ -33,7 +33,7 @@ smtp      unix  -       -       y       -       -       smtp
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    return CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 
 KEYS = f"current: 1\nkeys:\n  1: {{secret: {bytes(range(32)).hex()}}}\n"
 FINGERPRINT = ":".join(f"{octet:02x}" for octet in range(32))
@@ -35,7 +35,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def explain(config: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["explain", "--config", str(config), *options])
+    return CliRunner().invoke(command_line(), ["explain", "--config", str(config), *options])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.settings import Loader
 
 GOOD = """
@@ -24,7 +24,7 @@ tenants:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    return CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
 
 
 @pytest.fixture

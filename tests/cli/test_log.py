@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gatepost.cli import log as module
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.maillog.evidence import By, Counts, Scope
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
@@ -46,7 +46,7 @@ def gatepost(tmp_path: Path) -> Gatepost:
 
     def gatepost(*arguments: object, status: int = 0) -> Result:
         words = ["log", "ingest", *map(str, arguments), "--config", str(config)]
-        result = CliRunner().invoke(app, words)
+        result = CliRunner().invoke(command_line(), words)
         assert result.exit_code == status, result.output
         return result
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gatepost.cli import reload, report, status
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.modes import Feature, Observation
 from gatepost.runtime.control import ControlServer
 from gatepost.runtime.overview import Overview
@@ -53,7 +53,7 @@ def gatepost(config: Path) -> Gatepost:
     """Run a command, and return what became of it."""
 
     def gatepost(*arguments: str, status: int = 0) -> Result:
-        result = CliRunner().invoke(app, [*arguments, "--config", str(config)])
+        result = CliRunner().invoke(command_line(), [*arguments, "--config", str(config)])
         assert result.exit_code == status, result.output
         return result
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import share as module
 from gatepost.cli.tls.share import percentages
 from gatepost.maillog.evidence import Batch, Counts, LogPosition, Record, Verdict
@@ -63,7 +63,9 @@ def store(tmp_path: Path) -> Iterator[SqliteDeliveries]:
 @pytest.fixture
 def gatepost(config: Path) -> Gatepost:
     def gatepost(*arguments: str, status: int = 0) -> Result:
-        result = CliRunner().invoke(app, ["tls", "share", *arguments, "--config", str(config)])
+        result = CliRunner().invoke(
+            command_line(), ["tls", "share", *arguments, "--config", str(config)]
+        )
         assert result.exit_code == status, result.output
         return result
 

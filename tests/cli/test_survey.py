@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import survey as command
 from gatepost.errors import GatepostError
 from gatepost.maillog.evidence import Batch, LogPosition, Record
@@ -73,7 +73,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Conduct, list[NextHop],
 def gatepost(config: Path) -> Gatepost:
     def gatepost(*arguments: object, status: int = 0) -> Result:
         given = [*map(str, arguments), "--config", str(config)]
-        result = CliRunner().invoke(app, ["tls", "survey", *given])
+        result = CliRunner().invoke(command_line(), ["tls", "survey", *given])
         assert result.exit_code == status, result.output
         return result
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
 
@@ -37,7 +37,7 @@ def config(tmp_path: Path) -> Path:
     (instance / "master.cf").write_text("smtp unix - - n - - smtp\n")
     path = tmp_path / "gatepost.yaml"
     runner = CliRunner()
-    assert runner.invoke(app, ["init", "--dir", str(tmp_path)]).exit_code == 0
+    assert runner.invoke(command_line(), ["init", "--dir", str(tmp_path)]).exit_code == 0
     path.write_text(
         f"postfix: {{config_dir: {instance}}}\nplatform: {{sender_id: examplesp}}\n"
         f"state: sqlite:///{tmp_path}/gatepost.db\n"
@@ -51,7 +51,7 @@ def config(tmp_path: Path) -> Path:
 def gatepost(config: Path) -> Gatepost:
     def gatepost(*arguments: str | Path, status: int = 0) -> Result:
         command = ["tls", *map(str, arguments), "--config", str(config)]
-        result = CliRunner().invoke(app, command)
+        result = CliRunner().invoke(command_line(), command)
         assert result.exit_code == status, result.output
         return result
 
@@ -80,7 +80,7 @@ def test_a_source_becomes_a_block_of_the_configuration(
     # The block is a configuration.
     text = config.read_text()
     config.write_text(text[: text.index("tls:")] + result.stdout)
-    assert CliRunner().invoke(app, ["check", "--config", str(config)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), ["check", "--config", str(config)]).exit_code == 0
     assert gatepost("import", source, "--check", status=1).stdout.count("not compared") == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import promote
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
@@ -74,7 +74,7 @@ class Evidence:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    assert CliRunner().invoke(app, ["init", "--dir", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), ["init", "--dir", str(tmp_path)]).exit_code == 0
     path = tmp_path / "gatepost.yaml"
     path.write_text(
         f"postfix: {{config_dir: {tmp_path}}}\nplatform: {{sender_id: examplesp}}\n"
@@ -92,7 +92,9 @@ def evidence(tmp_path: Path) -> Evidence:
 @pytest.fixture
 def gatepost(config: Path) -> Gatepost:
     def gatepost(*arguments: str, status: int = 0, command: str = "promote") -> Result:
-        result = CliRunner().invoke(app, ["tls", command, *arguments, "--config", str(config)])
+        result = CliRunner().invoke(
+            command_line(), ["tls", command, *arguments, "--config", str(config)]
+        )
         assert result.exit_code == status, result.output
         return result
 
@@ -127,7 +129,7 @@ def test_evidence_becomes_rules_that_are_in_force_after_a_reload(
     assert list(promoted(config)) == ["good.example"]
     rules = Loader(config).load().snapshot.tls.promoted
     assert rules.find("good.example", NOW) is not None
-    assert CliRunner().invoke(app, ["check", "--config", str(config)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), ["check", "--config", str(config)]).exit_code == 0
     again = gatepost("--apply").stdout
     assert "rule goes on: 1 destination" in again or "holds until it ends" in again
     assert again.endswith("stays as it is\n")
@@ -137,10 +139,10 @@ def test_an_empty_file_is_made_where_nothing_is_earned(
     gatepost: Gatepost, evidence: Evidence, config: Path
 ) -> None:
     evidence.mail("good.example", 1)
-    assert CliRunner().invoke(app, ["check", "--config", str(config)]).exit_code == 2
+    assert CliRunner().invoke(command_line(), ["check", "--config", str(config)]).exit_code == 2
     gatepost("--apply")
     assert promoted(config) == {}
-    assert CliRunner().invoke(app, ["check", "--config", str(config)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), ["check", "--config", str(config)]).exit_code == 0
 
 
 @pytest.mark.parametrize("downgrade", ["defer", "alert"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
 from gatepost.store.deliveries import SqliteDeliveries
@@ -34,7 +34,7 @@ def gatepost(tmp_path: Path) -> Gatepost:
 
     def gatepost(*arguments: str, status: int = 0, stdin: bytes = b"") -> Result:
         command = ["tls", "reports", *arguments, "--config", str(config)]
-        result = CliRunner().invoke(app, command, input=stdin)
+        result = CliRunner().invoke(command_line(), command, input=stdin)
         assert result.exit_code == status, result.output
         return result
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
-from gatepost.cli.app import app
+from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import what_if
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
@@ -27,7 +27,7 @@ NOW = 1_800_000_000.0
 def gatepost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gatepost:
     """Run the command beside a log of three days."""
     monkeypatch.setattr(what_if, "time", SimpleNamespace(time=lambda: NOW))
-    assert CliRunner().invoke(app, ["init", "--dir", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), ["init", "--dir", str(tmp_path)]).exit_code == 0
     config = tmp_path / "gatepost.yaml"
     config.write_text(
         f"postfix: {{config_dir: {tmp_path}}}\nplatform: {{sender_id: examplesp}}\n"
@@ -55,7 +55,7 @@ def gatepost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gatepost:
 
     def gatepost(*arguments: str, status: int = 0) -> Result:
         command = ["tls", "what-if", *arguments, "--config", str(config)]
-        result = CliRunner().invoke(app, command)
+        result = CliRunner().invoke(command_line(), command)
         assert result.exit_code == status, result.output
         return result
 

@@ -14,8 +14,8 @@ import pytest
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.sts_policies import StsPolicies
 from gatepost.store.mta_sts import SqliteSts, StsStore
-from gatepost.tls.fetch import FetchError
 from gatepost.tls.mtasts.entry import Failure, StsEntry
+from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.policy import StsMode, StsPolicy
 from gatepost.tls.mtasts.record import NOTHING, Announcement
 

@@ -14,8 +14,8 @@ from gatepost.runtime.survey_names import MAX_ADDRESSES, MAX_HOSTS, Found, Names
 from gatepost.runtime.survey_setup import read_names
 from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import DnsAnswer, Mx, Outcome, Tlsa
-from gatepost.tls.fetch import FetchError
 from gatepost.tls.mtasts.entry import Failure
+from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.policy import StsMode, StsPolicy
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, Sts

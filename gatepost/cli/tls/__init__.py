@@ -5,23 +5,32 @@ Each command is a module of its own and adds itself here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import typer
 
-from gatepost.cli.tls import answer, exchange, promote, reports, share, survey, what_if
+from gatepost.cli.commands import Commands, register
 
-app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
+COMMANDS: Final[Commands] = {
+    "answer": ("gatepost.cli.tls.answer", "command"),
+    "reports": ("gatepost.cli.tls.reports", "app"),
+    "share": ("gatepost.cli.tls.share", "command"),
+    "survey": ("gatepost.cli.tls.survey", "app"),
+    "import": ("gatepost.cli.tls.exchange", "import_table"),
+    "export": ("gatepost.cli.tls.exchange", "export"),
+    "promote": ("gatepost.cli.tls.promote", "command"),
+    "what-if": ("gatepost.cli.tls.what_if", "command"),
+}
 
 
-@app.callback()
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the group; ``words`` as of `gatepost.cli.app.build`."""
+    app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
+    app.callback()(_commands)
+    register(app, COMMANDS, words)
+    return app
+
+
 def _commands() -> None:
     """TLS of destinations: answers, evidence, rules."""
-
-
-app.command("answer")(answer.command)
-app.add_typer(reports.app, name="reports")
-app.command("share")(share.command)
-app.add_typer(survey.app, name="survey")
-app.command("import")(exchange.import_table)
-app.command("export")(exchange.export)
-app.command("promote")(promote.command)
-app.command("what-if")(what_if.command)

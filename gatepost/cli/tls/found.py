@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import uvloop
-
 from gatepost.domains import domain_of
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.lookups import discovery_for
@@ -55,7 +53,8 @@ def find_out(loaded: Loaded, nexthops: Iterable[NextHop]) -> Found:
     Raises:
         StartError: If the trusted roots cannot be read.
     """
-    return uvloop.run(_find_out(loaded, list(nexthops)))
+    # Not uvloop: it cannot be closed while a policy host that hangs has not closed its connection.
+    return asyncio.run(_find_out(loaded, list(nexthops)))
 
 
 async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
