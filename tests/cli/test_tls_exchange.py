@@ -134,7 +134,9 @@ def test_what_main_cf_names_is_read_without_our_own_map(
     assert "names no table" in gatepost("import", status=2).stderr
     ours = "socketmap:unix:gatepost/maps.sock:tls"
     use(config, f"{ours}, texthash:{source}")
-    assert gatepost("import", status=1).stdout.startswith(f"# From texthash:{source}, 4")
+    # Comments are broken where lines get long.
+    said = gatepost("import", status=1).stdout.replace("\n#", "")
+    assert " ".join(said.split()).startswith(f"# From texthash:{source}, 4")
 
 
 def test_of_several_tables_the_first_one_answers(
