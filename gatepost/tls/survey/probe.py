@@ -136,39 +136,42 @@ class Prober:
         self, connection: _Connection, target: Target, loop: asyncio.AbstractEventLoop
     ) -> None:
         version: Literal[4, 6] = 6 if ":" in target.address else 4
-        family = socket.AF_INET6 if version == 6 else socket.AF_INET
-        try:
-            client = self._socket(family, self._sources.get(version))
-        except OSError as error:
-            if error.errno != errno.EAFNOSUPPORT:
-                raise
-            connection.refused("no IPv6 here" if version == 6 else "no IPv4 here")
-            return
+        source = self._sources.get(version)
         try:
             async with asyncio.timeout(self.timeouts.connect):
-                await loop.sock_connect(client, (target.address, self._port))
+                if source is None:
+                    await loop.create_connection(lambda: connection, target.address, self._port)
+                else:
+                    await self._connect_from(source, connection, target, loop)
         except TimeoutError:
-            client.close()
             connection.refused("no connection in time")
         except OSError as error:
-            client.close()
             if error.errno in _OURS:
                 raise
             connection.refused(_words(error))
+
+    async def _connect_from(
+        self,
+        source: str,
+        connection: _Connection,
+        target: Target,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        client = self._socket(source)
+        try:
+            await loop.sock_connect(client, (target.address, self._port))
         except BaseException:
             client.close()
             raise
-        else:
-            await loop.create_connection(lambda: connection, sock=client)
+        await loop.create_connection(lambda: connection, sock=client)
 
     @staticmethod
-    def _socket(family: socket.AddressFamily, source: str | None) -> socket.socket:
+    def _socket(source: str) -> socket.socket:
+        family = socket.AF_INET6 if ":" in source else socket.AF_INET
         client = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if source is not None:
-                client.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                client.bind((source, 0))
+            client.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            client.bind((source, 0))
         except BaseException:
             client.close()
             raise
@@ -239,7 +242,12 @@ class _Connection(asyncio.Protocol):
 
     def refused(self, reason: str) -> None:
         """End, without a connection."""
-        self.dialogue.not_connected(reason)
+        if self.dialogue.step is Step.CONNECT:
+            self.dialogue.not_connected(reason)
+        else:
+            # It came in the same moment in which the time was over.
+            self.dialogue.connection_lost(reason)
+            self.abandon()
         self._finish()
 
     def abandon(self) -> None:
