@@ -197,13 +197,8 @@ def run(  # noqa: PLR0913 - the options of a command
             also=tuple(map(_network, also or [])),
             sts=not no_sts,
             timeouts=Timeouts.within(timeout),
-            options=Options(
-                Pace(network_delay, provider_delay),
-                in_flight,
-                DAY_S,
-                limit,
-                per_provider or None,
-                dry_run,
+            options=_options(
+                Pace(network_delay, provider_delay), in_flight, limit, per_provider, dry_run=dry_run
             ),
             ca_file=_roots(settings),
         )
@@ -217,6 +212,12 @@ def run(  # noqa: PLR0913 - the options of a command
             _print(store, names, progress, as_csv=as_csv, as_json=as_json)
     if progress.stopped:
         raise typer.Exit(NO)
+
+
+def _options(
+    pace: Pace, in_flight: int, limit: int | None, per_provider: int, *, dry_run: bool
+) -> Options:
+    return Options(pace, in_flight, DAY_S, limit, per_provider or None, dry_run)
 
 
 Names = Callable[[], Iterator[NextHop]]
