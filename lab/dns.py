@@ -102,10 +102,17 @@ stub-zone:
 
 @dataclass(slots=True)
 class Names:
-    """Records of the lab, in the order in which they were added."""
+    """Records of the lab, in the order in which they were added.
+
+    Attributes:
+        records: Of the signed zone.
+        reverse: Address to name.
+        children: Of the zones `INSECURE` and `BOGUS`, beside their own.
+    """
 
     records: list[str] = field(default_factory=list)
     reverse: dict[str, str] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
 
     def address(self, name: str, address: str) -> None:
         """Give a host its address, and the address its name."""
@@ -184,7 +191,8 @@ class NameService:
             each.chmod(0o755)
         self._make_zone("zone", ZONE, [f"ns.{ZONE}. A {AUTHORITY}", *_DELEGATIONS])
         for name, child in (("insecure", INSECURE), ("bogus", BOGUS)):
-            self._make_zone(name, child, [f"{child}. A {CHILD_ADDRESS}"])
+            own = [f"{child}. A {CHILD_ADDRESS}", *self._names.children.get(child, ())]
+            self._make_zone(name, child, own)
         with (self._directory / "zone").open("a", encoding="ascii") as zone:
             zone.writelines(f"{record}\n" for record in self._names.records)
         reverse = "\n".join(

@@ -7,6 +7,7 @@ Errors: see `gatepost.runtime.role`.
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from typing import Any
 
@@ -37,6 +38,9 @@ def main() -> None:
 
 
 def _serve(role: Role) -> int:
+    # Connections, and beside them hundreds of queries at once, each with a socket.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(_serve_in_loop(role))
     return OK
 

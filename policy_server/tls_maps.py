@@ -118,7 +118,7 @@ class TlsMaps:
         now = self._clock()
         policy = decide_policy(name, key, snapshot, self._version, self._operator, knowledge, now)
         if self._made_for is snapshot:
-            until = math.inf if knowledge is None else knowledge.fresh_until
+            until = math.inf if knowledge is None else knowledge.renew_at
             if domain := nexthop_domain(key):
                 until = min(until, snapshot.tls.promoted.until(domain, now))
             self._made[name, key] = (policy, until)

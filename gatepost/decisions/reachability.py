@@ -92,7 +92,7 @@ def decide_reachability(
 
 
 def _unmet(answer: TlsAnswer, sights: Sights, now: float) -> Unmet | None:
-    if answer.blocked and answer.sts is not None:
+    if answer.unnamed:
         # The owner may put it right at any moment.
         return Unmet(False, answer.blocked, 0.0, "published")
     if answer.requirement is None or answer.waits:

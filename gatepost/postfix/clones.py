@@ -187,7 +187,7 @@ def _our_overrides(
             level,
             "Where the map below has no opinion: the level of the profile.",
         )
-    if spec.dane and looks_up_dns(facts.value):
+    if spec.dane and looks_up_dns(base, facts.value):
         yield Setting(DNS_LEVEL, "dnssec", "tls.dane: without it, smtp(8) knows of no TLSA record.")
     own_maps = base.value("smtp_tls_policy_maps", main.get("smtp_tls_policy_maps", ""))
     yield Setting(

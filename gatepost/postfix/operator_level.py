@@ -20,30 +20,42 @@ PARAMETERS = (
     "smtp_dns_support_level",
     "disable_dns_lookups",
     "ignore_mx_lookup_error",
+    "smtp_host_lookup",
+    "smtp_dns_resolver_options",
     "relayhost",
 )
 DNS_LEVEL = "smtp_dns_support_level"
 
 
-def looks_up_dns(value: Callable[[str], str | None]) -> bool:
+def looks_up_dns(base: Service | None, value: Callable[[str], str | None]) -> bool:
     """Tell whether smtp(8) looks up DNS, and stops where that fails, as DANE needs it.
 
     Args:
+        base: The service, or None for main.cf alone.
         value: Returns the value of one of `PARAMETERS`, or nothing where it is not set.
     """
+
+    def own(name: str) -> str:
+        general = value(name) or ""
+        return general if base is None else base.value(name, general)
+
+    options = {each.lower() for each in own("smtp_dns_resolver_options").replace(",", " ").split()}
+    lookups = own("smtp_host_lookup").replace(",", " ").split()
     return (
-        value(DNS_LEVEL) != "disabled"
-        and value("disable_dns_lookups") != "yes"
-        and value("ignore_mx_lookup_error") != "yes"
+        own(DNS_LEVEL) != "disabled"
+        and own("disable_dns_lookups") != "yes"
+        and own("ignore_mx_lookup_error") != "yes"
+        and (not lookups or "dns" in lookups)
+        and not options & {"res_defnames", "res_dnsrch"}
     )
 
 
 def asks_for_dnssec(base: Service | None, value: Callable[[str], str]) -> bool:
-    """Tell whether a service asks for DNSSEC, without which it has no DANE; arguments as below."""
+    """Tell whether a service asks for DNSSEC, without which it has no DANE; arguments as above."""
     level = value(DNS_LEVEL)
     if base is not None:
         level = base.value(DNS_LEVEL, level)
-    return level == "dnssec" and looks_up_dns(value)
+    return level == "dnssec" and looks_up_dns(base, value)
 
 
 def operators_level(base: Service | None, value: Callable[[str], str]) -> str:

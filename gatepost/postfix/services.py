@@ -16,7 +16,7 @@ from gatepost.postfix import master_cf
 from gatepost.postfix.bounce_filter import FILE_NAME
 from gatepost.postfix.main_cf import references, settings
 from gatepost.postfix.markers import BEGIN_ANY
-from gatepost.postfix.operator_level import DNS_LEVEL, looks_up_dns
+from gatepost.postfix.operator_level import DNS_LEVEL, default_service, looks_up_dns
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
 from gatepost.snapshot import Snapshot
@@ -131,7 +131,8 @@ def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
 
 def _without_dnssec(spec: AttachSpec, files: _Files, values: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each service that could not carry out an answer with DANE."""
-    if not spec.dane or not looks_up_dns(values.get):
+    base = default_service(files.services, values.get("default_transport", ""))
+    if not spec.dane or not looks_up_dns(base, values.get):
         return
     ours = {service.name for service in spec.services}
     for entry in files.services:

@@ -36,8 +36,6 @@ MOST_S = 3_600.0
 # An owner who changes the policy, and whose MX hosts no longer fit the old one, waits this long.
 MOST_WITH_STS_S = 300.0
 MAX_DESTINATIONS = 50_000
-# From this share of its time on, an answer is found out anew beside being given.
-AHEAD = 0.8
 TEST_EVERY_S = 300.0
 TEST_AGAIN_S = 30.0
 
@@ -96,6 +94,7 @@ class Discovery:
         self.resolver = resolver
         self.policies = policies
         self.generation = 0
+        self._epoch = 0
         self.test: SelfTest | None = None
         self._wanted = wanted
         self._clock = clock
@@ -104,6 +103,7 @@ class Discovery:
         self._search_s = search_s
         self._changed = asyncio.Event()
         self._tested = asyncio.Event()
+        policies.on_change = self._policy_changed
         self._known: dict[NextHop, Knowledge] = {}
         self._searches: dict[NextHop, asyncio.Task[Knowledge]] = {}
 
@@ -139,7 +139,7 @@ class Discovery:
         now = self._clock()
         if now >= found.fresh_until:
             return None
-        if now >= found.learned_at + AHEAD * (found.fresh_until - found.learned_at):
+        if now >= found.renew_at:
             self.search(nexthop)
         return found
 
@@ -191,9 +191,18 @@ class Discovery:
             self._tested.set()
         return found
 
+    def _policy_changed(self, domain: str) -> None:
+        """Drop what is known of a domain whose policy is another one now."""
+        known = [nexthop for nexthop in self._known if nexthop.domain == domain]
+        for nexthop in known:
+            del self._known[nexthop]
+        if known:
+            self.generation += 1
+
     def _drop(self) -> None:
         self._known.clear()
         self.generation += 1
+        self._epoch += 1
 
     async def keep_testing(self) -> None:
         """Test the resolver again and again while DANE is wanted, until cancelled."""
@@ -208,7 +217,11 @@ class Discovery:
                     await self._changed.wait()
 
     async def _search(self, nexthop: NextHop) -> Knowledge:
-        knowledge = await self._find_out(nexthop)
+        epoch = -1
+        # What was begun before all was dropped is worth as little as what was known.
+        while epoch != self._epoch:
+            epoch = self._epoch
+            knowledge = await self._find_out(nexthop)
         self._count("failed" if knowledge.failure else "found")
         self._known.pop(nexthop, None)
         self._known[nexthop] = knowledge
@@ -250,7 +263,11 @@ class Discovery:
         now = self._clock()
         policy = None if entry is None else entry.live(now)
         most_s = MOST_S if policy is None else MOST_WITH_STS_S
-        if hosts.failure or any(host.state in _UNCERTAIN for host in hosts.hosts):
+        if (
+            hosts.failure
+            or any(host.state in _UNCERTAIN for host in hosts.hosts)
+            or self.policies.fetches(nexthop.domain)
+        ):
             most_s = LEAST_S
         elif entry is not None and entry.failure is not None:
             most_s = MOST_WITH_STS_S
@@ -266,4 +283,5 @@ class Discovery:
             hosts.failure,
             now,
             now + fresh_s,
+            hosts.secure,
         )

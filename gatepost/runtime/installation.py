@@ -128,7 +128,7 @@ def _operator(config_dir: Path, values: Mapping[str, str]) -> OperatorTls:
 
     return OperatorTls(
         operators_level(base, value),
-        looks_up_dns(value),
+        looks_up_dns(base, value),
         asks_for_dnssec(base, value),
         bool(value("relayhost")),
     )

@@ -30,11 +30,13 @@ class Hosts:
         hosts: The mail exchangers, the most preferred first.
         failure: Why they could not be found, or empty.
         ttl_s: Seconds for which all of it may be kept.
+        secure: Whether the list is authentic.
     """
 
     hosts: tuple[MxHost, ...] = ()
     failure: str = ""
     ttl_s: int = 0
+    secure: bool = True
 
 
 async def find_hosts(resolver: Resolver, nexthop: NextHop, *, dane: bool) -> Hosts:
@@ -49,7 +51,7 @@ async def find_hosts(resolver: Resolver, nexthop: NextHop, *, dane: bool) -> Hos
     if found.failed:
         return Hosts((), found.reason, found.ttl_s)
     if not dane:
-        return Hosts(tuple(map(MxHost, names)), "", found.ttl_s)
+        return Hosts(tuple(map(MxHost, names)), "", found.ttl_s, found.secure)
     port = port_number(nexthop.port)
     if port is None:
         return Hosts((), f"port {nexthop.port} is in no services(5)", found.ttl_s)
@@ -61,7 +63,8 @@ async def find_hosts(resolver: Resolver, nexthop: NextHop, *, dane: bool) -> Hos
 
     each = await asyncio.gather(*map(one, names))
     ttls = [ttl_s for _, ttl_s in each]
-    return Hosts(tuple(host for host, _ in each), "", min([found.ttl_s, *ttls]))
+    hosts = tuple(host for host, _ in each)
+    return Hosts(hosts, "", min([found.ttl_s, *ttls]), found.secure)
 
 
 def port_number(port: str) -> int | None:
@@ -74,7 +77,7 @@ def port_number(port: str) -> int | None:
 
 async def _names(resolver: Resolver, nexthop: NextHop) -> tuple[list[str], DnsAnswer[object]]:
     if nexthop.bracketed:
-        return [nexthop.domain], DnsAnswer(Outcome.FOUND, ttl_s=_NO_LIMIT_S)
+        return [nexthop.domain], DnsAnswer(Outcome.FOUND, secure=True, ttl_s=_NO_LIMIT_S)
     answer = await resolver.mx(nexthop.domain)
     if answer.outcome is Outcome.ABSENT:
         return [nexthop.domain], answer

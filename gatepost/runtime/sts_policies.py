@@ -4,7 +4,8 @@ Purpose: carry out what `gatepost.tls.mtasts.entry` decides. A domain is fetched
 deliveries wait for it, and a delivery that has a policy which holds waits for no fetch, unless the
 domain has announced another one.
 Source: RFC 8461 §3.3, §5.1, §10.2.
-Limits: a delivery waits at most 10 s for a fetch, which goes on for 60 s and serves the next.
+Limits: a delivery waits at most 10 s for a fetch, 3 s where an older policy holds; the fetch
+goes on and serves the next. 16 refreshes at once.
 Changes are written at once; after a failure, once a second. 200,000 domains; the one that was
 fetched longest ago goes first.
 Errors: none. While the store is unavailable, what is known stays in memory, and is written later.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,6 +29,9 @@ from gatepost.tls.mtasts.policy import StsMode
 from gatepost.tls.mtasts.record import Announcement
 
 WAIT_S = 10.0
+# Where an older policy holds, a new one is worth a moment, and not more.
+LIVE_WAIT_S = 3.0
+REFRESHES_AT_ONCE = 16
 TURN_S = 1.0
 LOAD_AGAIN_S = 30.0
 REFRESH_EVERY_S = 60.0
@@ -65,7 +70,10 @@ class StsPolicies:
         self._clock = clock
         self._count = count
         self._wait_s = wait_s
+        self.on_change: Callable[[str], None] = lambda _: None
         self._entries: dict[str, StsEntry] = {}
+        self._due: deque[str] = deque()
+        self._refreshing: set[str] = set()
         self._fetches: dict[str, asyncio.Task[None]] = {}
         self._dirty: set[str] = set()
         self._gone: set[str] = set()
@@ -115,8 +123,11 @@ class StsPolicies:
         now = self._clock()
         if entry.wants_fetch(announced.policy_id, now):
             task = self._fetch(domain, announced.policy_id)
+            holds = entry.live(now) is not None
             # Not cancelled when the time is up: the next delivery has use for it.
-            await asyncio.wait({task}, timeout=self._wait_s)
+            await asyncio.wait(
+                {task}, timeout=min(LIVE_WAIT_S, self._wait_s) if holds else self._wait_s
+            )
         elif (running := self._fetches.get(domain)) and entry.live(now) is None:
             await asyncio.wait({running}, timeout=self._wait_s)
         return self._entries.get(domain)
@@ -130,6 +141,7 @@ class StsPolicies:
                 if loop.time() >= next_refresh:
                     next_refresh = loop.time() + REFRESH_EVERY_S
                     self.refresh()
+                self.step()
                 self._changed.clear()
                 await self.write()
                 with contextlib.suppress(TimeoutError):
@@ -148,14 +160,27 @@ class StsPolicies:
         await loop.run_in_executor(self._thread, self._close_store)
         self._thread.shutdown(wait=True)
 
+    def fetches(self, domain: str) -> bool:
+        """Tell whether a policy is being fetched."""
+        return domain in self._fetches
+
     def refresh(self) -> None:
-        """Begin to fetch what is due, and forget what holds no longer."""
+        """Find what is due to be fetched, and forget what holds no longer."""
         now = self._clock()
+        self._due.clear()
         for domain, entry in list(self._entries.items()):
             if entry.wants_refresh(now):
-                self._fetch(domain, "")
+                self._due.append(domain)
             elif entry.live(now) is None and now - entry.failed_at > FORGET_S:
                 self._forget(domain)
+
+    def step(self) -> None:
+        """Begin to fetch some of what is due: never so many that a new domain has to wait."""
+        self._refreshing = {domain for domain in self._refreshing if domain in self._fetches}
+        while self._due and len(self._refreshing) < REFRESHES_AT_ONCE:
+            domain = self._due.popleft()
+            self._refreshing.add(domain)
+            self._fetch(domain, "")
 
     async def write(self) -> None:
         """Write what has changed to the store."""
@@ -232,13 +257,15 @@ class StsPolicies:
 
     def _put(self, entry: StsEntry) -> None:
         # To the end of the order, which is that of the fetches.
-        self._entries.pop(entry.domain, None)
+        before = self._entries.pop(entry.domain, None)
         self._entries[entry.domain] = entry
         self._dirty.add(entry.domain)
         self._changed.set()
         self._gone.discard(entry.domain)
         if len(self._entries) > MAX_DOMAINS:
             self._forget(next(iter(self._entries)))
+        if (None if before is None else before.policy) != entry.policy:
+            self.on_change(entry.domain)
 
     def _forget(self, domain: str) -> None:
         self._entries.pop(domain, None)

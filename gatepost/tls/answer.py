@@ -50,6 +50,7 @@ class TlsAnswer:
             empty.
         sts: The knowledge whose MTA-STS policy alone decides the certificate names, or None.
         notes: What is known and was not joined, a sentence each.
+        unnamed: Whether it is blocked because the MTA-STS policy names no MX host.
     """
 
     requirement: Requirement | None
@@ -57,6 +58,7 @@ class TlsAnswer:
     blocked: str = ""
     sts: Knowledge | None = None
     notes: tuple[str, ...] = ()
+    unnamed: bool = False
 
     @property
     def conflict(self) -> bool:
@@ -109,7 +111,8 @@ def decide_tls(
     # Names that the operator wrote down are looked for in a trusted certificate, and take the
     # place of what DNS says.
     if knowledge is None or (asked is not None and asked.match is not None):
-        return _answer(_with_operator(opinions, profile, operator, own))
+        answer = _answer(_with_operator(opinions, profile, operator, own))
+        return _only_dane(answer, operator) if rules.dane else answer
     return _discovered(opinions, _Case(profile, operator, own, asked), knowledge)
 
 
@@ -124,13 +127,18 @@ class _Case:
     def level(self) -> Level:
         return Level.MAY if self.asked is None else max(self.asked.level, Level.MAY)
 
-    def holds(self, opinions: list[Opinion]) -> bool:
-        """Tell whether mail waits where too little is known."""
+    def holds(self, opinions: list[Opinion], required: Level) -> bool:
+        """Tell whether mail waits where too little is known.
+
+        Args:
+            opinions: What is asked for without it.
+            required: The level that is asked for by those to whom it matters.
+        """
         stated = None if self.profile is None else self.profile.fail_closed
         if stated is not None:
             return stated
         # Without an opinion of ours, Postfix's own level holds, and looks for itself.
-        strict = self.level > Level.MAY or self.operator.dane is not Dane.OFF
+        strict = required > Level.MAY or self.operator.dane is not Dane.OFF
         return bool(opinions) and strict
 
 
@@ -138,21 +146,37 @@ def _discovered(opinions: list[Opinion], case: _Case, knowledge: Knowledge) -> T
     """Return the answer with what the destination publishes."""
     sts = _sts_opinion(knowledge)
     required = case.level if sts is None else Level.VERIFY
-    demand = demand_of(knowledge.hosts if knowledge.dane else (), required)
+    hosts = knowledge.hosts if knowledge.dane else ()
+    demand = demand_of(hosts, required, mx_secure=knowledge.mx_secure)
     unknown = knowledge.failure or (demand.why if demand.unknown else "")
-    if case.operator.dane is Dane.ONLY and knowledge.dane:
+    if case.operator.dane is Dane.ONLY:
         demand = DaneDemand(Dane.ONLY, demand.why or "the operator's level")
     if demand.dane is not Dane.OFF:
         return _with_dane(opinions, case, demand, sts)
     joined = _with_operator(
         opinions if sts is None else [*opinions, sts], case.profile, case.operator, case.own
     )
-    blocked = unknown if unknown and case.holds(joined) else ""
+    # MTA-STS never stands in for TLSA records that cannot be looked up (RFC 8461 §2), but it is
+    # enough where MX records cannot: a policy that holds is applied all the same (§3.3).
+    concerned = case.level if knowledge.failure else required
+    blocked = unknown if unknown and case.holds(joined, concerned) else ""
     notes = (f"not known, and let pass: {unknown}",) if unknown and not blocked else ()
-    if sts is not None and sts.requirement.match is None and not blocked:
+    unnamed = sts is not None and sts.requirement.match is None and not blocked
+    if unnamed:
         blocked = f"no MX host of {knowledge.sts_domain} is named by its MTA-STS policy"
     published = None if sts is None else knowledge
-    return replace(_answer(joined), blocked=blocked, sts=published, notes=notes)
+    return replace(_answer(joined), blocked=blocked, sts=published, notes=notes, unnamed=unnamed)
+
+
+def _only_dane(answer: TlsAnswer, operator: OperatorTls) -> TlsAnswer:
+    """Return an answer that keeps the operator's dane-only, whatever is known."""
+    if operator.dane is not Dane.ONLY or answer.requirement is None:
+        return answer
+    if answer.requirement.match is not None:
+        why = "smtp_tls_security_level dane-only and certificate names cannot both be asked for"
+        return replace(answer, blocked=why)
+    own = Opinion("smtp_tls_security_level dane-only", Requirement(Level.VERIFY, dane=Dane.ONLY))
+    return _answer([*answer.opinions, own])
 
 
 def _with_dane(

@@ -39,8 +39,8 @@ class MxHost:
     Attributes:
         name: Normalised host name.
         state: Usable TLSA records; only unusable ones; none, proven or insecure; hidden: the
-            lookup failed, so there may be some; unreachable: the lookup of its addresses failed;
-            absent: it has no address.
+            lookup failed, so there may be some; unreachable: the resolver could not find its
+            addresses; absent: it has no address.
         reason: Why it is hidden or unreachable, else empty.
     """
 
@@ -86,7 +86,10 @@ def state_of(addresses: DnsAnswer[str], tlsa: Iterable[DnsAnswer[Tlsa]]) -> tupl
             with insecure addresses, the expanded name before the original one.
     """
     if addresses.failed:
-        return TlsaState.UNREACHABLE, addresses.reason
+        # With SERVFAIL from the resolver that Postfix asks as well, Postfix cannot reach the host
+        # either; a timeout may be ours alone.
+        state = TlsaState.UNREACHABLE if addresses.servfail else TlsaState.HIDDEN
+        return state, addresses.reason
     if addresses.outcome is Outcome.ABSENT:
         return TlsaState.ABSENT, ""
     for answer in tlsa:
@@ -98,16 +101,20 @@ def state_of(addresses: DnsAnswer[str], tlsa: Iterable[DnsAnswer[Tlsa]]) -> tupl
     return TlsaState.NONE, ""
 
 
-def demand_of(hosts: Sequence[MxHost], required: Level) -> DaneDemand:
+def demand_of(hosts: Sequence[MxHost], required: Level, *, mx_secure: bool = True) -> DaneDemand:
     """Return which level serves all hosts of a destination.
 
     Args:
         hosts: Its mail exchangers; empty if it has none, or if DANE is off.
         required: The level that everybody else asks for.
+        mx_secure: Whether the list of them is authentic. If not, Postfix refuses every host at
+            dane-only, and whoever forges the list chooses the hosts (RFC 7672 §2.2.1).
     """
     by_state = {state: [h for h in hosts if h.state is state] for state in TlsaState}
     usable, hidden = by_state[TlsaState.USABLE], by_state[TlsaState.HIDDEN]
     strict = required > Level.MAY
+    if strict and not mx_secure:
+        return NO_DEMAND
     if usable:
         why = f"usable TLSA records at {len(usable)} of {len(hosts)} MX hosts"
         # At level may, Postfix decides anew at each delivery, so that an owner who withdraws the
@@ -121,10 +128,11 @@ def demand_of(hosts: Sequence[MxHost], required: Level) -> DaneDemand:
         # All that they ask for is encryption (RFC 7672 §2.2), which is required anyhow.
         return NO_DEMAND if strict else DaneDemand(_BY_HOST, why)
     lost = by_state[TlsaState.UNREACHABLE]
-    if lost and not by_state[TlsaState.NONE]:
-        why = f"addresses of {lost[0].name} not found: {lost[0].reason}"
-        return DaneDemand(Dane.OFF, why, unknown=strict)
-    return NO_DEMAND
+    if not lost:
+        return NO_DEMAND
+    why = f"addresses of {lost[0].name} not found: {lost[0].reason}"
+    dane = Dane.OFF if strict else _BY_HOST
+    return DaneDemand(dane, why, unknown=strict and not by_state[TlsaState.NONE])
 
 
 _BY_HOST = Dane.OPPORTUNISTIC

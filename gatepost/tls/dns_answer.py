@@ -37,6 +37,8 @@ class DnsAnswer(Generic[RecordT_co]):
         canonical: The name at the end of the CNAMEs, a lower-case A-label name; empty if there
             was no CNAME.
         reason: What failed, in a few words.
+        servfail: Whether it failed because the resolver found no valid answer, and not because it
+            did not answer.
     """
 
     outcome: Outcome
@@ -45,6 +47,7 @@ class DnsAnswer(Generic[RecordT_co]):
     ttl_s: int = 0
     canonical: str = ""
     reason: str = ""
+    servfail: bool = False
 
     @property
     def failed(self) -> bool:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from gatepost.tls.dane import MxHost
 from gatepost.tls.mtasts.policy import StsPolicy
 
+# From this share of its time on, an answer is found out anew beside being given.
+AHEAD = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
@@ -25,9 +28,11 @@ class Knowledge:
         sts: The MTA-STS policy in force, or None.
         sts_id: The id under which it was announced.
         sts_domain: The policy domain.
-        failure: Why too little is known: the lookup of MX or TXT records failed; else empty.
+        failure: Why too little is known: the lookup of MX records failed; else empty. One of the
+            TXT record that fails is as no record (RFC 8461 §3.1), and ends no policy that holds.
         learned_at: Unix time in seconds.
         fresh_until: Unix time until which it may be used without another look.
+        mx_secure: Whether the list of hosts is authentic; true without a list.
     """
 
     hosts: tuple[MxHost, ...] = ()
@@ -38,3 +43,9 @@ class Knowledge:
     failure: str = ""
     learned_at: float = 0.0
     fresh_until: float = 0.0
+    mx_secure: bool = True
+
+    @property
+    def renew_at(self) -> float:
+        """Return from when on it is to be found out anew, beside being used."""
+        return self.learned_at + AHEAD * (self.fresh_until - self.learned_at)

@@ -4,7 +4,8 @@ Purpose: the one place that sends DNS queries for decisions and for the survey.
 Source: RFC 4035 §3.2.3 (AD), RFC 6840 §5.7 (AD in a query), RFC 7672 §2.1; RFC 9715 (1,232 octets
 over UDP); Postfix TLS_README, "DANE TLS authentication": the resolver has to be on the host itself.
 Limits: 3 s for a first try and 5 s for a second one at each server, so that a dead server costs no
-more than a lookup may take; an answer of more than 100 records is a failure.
+more than a lookup may take; an answer of more than 100 records is a failure. 500 queries
+at once.
 Errors: none; whatever goes wrong is an answer whose outcome is `Outcome.FAILED`.
 Security: what a server says is authentic is believed only after `Resolver.self_test`, and a server
 that is not on this host can be imitated by whoever changes packets on the way.
@@ -32,6 +33,7 @@ from gatepost.tls.dns_answer import DnsAnswer, Mx, Outcome, Tlsa
 
 TRIES_S = (3.0, 5.0)
 MAX_RECORDS = 100
+QUERIES_AT_ONCE = 500
 EDNS_OCTETS = 1232
 PORT = 53
 # The root is signed, and needs nobody's zone; the other is broken on purpose by its owner.
@@ -86,6 +88,8 @@ class Resolver:
         self.validates = False
         self._port = port
         self._tries_s = tuple(tries_s)
+        self._asked = self.servers
+        self._turns = asyncio.Semaphore(QUERIES_AT_ONCE)
 
     async def mx(self, domain: str) -> DnsAnswer[Mx]:
         """Return the mail exchangers of a domain as published; no implicit one (RFC 5321 §5.1)."""
@@ -134,68 +138,91 @@ class Resolver:
         return await self._find(reverse, "PTR", lambda rdata: host_name(rdata.target))
 
     async def self_test(self, signed: str = SIGNED, bogus: str = BOGUS) -> SelfTest:
-        """Find out whether the resolver validates, and remember it if it says anything.
+        """Find out which servers validate, and from now on ask only these, if there are any.
+
+        A server that says nothing is neither: it keeps the name that it has.
 
         Args:
             signed: A name in a signed zone.
             bogus: A name whose signature is wrong.
         """
         local = bool(self.servers) and all(map(_is_local, self.servers))
-        reply = await self._ask(signed, "SOA")
-        if isinstance(reply, str):
-            reason = f'no answer for "{signed}": {reply}' if self.servers else _NO_SERVER
-            return SelfTest(self.validates, reason, local, answered=False)
-        reason = await self._why_not(reply, signed, bogus)
-        self.validates = not reason
-        return SelfTest(self.validates, reason, local)
+        if not self.servers:
+            return SelfTest(self.validates, _NO_SERVER, local, answered=False)
+        found = await asyncio.gather(*(self._judge(each, signed, bogus) for each in self.servers))
+        verdicts = dict(zip(self.servers, found, strict=True))
+        good = {server for server, reason in verdicts.items() if not reason}
+        silent = {server for server, reason in verdicts.items() if reason.startswith(_SILENT)}
+        if silent == set(self.servers):
+            return SelfTest(self.validates, found[0], local, answered=False)
+        validating = good | (silent & set(self._asked) if self.validates else set())
+        self.validates = bool(validating)
+        self._asked = tuple(each for each in self.servers if each in validating) or self.servers
+        others = [reason for reason in found if reason and not reason.startswith(_SILENT)]
+        return SelfTest(self.validates, "" if self.validates else (others or found)[0], local)
 
-    async def _why_not(self, reply: dns.message.QueryMessage, signed: str, bogus: str) -> str:
+    async def _judge(self, server: str, signed: str, bogus: str) -> str:
+        """Return why a server does not validate; empty if it does."""
+        reply, _ = await self._ask(signed, "SOA", (server,))
+        if isinstance(reply, str):
+            return f'{_SILENT} for "{signed}": {reply}'
         if not reply.flags & dns.flags.AD:
-            return f'it does not vouch for "{signed}", which is signed'
-        forged = await self._ask(bogus, "SOA")
-        if not isinstance(forged, str) and forged.rcode() == dns.rcode.NOERROR:
-            return f"it answers for {bogus}, whose signature is bad"
-        return ""
+            return f'{server} does not vouch for "{signed}", which is signed'
+        forged, refused = await self._ask(bogus, "SOA", (server,))
+        if not isinstance(forged, str):
+            if forged.rcode() == dns.rcode.NOERROR:
+                return f"{server} answers for {bogus}, whose signature is bad"
+            return f"{server} says that there is no {bogus}, by which it could be tested"
+        # Only SERVFAIL says that it has looked at the signature.
+        return "" if refused else f"{_SILENT} for {bogus}: {forged}"
 
     async def _find(
         self, name: str, kind: str, read: Callable[[Any], RecordT]
     ) -> DnsAnswer[RecordT]:
-        reply = await self._ask(name, kind)
+        reply, servfail = await self._ask(name, kind, self._asked)
         if isinstance(reply, str):
-            return DnsAnswer(Outcome.FAILED, reason=reply)
+            return DnsAnswer(Outcome.FAILED, reason=reply, servfail=servfail)
         try:
             return _read(reply, read, secure=self.validates)
         except (dns.exception.DNSException, ValueError) as error:
             return DnsAnswer(Outcome.FAILED, reason=f"{name} {kind}: {error}")
 
-    async def _ask(self, name: str, kind: str) -> dns.message.QueryMessage | str:
-        """Return a reply with code NOERROR or NXDOMAIN, or why there is none."""
+    async def _ask(
+        self, name: str, kind: str, servers: Sequence[str]
+    ) -> tuple[dns.message.QueryMessage | str, bool]:
+        """Return a reply with code NOERROR or NXDOMAIN, or why there is none.
+
+        The second value tells whether that is SERVFAIL, which is an answer of a kind.
+        """
         try:
             query = dns.message.make_query(name, kind)
         except dns.exception.DNSException as error:
-            return f"{name} {kind}: {error}"
+            return f"{name} {kind}: {error}", False
         query.use_edns(0, dns.flags.DO, EDNS_OCTETS)
         query.flags |= dns.flags.AD
         reason = f"{name} {kind}: no name server"
         for timeout_s in self._tries_s:
-            for server in self.servers:
+            for server in servers:
                 try:
-                    reply, _ = await dns.asyncquery.udp_with_fallback(
-                        query, server, timeout=timeout_s, port=self._port
-                    )
+                    # Each query has a socket of its own; there are only so many.
+                    async with self._turns:
+                        reply, _ = await dns.asyncquery.udp_with_fallback(
+                            query, server, timeout=timeout_s, port=self._port
+                        )
                 except (dns.exception.DNSException, OSError, EOFError) as error:
                     text = str(error) or type(error).__name__
                     reason = f"{name} {kind}: {server}: {text}"
                     continue
                 if isinstance(reply, dns.message.QueryMessage) and reply.rcode() in _ANSWERS:
-                    return reply
+                    return reply, False
                 reason = f"{name} {kind}: {dns.rcode.to_text(reply.rcode())}"
                 if reply.rcode() == dns.rcode.SERVFAIL:
                     # The resolver has tried already; to ask it again only makes mail wait.
-                    return reason
-        return reason
+                    return reason, True
+        return reason, False
 
 
+_SILENT = "no answer"
 _NO_SERVER = "no name server is configured"
 _ANSWERS = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatepost.store.mta_sts import SqliteSts
-from lab.dns import BOGUS, ZONE
+from lab.dns import BOGUS, INSECURE, ZONE
 from lab.enter import RESOLVER
 from lab.gatepost import Gatepost
 from lab.mx import Host, Kind
@@ -99,6 +99,8 @@ def hosts() -> Iterator[tuple[World, PolicyHosts]]:
     for domain, exchangers in MAIL.items():
         for preference, host in enumerate(exchangers):
             names.mail(domain, host, preference)
+    # Not signed, at a host that is: the most common case of all.
+    names.children[INSECURE] = [f"{INSECURE}. MX 10 mx.right.example."]
     policies = PolicyHosts(world.directory / "sts", world.authority, names)
     for domain, host in STS.items():
         policies.add(domain, host)
@@ -158,6 +160,9 @@ def mail(tenant: str, domain: str) -> Mail:
         ("plain", "mixed.example", "mx.good.example"),
         # One broken host among two.
         *((tenant, "broken.example", "mx.good.example") for tenant in TENANTS),
+        # Signed records behind an unsigned list of hosts.
+        ("private", INSECURE, "mx.selfsigned.example"),
+        ("plain", INSECURE, "mx.selfsigned.example"),
         # A policy that cannot be fetched, and none cached: as without (RFC 8461 §3.3).
         ("bank", "stsbroken.example", "mx.good.example"),
     ],
@@ -183,6 +188,7 @@ def test_it_arrives_by_tls(
         ("bank", "mixed.example", ""),
         # Unusable records ask for encryption, and a bank for a good certificate.
         ("bank", "unusable.example", "Server certificate not verified"),
+        ("bank", INSECURE, "Server certificate not verified"),
         # MTA-STS, also for who asks for nothing.
         *((tenant, "stsplain.example", "TLS is required") for tenant in TENANTS),
         *((tenant, "stsname.example", "Server certificate not verified") for tenant in TENANTS),

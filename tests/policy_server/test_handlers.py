@@ -185,9 +185,13 @@ class Destinations:
 
 
 DEST = NextHop("dest.example")
-USABLE = Knowledge((MxHost("mx.dest.example", TlsaState.USABLE),), dane=True, fresh_until=NOW + 60)
-PLAIN = Knowledge((MxHost("mx.dest.example"),), dane=True, fresh_until=NOW + 60)
-UNKNOWN = Knowledge(dane=True, failure="dest.example MX: SERVFAIL", fresh_until=NOW + 30)
+USABLE = Knowledge(
+    (MxHost("mx.dest.example", TlsaState.USABLE),), dane=True, learned_at=NOW, fresh_until=NOW + 75
+)
+PLAIN = Knowledge((MxHost("mx.dest.example"),), dane=True, learned_at=NOW, fresh_until=NOW + 75)
+UNKNOWN = Knowledge(
+    dane=True, failure="dest.example MX: SERVFAIL", learned_at=NOW, fresh_until=NOW + 30
+)
 
 
 @pytest.fixture

@@ -75,6 +75,12 @@ DNS = "smtp_dns_support_level"
         ("", {DNS: "disabled"}, False, False),
         ("", {"disable_dns_lookups": "yes"}, False, False),
         ("", {DNS: "dnssec", "ignore_mx_lookup_error": "yes"}, False, False),
+        ("  -o ignore_mx_lookup_error=yes\n", {DNS: "dnssec"}, False, False),
+        ("  -o disable_dns_lookups=yes\n", {DNS: "dnssec"}, False, False),
+        ("  -o smtp_dns_support_level=disabled\n", {DNS: "dnssec"}, False, False),
+        ("", {DNS: "dnssec", "smtp_host_lookup": "native"}, False, False),
+        ("", {DNS: "dnssec", "smtp_host_lookup": "native, dns"}, True, True),
+        ("", {DNS: "dnssec", "smtp_dns_resolver_options": "res_defnames"}, False, False),
     ],
 )
 def test_whether_a_service_can_carry_out_dane(
@@ -84,5 +90,5 @@ def test_whether_a_service_can_carry_out_dane(
     dnssec: bool,  # noqa: FBT001
 ) -> None:
     base = default_service(services(f"smtp unix - - y - - smtp\n{options}"), "smtp")
-    assert looks_up_dns(lambda name: values.get(name, "")) is looks_up
+    assert looks_up_dns(base, lambda name: values.get(name, "")) is looks_up
     assert asks_for_dnssec(base, lambda name: values.get(name, "")) is dnssec

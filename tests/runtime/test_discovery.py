@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import uvloop
 
+from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.runtime.discovery import Discovery, Wanted
 from gatepost.runtime.sts_policies import StsPolicies
 from gatepost.tls.dane import MxHost, TlsaState
@@ -24,6 +26,8 @@ from lab.enter import RESOLVER
 from lab.mx import Kind
 from lab.policy_hosts import PolicyHost, PolicyHosts, policy_text
 from lab.world import World
+from policy_server.tls_maps import TlsMaps
+from tests.world import snapshot, tenant
 
 T = 1_800_000_000.0
 HOP = NextHop("d.example")
@@ -275,6 +279,82 @@ def test_the_resolver_is_tested_while_dane_is_wanted() -> None:
         testing.cancel()
 
     play(scenario)
+
+
+def test_a_search_that_began_before_all_was_dropped_begins_again() -> None:
+    async def scenario() -> None:
+        scene = Scene(dane=False, mta_sts=False)
+        scene.resolver.answers["txt"] = found(b"v=STSv1; id=a")
+        scene.resolver.gate.clear()
+        waiting = asyncio.ensure_future(scene.discovery.learn(HOP))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        scene.discovery.want(Wanted(dane=True, mta_sts=True))
+        scene.resolver.gate.set()
+        knowledge = await waiting
+        assert (knowledge.dane, knowledge.sts) == (True, POLICY)
+
+    play(scenario)
+
+
+def test_a_policy_that_comes_late_is_used_at_once() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        slow = SlowFetcher()
+        scene.discovery.policies = policies = StsPolicies(
+            slow,
+            None,
+            clock=lambda: scene.now,
+            wait_s=0.01,
+        )
+        policies.on_change = scene.discovery._policy_changed
+        scene.resolver.answers["txt"] = found(b"v=STSv1; id=a")
+        knowledge = await scene.discovery.learn(HOP)
+        assert knowledge.sts is None
+        assert knowledge.fresh_until == T + 30, "a fetch is on"
+        before = scene.discovery.generation
+        slow.gate.set()
+        while policies.fetches("d.example"):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert scene.discovery.generation == before + 1
+        assert scene.discovery.known(HOP) is None
+        assert (await scene.discovery.learn(HOP)).sts == POLICY
+        await policies.close()
+
+    play(scenario)
+
+
+def test_the_maps_renew_what_they_answer_before_it_ends() -> None:
+    async def scenario() -> None:
+        scene = Scene(mta_sts=False)
+        scene.resolver.answers["mx"] = found(Mx(10, "mx.d.example"), ttl_s=100)
+        made = snapshot(tenant("acme", senders=("a.example",), profile="private"))
+        made = replace(made, tls=replace(made.tls, dane=True))
+        maps = TlsMaps(OLDEST_SUPPORTED, clock=lambda: scene.now, destinations=scene.discovery)
+        waited = 0
+        for _ in range(60):
+            answer = maps.policy("tls-private", "d.example", made)
+            if not isinstance(answer, str):
+                waited += 1
+                answer = await answer
+            assert answer == "encrypt protocols=>=TLSv1.2"
+            # What is done beside answering is done by the next look-up.
+            for task in list(scene.discovery._searches.values()):
+                await task
+            scene.now += 5
+        assert waited == 1
+
+    play(scenario)
+
+
+class SlowFetcher:
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def fetch(self, domain: str) -> StsPolicy:
+        assert domain == "d.example"
+        await self.gate.wait()
+        return POLICY
 
 
 def test_the_number_of_destinations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

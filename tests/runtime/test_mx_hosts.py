@@ -14,7 +14,8 @@ from gatepost.tls.nexthop import NextHop, parse_nexthop
 
 GOOD = Tlsa(3, 1, 1, bytes(32))
 ABSENT: DnsAnswer[Any] = DnsAnswer(Outcome.ABSENT, (), True, 60)
-FAILED: DnsAnswer[Any] = DnsAnswer(Outcome.FAILED, reason="SERVFAIL")
+FAILED: DnsAnswer[Any] = DnsAnswer(Outcome.FAILED, reason="SERVFAIL", servfail=True)
+LATE: DnsAnswer[Any] = DnsAnswer(Outcome.FAILED, reason="timeout")
 
 
 def found(*records: Any, secure: bool = True, ttl_s: int = 300, canonical: str = "") -> Any:
@@ -163,6 +164,7 @@ def test_a_port_that_has_no_number_is_a_failure() -> None:
         ),
         # §2.1.2: errors.
         ({"a d.example": FAILED}, [], TlsaState.UNREACHABLE),
+        ({"a d.example": LATE}, [], TlsaState.HIDDEN),
         ({"a d.example": found("192.0.2.1"), "tlsa 25 d.example": FAILED},
          ["tlsa 25 d.example"], TlsaState.HIDDEN),
         # No such name is an answer.

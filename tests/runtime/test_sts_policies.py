@@ -65,6 +65,10 @@ class Scene:
         entry = await self.policies.wanted(domain, Announcement(announced))
         return None if entry is None else entry.live(self.now)
 
+    def turn(self) -> None:
+        self.policies.refresh()
+        self.policies.step()
+
     async def settle(self) -> None:
         while self.policies._fetches:  # noqa: ASYNC110 the end of a fetch is told to those who wait
             await asyncio.sleep(0)
@@ -168,11 +172,11 @@ def test_a_refresh_a_day_beside_all_deliveries(caplog: pytest.LogCaptureFixture)
         scene.domains.says["d.example"] = ONE
         await scene.ask("a")
         scene.now += DAY - 1
-        scene.policies.refresh()
+        scene.turn()
         assert len(scene.domains.fetched) == 1
         scene.now += 1
         scene.domains.gate.clear()
-        scene.policies.refresh()
+        scene.turn()
         assert await scene.ask("a") == ONE, "nobody waits for a refresh"
         scene.domains.says["d.example"] = TWO
         scene.domains.gate.set()
@@ -187,6 +191,56 @@ def test_a_refresh_a_day_beside_all_deliveries(caplog: pytest.LogCaptureFixture)
     assert [line.split()[0] for line in caplog.messages] == ["sts-policy", "sts-policy"]
 
 
+def test_refreshes_leave_places_for_new_domains() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        names = [f"d{n}.example" for n in range(40)]
+        for name in names:
+            scene.domains.says[name] = ONE
+            await scene.ask("a", name)
+        scene.now += DAY
+        scene.domains.fetched.clear()
+        scene.domains.gate.clear()
+        scene.turn()
+        await asyncio.sleep(0)
+        assert len(scene.domains.fetched) == 16
+        scene.policies.step()
+        await asyncio.sleep(0)
+        assert len(scene.domains.fetched) == 16
+        scene.domains.gate.set()
+        await scene.settle()
+        scene.policies.step()
+        await scene.settle()
+        scene.policies.step()
+        await scene.settle()
+        assert sorted(scene.domains.fetched) == sorted(names)
+
+    play(scenario)
+
+
+def test_where_a_policy_holds_a_new_one_is_worth_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gatepost.runtime.sts_policies.LIVE_WAIT_S", 0.01)
+
+    async def scenario() -> None:
+        scene = Scene(wait_s=100)
+        scene.domains.says["d.example"] = ONE
+        await scene.ask("a")
+        changed: list[str] = []
+        scene.policies.on_change = changed.append
+        scene.domains.gate.clear()
+        scene.domains.says["d.example"] = TWO
+        assert await scene.ask("b") == ONE
+        assert scene.policies.fetches("d.example")
+        scene.domains.gate.set()
+        await scene.settle()
+        assert changed == ["d.example"]
+        assert await scene.ask("b") == TWO
+
+    play(scenario)
+
+
 def test_section_10_2_refreshes_that_fail_again_and_again_are_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -197,7 +251,7 @@ def test_section_10_2_refreshes_that_fail_again_and_again_are_a_warning(
         scene.domains.says["d.example"] = REFUSED
         scene.now += DAY
         for _ in range(3):
-            scene.policies.refresh()
+            scene.turn()
             await scene.settle()
             scene.now += 300
         assert await scene.ask("") == ONE

@@ -6,7 +6,15 @@ from itertools import product
 
 import pytest
 
-from gatepost.tls.dane import DaneDemand, MxHost, TlsaState, demand_of, is_usable, state_of
+from gatepost.tls.dane import (
+    NO_DEMAND,
+    DaneDemand,
+    MxHost,
+    TlsaState,
+    demand_of,
+    is_usable,
+    state_of,
+)
 from gatepost.tls.dns_answer import DnsAnswer, Outcome, Tlsa
 from gatepost.tls.levels import Dane, Level
 
@@ -58,7 +66,9 @@ def test_which_records_are_usable(record: Tlsa, usable: bool) -> None:  # noqa: 
         (FOUND, [TLSA, FAILED], TlsaState.USABLE),
         (FOUND, [FAILED, TLSA], TlsaState.HIDDEN),
         (FOUND, [NONE, FAILED], TlsaState.HIDDEN),
-        (DnsAnswer(Outcome.FAILED, reason="SERVFAIL"), [], TlsaState.UNREACHABLE),
+        (DnsAnswer(Outcome.FAILED, reason="SERVFAIL", servfail=True), [], TlsaState.UNREACHABLE),
+        # A timeout of ours is no proof that Postfix cannot reach the host.
+        (DnsAnswer(Outcome.FAILED, reason="timeout"), [], TlsaState.HIDDEN),
         (DnsAnswer(Outcome.ABSENT), [], TlsaState.ABSENT),
     ],
 )
@@ -86,8 +96,8 @@ MAY = [
     ((H, N), Dane.OPPORTUNISTIC),
     ((N,), Dane.OFF),
     ((A, N), Dane.OFF),
-    ((L, N), Dane.OFF),
-    ((L,), Dane.OFF),
+    ((L, N), Dane.OPPORTUNISTIC),
+    ((L,), Dane.OPPORTUNISTIC),
     ((), Dane.OFF),
 ]
 
@@ -132,6 +142,14 @@ def test_where_tls_is_required(
 ) -> None:
     found = demand(required, *states)
     assert (found.dane, found.unknown) == (dane, unknown)
+
+
+@pytest.mark.parametrize(("states", "dane"), MAY)
+def test_section_2_2_1_an_unsigned_list_of_hosts(states: tuple[TlsaState, ...], dane: Dane) -> None:
+    hosts = [MxHost("mx.example", state, "SERVFAIL") for state in states]
+    # Postfix passes over every host at dane-only then; at level may it uses what records there are.
+    assert demand_of(hosts, Level.ENCRYPT, mx_secure=False) == NO_DEMAND
+    assert demand_of(hosts, Level.MAY, mx_secure=False).dane is dane
 
 
 @pytest.mark.parametrize("states", list(product(TlsaState, repeat=3)))

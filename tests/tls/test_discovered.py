@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatepost.postfix_version import PostfixVersion
@@ -116,6 +118,9 @@ def test_the_join(
             known(N, names=("a.b.mail.example",), sts=ENFORCE),
             "no MX host of dest.example is named by its MTA-STS policy",
         ),
+        # RFC 8461 §2: a policy does not stand in for TLSA records that cannot be looked up.
+        (STANDARD, known(H, sts=ENFORCE), "TLSA lookup of mx1.dest.example failed: SERVFAIL"),
+        (None, known(H, N, sts=ENFORCE), "TLSA lookup of mx1.dest.example failed: SERVFAIL"),
         # With usable TLSA records the policy has nothing to say.
         (STANDARD, known(U, names=("other.example",), sts=ENFORCE), ""),
         # RFC 7672 §2.1.2: one host with trouble among others that are known.
@@ -125,6 +130,36 @@ def test_the_join(
 )
 def test_when_mail_waits(profile: Profile | None, knowledge: Knowledge, waits: str) -> None:
     assert ask(profile, knowledge).waits == waits
+
+
+UNSIGNED = replace(known(U, N), mx_secure=False)
+
+
+@pytest.mark.parametrize(
+    ("profile", "knowledge", "requirement"),
+    [
+        (PRIVATE, UNSIGNED, PRIVATE.base),
+        (BANK, UNSIGNED, BANK.base),
+        (STANDARD, UNSIGNED, Requirement(Level.MAY, dane=Dane.OPPORTUNISTIC)),
+        (STANDARD, replace(known(U, U, sts=ENFORCE), mx_secure=False), STS),
+    ],
+)
+def test_section_2_2_1_what_dane_is_worth_behind_an_unsigned_list(
+    profile: Profile, knowledge: Knowledge, requirement: Requirement
+) -> None:
+    answer = ask(profile, knowledge)
+    assert (answer.requirement, answer.waits) == (requirement, "")
+
+
+@pytest.mark.parametrize("knowledge", [None, replace(known(N), dane=False), UNSIGNED])
+def test_the_operator_s_dane_only_holds_whatever_is_known(knowledge: Knowledge | None) -> None:
+    only = OperatorTls("dane-only")
+    answer = decide_tls(PRIVATE, DOMAIN, RULES, only, knowledge)
+    assert answer.requirement is not None
+    assert answer.requirement.dane is Dane.ONLY
+    pinned = decide_tls(PARTNER, DOMAIN, RULES, only, knowledge)
+    assert "cannot both be asked for" in pinned.waits
+    assert decide_tls(STANDARD, DOMAIN, RULES, only, None) is NO_OPINION
 
 
 def test_fail_open_and_closed_are_the_profile_s_choice() -> None:

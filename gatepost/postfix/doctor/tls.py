@@ -90,7 +90,7 @@ def _our_dane(scene: Scene, snapshot: Snapshot) -> Iterator[Finding]:
     base = scene.base
     if not snapshot.tls.dane:
         return
-    if not looks_up_dns(scene.facts.value):
+    if not looks_up_dns(base, scene.facts.value):
         yield warning(
             "tls.dane is yes, but Postfix does not look up DNS, or goes on where that fails.",
             "DANE joins no answer: smtp(8) could not carry it out.",
