@@ -1,0 +1,113 @@
+"""The prober's own edges; the strangers of the lab show the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from gatepost.tls.survey import probe as module
+from gatepost.tls.survey.model import Probed, Target, Verdict
+from gatepost.tls.survey.probe import Prober, Timeouts
+from gatepost.tls.survey.trust import Trust
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+LOOPBACK = Target("127.0.0.1", "mx.a.example")
+
+
+async def meet(trust: Trust, talk: Talk, **options: object) -> Probed:
+    """Probe a server that talks as told."""
+    ended = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError):
+                await talk(reader, writer)
+        finally:
+            writer.close()
+            ended.set()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        given = {"timeouts": Timeouts.within(10.0), "port": port, **options}
+        found = await Prober("survey.example", trust, **given).probe(LOOPBACK)  # type: ignore[arg-type]
+        await ended.wait()
+    return found
+
+
+def test_a_source_address_that_is_not_ours_says_nothing_of_the_server(trust: Trust) -> None:
+    prober = Prober("survey.example", trust, sources=["192.0.2.1"])
+    with pytest.raises(OSError, match="assign"):
+        asyncio.run(prober.probe(LOOPBACK))
+
+
+def test_a_chosen_source_address_is_used(trust: Trust) -> None:
+    clients: list[str] = []
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer.get_extra_info("peername")[0])
+        writer.write(b"421 busy\r\n")
+        await writer.drain()
+
+    found = asyncio.run(meet(trust, talk, sources=["127.0.0.9"]))
+    assert (found.verdict, clients) == (Verdict.UNKNOWN, ["127.0.0.9"])
+
+
+def test_there_is_an_end_to_what_is_taken(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OCTETS", 5000)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        await reader.readline()
+        writer.write(b"250-x\r\n" * 10_000)
+        await writer.drain()
+        await reader.read()
+
+    found = asyncio.run(meet(trust, talk))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "EHLO: more than 5000 octets")
+
+
+def test_a_fault_of_ours_is_raised_and_holds_nobody(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(module.Dialogue, "receive_data", broken)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        await reader.read()
+
+    with pytest.raises(ValueError, match="a bug"):
+        asyncio.run(meet(trust, talk))
+
+
+def test_who_is_called_off_leaves_at_once(trust: Trust) -> None:
+    async def scene() -> bytes:
+        came, left = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.set()
+            with suppress(OSError):
+                await reader.read()
+            writer.close()
+            left.set_result(None)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            probing = asyncio.create_task(
+                Prober("survey.example", trust, port=port).probe(LOOPBACK)
+            )
+            await came.wait()
+            probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await probing
+            await left
+        return b""
+
+    assert asyncio.run(scene()) == b""
