@@ -18,7 +18,11 @@ from lab.mx import Kind
 from lab.policy_hosts import ADDRESS, PATH, PolicyHost, PolicyHosts, policy_text
 from lab.world import World
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    # TLS connections are closed in good order, which takes longer than the loop of a test lives.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 GOOD = policy_text("mx.good.example")
 ENDLESS = {"Content-Type": "text/plain", "Content-Length": "9" * 9}
