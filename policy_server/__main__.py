@@ -16,6 +16,7 @@ import uvloop
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
 from gatepost.runtime.discovery import Discovery
 from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
+from gatepost.runtime.memory import uncollected
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
@@ -68,7 +69,8 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
 
     def open_sights() -> SightStore:
         # What the survey knows takes long to load; a start must not wait for it.
-        from gatepost.store.sights import SqliteSights  # noqa: PLC0415
+        with uncollected():
+            from gatepost.store.sights import SqliteSights  # noqa: PLC0415
 
         return open_as(SqliteSights, role.settings.state)
 
