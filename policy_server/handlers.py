@@ -138,9 +138,9 @@ class Handlers:
     def _reachable(
         self, verdict: Verdict, facts: RecipientFacts, snapshot: Snapshot, sights: Sights
     ) -> Verdict:
-        knowledge = self._tls.remembered(nexthop_of(facts.recipient), snapshot)
-        if sights is NO_SIGHTS and knowledge is None:
+        if sights is NO_SIGHTS and not snapshot.tls.discovers:
             return verdict
+        knowledge = self._tls.remembered(nexthop_of(facts.recipient), snapshot)
         return decide_reachability(
             verdict, facts, snapshot, self._clock(), sights, knowledge, self._operator
         )

@@ -105,6 +105,10 @@ def sights_of(domain: DomainKnowledge | None, good_at: float = 0.0, bad_at: floa
     hosts: tuple[HostSight, ...] = ()
     if domain is not None:
         hosts = tuple(_host(host.host, host.addresses) for host in domain.hosts)
+    if not (hosts or good_at or bad_at):
+        # That very object, by which whoever asks for each recipient knows that there is nothing
+        # to decide.
+        return NO_SIGHTS
     return Sights(hosts, good_at, bad_at)
 
 

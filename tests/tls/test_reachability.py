@@ -9,6 +9,7 @@ from gatepost.tls.reachability import (
     CERTAIN_S,
     DAY_S,
     FORGOTTEN_S,
+    NO_SIGHTS,
     HostSight,
     Sights,
     Unmet,
@@ -177,4 +178,4 @@ def test_what_the_survey_knows_of_a_host(
     host = HostKnowledge("mx.example", 10, tuple(addresses))
     domain = DomainKnowledge("d.example", MxOutcome.FOUND, NOW, NOW, (host,))
     assert sights_of(domain, 1.0, 2.0) == Sights((expected,), 1.0, 2.0)
-    assert sights_of(None) == Sights()
+    assert sights_of(None) is NO_SIGHTS
