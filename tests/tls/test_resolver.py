@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dns.flags
+import dns.message
 import pytest
 import uvloop
 
@@ -242,6 +244,30 @@ def test_nonsense_is_a_failure_with_a_reason(
     answer = ask(lambda r: r.mx("good.example"), resolver)
     assert answer.failed
     assert answer.reason.startswith("good.example MX: ")
+
+
+def test_a_query_asks_for_dnssec() -> None:
+    seen: list[dns.message.Message] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def answer() -> None:
+            packet, client = server.recvfrom(4096)
+            query = dns.message.from_wire(packet)
+            seen.append(query)
+            reply = dns.message.make_response(query)
+            reply.flags |= dns.flags.AD
+            server.sendto(reply.to_wire(), client)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        resolver = Resolver(["127.0.0.1"], port=server.getsockname()[1])
+        resolver.validates = True
+        answered = ask(lambda r: r.mx("good.example"), resolver)
+        thread.join(10)
+    assert (answered.outcome, answered.secure) == (Outcome.ABSENT, True)
+    assert seen[0].flags & dns.flags.AD
+    assert seen[0].ednsflags & dns.flags.DO
 
 
 def test_a_dead_server_is_followed_by_the_next(liar: tuple[str, int, list[bytes]]) -> None:
