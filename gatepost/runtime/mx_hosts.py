@@ -96,19 +96,31 @@ _NO_LIMIT_S = 2**31
 
 async def _host(resolver: Resolver, name: str, port: int) -> tuple[MxHost, int]:
     addresses = await resolver.addresses(name)
-    ttls = [addresses.ttl_s]
-    answers: list[DnsAnswer[Tlsa]] = []
-    for base in await tlsa_bases(resolver, name, addresses):
-        answer = await resolver.tlsa(base, port)
-        answers.append(answer)
-        ttls.append(answer.ttl_s)
-        if answer.outcome is not Outcome.ABSENT:
-            break
+    answers = await find_tlsa(resolver, name, addresses, port)
     state, reason = state_of(addresses, answers)
-    return MxHost(name, state, reason), min(ttls)
+    return MxHost(name, state, reason), min(each.ttl_s for each in (addresses, *answers))
 
 
-async def tlsa_bases(resolver: Resolver, name: str, addresses: DnsAnswer[str]) -> list[str]:
+async def find_tlsa(
+    resolver: Resolver, name: str, addresses: DnsAnswer[str], port: int = 25
+) -> list[DnsAnswer[Tlsa]]:
+    """Return the TLSA lookups for a host, up to the first that is more than an absence.
+
+    Args:
+        resolver: Whom to ask.
+        name: The host.
+        addresses: What is known of its addresses; insecure ones have no TLSA records.
+        port: Where the server listens.
+    """
+    answers: list[DnsAnswer[Tlsa]] = []
+    for base in await _bases(resolver, name, addresses):
+        answers.append(await resolver.tlsa(base, port))
+        if answers[-1].outcome is not Outcome.ABSENT:
+            break
+    return answers
+
+
+async def _bases(resolver: Resolver, name: str, addresses: DnsAnswer[str]) -> list[str]:
     """Return the TLSA base domains of a host, in the order in which they are tried."""
     if addresses.outcome is not Outcome.FOUND:
         return []

@@ -24,9 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gatepost.errors import GatepostError
-from gatepost.runtime.mx_hosts import tlsa_bases
+from gatepost.runtime.mx_hosts import find_tlsa
 from gatepost.tls.dane import state_of
-from gatepost.tls.dns_answer import DnsAnswer, Outcome, Tlsa
+from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.fetch import Fetcher
 from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.record import LABEL, read_records
@@ -149,11 +149,7 @@ class Names:
     async def _host(self, host: str) -> ResolvedHost:
         at = self._clock()
         addresses = await self._resolver.addresses(host)
-        answers: list[DnsAnswer[Tlsa]] = []
-        for base in await tlsa_bases(self._resolver, host, addresses):
-            answers.append(await self._resolver.tlsa(base))
-            if answers[-1].outcome is not Outcome.ABSENT:
-                break
+        answers = await find_tlsa(self._resolver, host, addresses)
         state, _ = state_of(addresses, answers)
         last = answers[-1] if answers else None
         records = last.records if last is not None and last.secure else ()

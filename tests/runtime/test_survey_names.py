@@ -48,7 +48,8 @@ class Dns:
     async def addresses(self, name: str) -> DnsAnswer[Any]:
         return await self._ask("A", name)
 
-    async def tlsa(self, name: str) -> DnsAnswer[Any]:
+    async def tlsa(self, name: str, port: int = 25) -> DnsAnswer[Any]:
+        assert port == 25
         return await self._ask("TLSA", name)
 
     async def txt(self, name: str) -> DnsAnswer[Any]:
