@@ -47,16 +47,13 @@ def _serve(role: Role) -> int:
 
 
 async def _serve_in_loop(role: Role) -> None:
-    counting = Counting(
-        lambda result: searches[result](),
-        lambda result: fetches[result](),
-    )
+    counting = Counting(role.metrics.destination_search, role.metrics.sts_fetch)
 
     def open_store() -> SqliteSts:
         return open_as(SqliteSts, role.settings.state)
 
     async with discovery_for(role.settings, role.current().tls, open_store, counting) as discovery:
-        searches, fetches = role.metrics.watch_discovery(
+        role.metrics.watch_discovery(
             lambda: discovery.resolver.validates,
             lambda: len(discovery),
             lambda: len(discovery.policies),

@@ -97,6 +97,8 @@ class Metrics:
         policy_requests: By verdict; keys such as ``"dunno"``.
         map_lookups: By map and result; keys such as ``("transport", "found")``.
         milter_messages: By verdict; keys such as ``"accept"``.
+        destination_searches: By result; ``"found"`` and ``"failed"``.
+        sts_fetches: By result; ``"ok"`` or a result type of RFC 8460.
         errors: By kind; keys such as ``"store"``.
         reloads: By result; ``"ok"`` and ``"refused"``.
         dropped: Observations not stored, by reason: ``"queue"`` and ``"store"``.
@@ -111,6 +113,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str, str], Increment] = {}
         self._declare_traffic()
+        self._declare_discovery()
         self._declare_trouble()
         self._declare_recorder()
         self._declare_configuration()
@@ -130,6 +133,12 @@ class Metrics:
             self._counter("milter_messages", "Messages at their end, by verdict.", "verdict"),
             limit=MAX_VALUES,
         )
+
+    def _declare_discovery(self) -> None:
+        self.destination_searches = self._role_tally(
+            "destination_searches", "Searches for what a destination publishes.", "result"
+        )
+        self.sts_fetches = self._role_tally("sts_fetches", "Fetches of MTA-STS policies.", "result")
 
     def _declare_trouble(self) -> None:
         self.errors = self._role_tally("errors", "Errors, by kind.", "kind")
@@ -235,8 +244,8 @@ class Metrics:
 
     def watch_discovery(
         self, validates: Callable[[], bool], known: Callable[[], int], policies: Callable[[], int]
-    ) -> tuple[Tally, Tally]:
-        """Export what is known of destinations; return the counters of searches and fetches.
+    ) -> None:
+        """Export what is known of destinations, and count from zero what is done about it.
 
         Args:
             validates: Returns whether the resolver validates DNSSEC.
@@ -248,13 +257,16 @@ class Metrics:
         ).set_function(validates)
         self._gauge("destinations_known", "Destinations that were found out.").set_function(known)
         self._gauge("sts_policy_domains", "MTA-STS policy domains known.").set_function(policies)
-        searches = self._role_tally(
-            "destination_searches", "Searches for what a destination publishes.", "result"
-        )
-        searches.expect("found", "failed")
-        fetches = self._role_tally("sts_fetches", "Fetches of MTA-STS policies.", "result")
-        fetches.expect("ok", *(failure.value for failure in Failure))
-        return searches, fetches
+        self.destination_searches.expect("found", "failed")
+        self.sts_fetches.expect("ok", *(failure.value for failure in Failure))
+
+    def destination_search(self, result: str) -> None:
+        """Count one search for what a destination publishes."""
+        self.destination_searches[result]()
+
+    def sts_fetch(self, result: str) -> None:
+        """Count one fetch of an MTA-STS policy."""
+        self.sts_fetches[result]()
 
     def watch_promoted(self, dropped: Callable[[], int]) -> None:
         """Export how many destinations no longer offer what their promoted rule asks for."""
