@@ -143,10 +143,6 @@ class Discovery:
             self.search(nexthop)
         return found
 
-    def remembered(self, nexthop: NextHop) -> Knowledge | None:
-        """Return what was found out last, however long ago."""
-        return self._known.get(nexthop)
-
     def search(self, nexthop: NextHop) -> asyncio.Task[Knowledge]:
         """Begin to find out, or join the search that is on."""
         task = self._searches.get(nexthop)

@@ -45,10 +45,12 @@ class _Fetcher:
     """The fetcher, made when the first policy is wanted: its HTTP library takes a while to load."""
 
     def __init__(self, resolver: Resolver, ca_file: Path | None) -> None:
-        try:
-            ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-        except (OSError, ssl.SSLError) as error:
-            raise StartError(f"dns.https_ca_file {ca_file} cannot be read: {error}") from error
+        if ca_file is not None:
+            # Told at the start, and not when the first policy is wanted.
+            try:
+                ssl.create_default_context(cafile=str(ca_file))
+            except (OSError, ssl.SSLError) as error:
+                raise StartError(f"dns.https_ca_file {ca_file} cannot be read: {error}") from error
         self._resolver = resolver
         self._ca_file = ca_file
         self._made: Fetcher | None = None

@@ -115,6 +115,8 @@ def demand_of(hosts: Sequence[MxHost], required: Level, *, mx_secure: bool = Tru
     strict = required > Level.MAY
     if strict and not mx_secure:
         return NO_DEMAND
+    # Postfix decides host by host, which is safe where its fall to may is allowed.
+    by_host = Dane.OFF if strict else Dane.OPPORTUNISTIC
     if usable:
         why = f"usable TLSA records at {len(usable)} of {len(hosts)} MX hosts"
         # At level may, Postfix decides anew at each delivery, so that an owner who withdraws the
@@ -122,17 +124,13 @@ def demand_of(hosts: Sequence[MxHost], required: Level, *, mx_secure: bool = Tru
         return DaneDemand(Dane.ONLY if strict else Dane.OPPORTUNISTIC, why)
     if hidden:
         why = f"TLSA lookup of {hidden[0].name} failed: {hidden[0].reason}"
-        return DaneDemand(Dane.OFF, why, unknown=True) if strict else DaneDemand(_BY_HOST, why)
+        return DaneDemand(by_host, why, unknown=strict)
     if by_state[TlsaState.UNUSABLE]:
         why = "TLSA records, none of them usable"
         # All that they ask for is encryption (RFC 7672 §2.2), which is required anyhow.
-        return NO_DEMAND if strict else DaneDemand(_BY_HOST, why)
+        return NO_DEMAND if strict else DaneDemand(by_host, why)
     lost = by_state[TlsaState.UNREACHABLE]
     if not lost:
         return NO_DEMAND
     why = f"addresses of {lost[0].name} not found: {lost[0].reason}"
-    dane = Dane.OFF if strict else _BY_HOST
-    return DaneDemand(dane, why, unknown=strict and not by_state[TlsaState.NONE])
-
-
-_BY_HOST = Dane.OPPORTUNISTIC
+    return DaneDemand(by_host, why, unknown=strict and not by_state[TlsaState.NONE])

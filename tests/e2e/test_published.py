@@ -171,7 +171,7 @@ def test_it_arrives_by_tls(
     world: World, deliver: Callable, tenant: str, domain: str, host: str
 ) -> None:
     done = deliver(mail(tenant, domain))
-    assert (done.status, done.text[:20]) == ("sent", done.text[:20]), done.text
+    assert done.status == "sent", done.text
     received = world.fleet.wait_subject(f"{tenant} {domain}")
     assert received.host == host
     assert received.tls is not None
