@@ -4,7 +4,7 @@ Purpose: ``gatepost tls promote`` finds it as well, but only when somebody runs 
 a destination waits meanwhile.
 Format of the log lines: ``promoted-dropped domain=… asked=… downgrade=… why="…"`` and, when it
 offers TLS again, ``promoted-recovered domain=…``.
-Limits: once an hour; the first time after a minute.
+Limits: those of `gatepost.runtime.hourly`.
 Errors: none; a store that is not available is tried again an hour later, and counted.
 """
 
@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 
-from gatepost.errors import StoreUnavailable
 from gatepost.maillog.evidence import DeliveryStore
+from gatepost.runtime.hourly import EVERY_S, FIRST_S, Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.promotion import lost
-from gatepost.runtime.upkeep import EVERY_S, FIRST_S
 from gatepost.store.survey import SurveyStore
 from gatepost.tls.history import Finding
 from gatepost.tls.promoted import PromotedRule
@@ -29,8 +27,8 @@ from gatepost.tls.promoted import PromotedRule
 _log = logging.getLogger("gatepost.promoted")
 
 
-class PromotedWatch:
-    """Looks again and again, on a thread of its own, until `stop`."""
+class PromotedWatch(Hourly):
+    """Looks again and again, until `stop`."""
 
     def __init__(
         self,
@@ -42,7 +40,7 @@ class PromotedWatch:
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
     ) -> None:
-        """Start the thread.
+        """Start.
 
         Args:
             rules: Returns the rules of the configuration in force.
@@ -55,18 +53,15 @@ class PromotedWatch:
         self._rules = rules
         self._open_deliveries = open_deliveries
         self._open_survey = open_survey
-        self._metrics = metrics
-        self._first_s = first_s
-        self._every_s = every_s
         self._dropped: dict[str, Finding] = {}
-        self._stop = threading.Event()
         metrics.watch_promoted(lambda: len(self._dropped))
-        self._thread = threading.Thread(target=self._run, name="promoted", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more; a look under way is not waited for, as it changes nothing."""
-        self._stop.set()
+        super().__init__(
+            "promoted",
+            lambda: self.look(time.time()),
+            metrics,
+            first_s=first_s,
+            every_s=every_s,
+        )
 
     def dropped(self) -> list[str]:
         """Return a sentence for each destination that dropped TLS, for ``gatepost status``."""
@@ -74,19 +69,6 @@ class PromotedWatch:
             f"{domain} no longer offers what its promoted rule asks for; run gatepost tls promote"
             for domain in sorted(self._dropped)
         ]
-
-    def _run(self) -> None:
-        wait_s = self._first_s
-        while not self._stop.wait(wait_s):
-            wait_s = self._every_s
-            try:
-                self.look(time.time())
-            except StoreUnavailable as error:
-                self._metrics.error("store")
-                log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
-            except Exception:
-                self._metrics.error("promoted")
-                _log.exception("promoted-watch-failed")
 
     def look(self, now: float) -> None:
         """Look once, and tell what is new.

@@ -1,9 +1,8 @@
 """Keep the store small: once an hour, rows become counts, and old counts go.
 
 Purpose: without it a busy platform would fill the disk with what features would have done.
-Limits: those of `gatepost.store.interface`; the store is opened, and so made, at the start; the
-first run is one minute later, so that a start is not slowed down and yet a process that is
-restarted often gets to it.
+Limits: those of `gatepost.store.interface`, and of `gatepost.runtime.hourly`; the store is opened, and
+so made, at the start.
 Errors: none; a store that is not available is tried again an hour later, and counted.
 """
 
@@ -11,18 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 
-from gatepost.errors import StoreUnavailable
+from gatepost.runtime.hourly import EVERY_S, FIRST_S, Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.store import ObservationStore
 from gatepost.store.interface import KEEP_COUNTS_S, KEEP_ROWS_S
-
-FIRST_S = 60.0
-EVERY_S = 3600.0
 
 _log = logging.getLogger("gatepost.store")
 
@@ -40,8 +35,8 @@ def tidy(store: ObservationStore, now: float) -> tuple[int, int]:
     return store.roll_up(now - KEEP_ROWS_S), store.prune(now - KEEP_COUNTS_S)
 
 
-class Upkeep:
-    """Runs `tidy` again and again, on a thread of its own, until `stop`."""
+class Upkeep(Hourly):
+    """Runs `tidy` again and again; makes the store at the start."""
 
     def __init__(
         self,
@@ -51,7 +46,7 @@ class Upkeep:
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
     ) -> None:
-        """Start the thread.
+        """Start.
 
         Args:
             open_store: Opens the store, on the thread that uses it.
@@ -60,38 +55,18 @@ class Upkeep:
             every_s: Seconds between two runs.
         """
         self._open_store = open_store
-        self._metrics = metrics
-        self._first_s = first_s
-        self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._thread.start()
+        super().__init__(
+            "upkeep",
+            self._tidy_and_tell,
+            metrics,
+            first_s=first_s,
+            every_s=every_s,
+            at_start=lambda: self._open_store().close(),
+        )
 
-    def stop(self) -> None:
-        """Run no more; a run under way is not waited for, as each of its steps is whole."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        self._attempt(lambda _: None)
-        wait_s = self._first_s
-        while not self._stop.wait(wait_s):
-            wait_s = self._every_s
-            self._attempt(_tidy_and_tell)
-
-    def _attempt(self, work: Callable[[ObservationStore], None]) -> None:
-        try:
-            with contextlib.closing(self._open_store()) as store:
-                work(store)
-        except StoreUnavailable as error:
-            self._metrics.error("store")
-            log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
-        except Exception:
-            self._metrics.error("upkeep")
-            _log.exception("upkeep-failed")
-
-
-def _tidy_and_tell(store: ObservationStore) -> None:
-    began = time.monotonic()
-    folded, deleted = tidy(store, time.time())
-    seconds = time.monotonic() - began
-    log_event(_log, logging.INFO, "upkeep", folded=folded, deleted=deleted, seconds=seconds)
+    def _tidy_and_tell(self) -> None:
+        began = time.monotonic()
+        with contextlib.closing(self._open_store()) as store:
+            folded, deleted = tidy(store, time.time())
+        seconds = time.monotonic() - began
+        log_event(_log, logging.INFO, "upkeep", folded=folded, deleted=deleted, seconds=seconds)

@@ -1,0 +1,79 @@
+"""Work that is done again and again beside everything else, on a thread of its own.
+
+Purpose: what keeps the store small and what watches the evidence share how often they run, how they
+end, and what becomes of their failures.
+Limits: once an hour; the first run one minute after the start, so that a start is not slowed down
+and yet a process that is restarted often gets to it.
+Errors: none; a failure is logged and counted, and the work is tried again an hour later.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from gatepost.errors import StoreUnavailable
+from gatepost.runtime.log import log_event
+from gatepost.runtime.metrics import Metrics
+
+FIRST_S = 60.0
+EVERY_S = 3600.0
+
+_log = logging.getLogger("gatepost.store")
+
+
+class Hourly:
+    """Runs `work` until `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], None],
+        metrics: Metrics,
+        *,
+        first_s: float = FIRST_S,
+        every_s: float = EVERY_S,
+        at_start: Callable[[], None] | None = None,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            name: Of the thread, of its failures' log line, and of their kind in the metrics.
+            work: What is done; may raise.
+            metrics: Where failures are counted.
+            first_s: Seconds until the first run.
+            every_s: Seconds between two runs.
+            at_start: What is done once, at once.
+        """
+        self._name = name
+        self._work = work
+        self._metrics = metrics
+        self._first_s = first_s
+        self._every_s = every_s
+        self._at_start = at_start
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Run no more; a run under way is not waited for, as each of its steps is whole."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        if self._at_start is not None:
+            self._attempt(self._at_start)
+        wait_s = self._first_s
+        while not self._stop.wait(wait_s):
+            wait_s = self._every_s
+            self._attempt(self._work)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except StoreUnavailable as error:
+            self._metrics.error("store")
+            log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
+        except Exception:
+            self._metrics.error(self._name)
+            _log.exception("%s-failed", self._name)
