@@ -1,8 +1,8 @@
 """Keep the store small: once an hour, rows become counts, and old counts go.
 
 Purpose: without it a busy platform would fill the disk with what features would have done.
-Limits: those of `gatepost.store.interface`, and of `gatepost.runtime.hourly`; the store is opened, and
-so made, at the start.
+Limits: those of `gatepost.store.interface`, and of `gatepost.runtime.hourly`; the store is opened,
+and so made, at the start.
 Errors: none; a store that is not available is tried again an hour later, and counted.
 """
 
