@@ -11,11 +11,10 @@ import resource
 import time
 from typing import Any
 
-import uvloop
-
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
 from gatepost.runtime.discovery import Discovery
 from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
+from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.memory import uncollected
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.sight_book import SightBook, SightStore
@@ -42,7 +41,7 @@ def _serve(role: Role) -> int:
     # Connections, and beside them hundreds of queries at once, each with a socket.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvloop.run(_serve_in_loop(role))
+    run_in_uvloop(_serve_in_loop(role))
     return OK
 
 

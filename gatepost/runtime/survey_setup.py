@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvloop
-
 from gatepost.errors import GatepostError, StartError
 from gatepost.maillog.provider import provider_of
 from gatepost.runtime.lock import RoleLock
+from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.survey import Options, Progress, Survey
 from gatepost.runtime.survey_names import Names, Network, check_name, own_addresses
 from gatepost.settings import Settings
@@ -92,7 +91,7 @@ def run_survey(
     _raise_file_limit(conduct.options.in_flight)
     spare_collector()
     with _lock(settings):
-        return uvloop.run(_run(settings, conduct, names, source, watch))
+        return run_in_uvloop(_run(settings, conduct, names, source, watch))
 
 
 async def _run(

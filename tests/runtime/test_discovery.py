@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import uvloop
 
 from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.runtime.discovery import Discovery, Wanted
+from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.sts_policies import StsPolicies
 from gatepost.tls.dane import MxHost, TlsaState
 from gatepost.tls.dns_answer import DnsAnswer, Mx, Outcome, Tlsa
@@ -423,8 +423,7 @@ def test_in_the_lab(
         finally:
             await fetcher.close()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        knowledge = runner.run(asyncio.wait_for(scenario(), 30))
+    knowledge = run_in_uvloop(asyncio.wait_for(scenario(), 30))
     assert [host.state for host in knowledge.hosts] == states
     assert knowledge.dane
     assert (knowledge.sts.mode.value if knowledge.sts else None) == sts

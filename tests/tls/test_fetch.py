@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gatepost.runtime.loop import run_in_uvloop
 from gatepost.tls.fetch import Fetcher
 from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.policy import MAX_OCTETS, StsMode, StsPolicy
@@ -18,11 +19,7 @@ from lab.mx import Kind
 from lab.policy_hosts import ADDRESS, PATH, PolicyHost, PolicyHosts, policy_text
 from lab.world import World
 
-pytestmark = [
-    pytest.mark.e2e,
-    # TLS connections are closed in good order, which takes longer than the loop of a test lives.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.e2e
 
 GOOD = policy_text("mx.good.example")
 ENDLESS = {"Content-Type": "text/plain", "Content-Length": "9" * 9}
@@ -71,8 +68,7 @@ def fetch(world: World, domain: str, **options: Any) -> StsPolicy:
         finally:
             await fetcher.close()
 
-    # Not uvloop, which cannot be closed while a host that hangs has its connection open.
-    return asyncio.run(asyncio.wait_for(scenario(), 30))
+    return run_in_uvloop(asyncio.wait_for(scenario(), 30))
 
 
 @pytest.mark.parametrize("name", ["plain", "charset", "full"])

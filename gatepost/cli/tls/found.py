@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from gatepost.domains import domain_of
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.lookups import discovery_for
+from gatepost.runtime.loop import run_in_uvloop
 from gatepost.settings import Loaded, Settings
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as
@@ -53,8 +54,7 @@ def find_out(loaded: Loaded, nexthops: Iterable[NextHop]) -> Found:
     Raises:
         StartError: If the trusted roots cannot be read.
     """
-    # Not uvloop: it cannot be closed while a policy host that hangs has not closed its connection.
-    return asyncio.run(_find_out(loaded, list(nexthops)))
+    return run_in_uvloop(_find_out(loaded, list(nexthops)))
 
 
 async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
