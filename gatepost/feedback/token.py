@@ -48,6 +48,7 @@ class Purpose(StrEnum):
 
     BOUNCE = "bounce"
     COMPLAINT = "complaint"
+    UNSUBSCRIBE = "unsubscribe"
     SESSION = "session"
 
 
