@@ -1,4 +1,4 @@
-"""What happened to mail, as one durable stream: the unit that webhooks, files and rates are made of.
+"""What happened to mail, as one durable stream: what webhooks, files and rates are made of.
 
 Purpose: one form for everything that a tenant or the platform may want to hear of.
 Format: `as_data` gives the object that webhooks, ``events tail`` and the file of JSON lines carry.

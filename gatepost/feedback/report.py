@@ -1,4 +1,4 @@
-"""What a mail that came back says: the common form of complaint, bounce, unsubscription and the rest.
+"""What a mail that came back says, in one form for complaints, bounces, unsubscriptions and others.
 
 Purpose: every parser (ARF, JMRP, CFBL, XARF, DSN and the bounces that follow no standard) ends in
 one `Report`, so that trust, suppression and rates know nothing of formats.
