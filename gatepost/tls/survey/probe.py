@@ -8,7 +8,8 @@ does not hold a probe; 1 MiB of data in a probe, with the 100 KiB that OpenSSL t
 by far the largest part of an honest one. A connection keeps a TLS object and two buffers that grow
 with what is in them, some 60 KiB, where asyncio's own TLS keeps 256 KiB more.
 Errors: none; what happens on the network is in the result. What is wrong here (no more sockets, a
-source address that is not ours) is raised as OSError: it says nothing about the server.
+source address that is not ours) is raised as OSError: it would be the same with every server. A
+route or filter of this host that stands in the way of one is no more than an unreachable server.
 Security: certificates are taken as they come, since nothing is entrusted to the connection; the
 oldest protocols and weakest ciphers are accepted in order to be reported. Octets between the 220
 and the handshake end the probe.
@@ -42,9 +43,9 @@ _DER = 2  # _ssl.ENCODING_DER
 # From linux/in.h: take the port at connect, so that one address has 28,000 of them for each server
 # and not for all together. Python has no name for it.
 _IP_BIND_ADDRESS_NO_PORT = 24
-# These are ours: to take them for the server's would fill the store with nonsense.
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL,
-                   errno.EACCES, errno.EPERM})  # fmt: skip
+# These are ours: to take them for the server's would fill the store with nonsense. EADDRNOTAVAIL is
+# not among them: it is what a host without IPv6 says of each server with IPv6.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +138,13 @@ class Prober:
     ) -> None:
         version: Literal[4, 6] = 6 if ":" in target.address else 4
         source = self._sources.get(version)
+        client = None if source is None else self._socket(source)
         try:
             async with asyncio.timeout(self.timeouts.connect):
-                if source is None:
+                if client is None:
                     await loop.create_connection(lambda: connection, target.address, self._port)
                 else:
-                    await self._connect_from(source, connection, target, loop)
+                    await self._connect_by(client, connection, target, loop)
         except TimeoutError:
             connection.refused("no connection in time")
         except OSError as error:
@@ -150,14 +152,13 @@ class Prober:
                 raise
             connection.refused(_words(error))
 
-    async def _connect_from(
+    async def _connect_by(
         self,
-        source: str,
+        client: socket.socket,
         connection: _Connection,
         target: Target,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        client = self._socket(source)
         try:
             await loop.sock_connect(client, (target.address, self._port))
         except BaseException:

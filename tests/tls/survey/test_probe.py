@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -42,6 +44,35 @@ def test_a_source_address_that_is_not_ours_says_nothing_of_the_server(trust: Tru
     prober = Prober("survey.example", trust, sources=["192.0.2.1"])
     with pytest.raises(OSError, match="assign"):
         asyncio.run(prober.probe(LOOPBACK))
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM, errno.ENETDOWN])
+def test_a_host_without_ipv6_or_with_a_filter_goes_on(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse(monkeypatch, number)
+    found = asyncio.run(
+        Prober("survey.example", trust).probe(Target("2001:db8::1", "mx.a.example"))
+    )
+    assert (found.verdict, found.reason) == (Verdict.UNREACHABLE, errno.errorcode[number])
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS])
+def test_what_would_be_the_same_with_every_server_is_raised(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse(monkeypatch, number)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        asyncio.run(Prober("survey.example", trust).probe(LOOPBACK))
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Have this host refuse every connection with an error number."""
+
+    async def create_connection(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", create_connection)
 
 
 def test_a_chosen_source_address_is_used(trust: Trust) -> None:
