@@ -7,7 +7,8 @@ Source: RFC 5321 §5.1 (implicit MX), RFC 7505 (null MX), RFC 8461 §3.1; RFC 19
 address must match).
 Limits: of a domain its 20 most preferred hosts and of a host 20 addresses, as whoever publishes
 more could have us visit thousands of strangers; addresses that are not public (MX records point at
-localhost by the million) are left out, but for networks that the operator names.
+localhost by the million) are left out, and so is IPv4 in the form of IPv6, but for networks that
+the operator names.
 Errors: none for domains, whose failed lookups are part of what is known; `check_name` raises
 `GatepostError`.
 """
@@ -32,6 +33,7 @@ from gatepost.tls.mtasts.fetching import FetchError
 from gatepost.tls.mtasts.record import LABEL, read_records
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.resolver import Resolver
+from gatepost.tls.survey.addresses import is_public
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost, Sts
 from gatepost.tls.survey.model import Target
 from gatepost.tls.survey.optout import OptOut
@@ -114,9 +116,9 @@ class Names:
             return False
         if self._opt_out.covers_name(target.host):
             return False
-        number = ipaddress.ip_address(target.address)
-        if number.is_global and not number.is_multicast:
+        if is_public(target.address):
             return True
+        number = ipaddress.ip_address(target.address)
         return any(number in network for network in self._also)
 
     async def _domain(self, name: NextHop) -> ResolvedDomain:

@@ -177,6 +177,12 @@ def test_nobody_can_send_us_to_thousands_of_strangers() -> None:
         ("fc00::1", False),
         ("ff02::1", False),
         ("::ffff:127.0.0.1", False),
+        # 8.8.8.8 once more, which may have opted out or been visited.
+        ("::ffff:8.8.8.8", False),
+        ("::8.8.8.8", False),
+        ("64:ff9b::8.8.8.8", False),
+        ("2002:808:808::1", False),
+        ("2001:0:808:808::1", False),
         ("198.18.0.1", True),
         ("192.0.2.77", False),
     ],

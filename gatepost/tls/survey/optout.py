@@ -68,12 +68,21 @@ def parse_opt_out(lines: Iterable[str]) -> OptOut:
             prefix = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
             networks.add((network.version, network.prefixlen, prefix))
             continue
-        try:
-            domains.add(normalise_domain(entry.lstrip(".")))
-        except MalformedMessage:
-            raise MalformedMessage(f"line {number}: {entry[:60]!a}", rule=_RULE) from None
+        name = _domain(entry)
+        if not name:
+            raise MalformedMessage(f"line {number}: {entry[:60]!a}", rule=_RULE)
+        domains.add(name)
     lengths = tuple(sorted({(version, length) for version, length, _ in networks}))
     return OptOut(frozenset(domains), frozenset(networks), lengths)
+
+
+def _domain(entry: str) -> str:
+    try:
+        name = normalise_domain(entry.lstrip("."))
+    except MalformedMessage:
+        return ""
+    # No top-level domain is without a letter: this is a mistyped address, or a range of them.
+    return name if any(map(str.isalpha, name.rpartition(".")[2])) else ""
 
 
 def _network(entry: str) -> Network | None:

@@ -57,7 +57,21 @@ def test_an_empty_list_covers_nobody() -> None:
         assert not nobody.covers_address("192.0.2.1")
 
 
-@pytest.mark.parametrize("line", ["exa mple.org", "-", "192.0.2.0/33", "a..b", "*.example.org"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "exa mple.org",
+        "-",
+        "192.0.2.0/33",
+        "a..b",
+        "*.example.org",
+        "http://example.org",
+        "192.0.2",
+        "192.0.2.256",
+        "192.0.2.1-192.0.2.20",
+        "192.0.2.1-20",
+    ],
+)
 def test_a_line_that_is_not_understood_is_not_passed_over(line: str) -> None:
     with pytest.raises(MalformedMessage, match="line 2"):
         parse_opt_out(["example.org", line])
