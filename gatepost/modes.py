@@ -23,6 +23,8 @@ class Feature(StrEnum):
     TLS = "tls"
     FEEDBACK = "feedback"
     LANE = "lane"
+    SUPPRESSION = "suppression"
+    LADDER = "ladder"
 
 
 class Mode(StrEnum):
@@ -42,6 +44,8 @@ class Modes:
     tls: Mode = Mode.OBSERVE
     feedback: Mode = Mode.OBSERVE
     lane: Mode = Mode.OBSERVE
+    suppression: Mode = Mode.OBSERVE
+    ladder: Mode = Mode.OBSERVE
 
     def of(self, feature: Feature) -> Mode:
         """Return the mode of one feature."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gatepost.feedback.rules import FeedbackRules, LadderRules, SuppressionRules, Webhook
 from gatepost.feedback.token import Keyring
 from gatepost.modes import Modes
 from gatepost.tenants.model import TenantIndex
@@ -36,9 +37,11 @@ class Platform:
         tenant_header: Name of the tag header, as written out.
         token_header: Name of the header that carries the token, as written out.
         bounce_domain: Domain of token return paths, or None where no tenant uses them.
+        feedback_domain: Domain that complaint reports and unsubscriptions are sent to, or None.
+        unsubscribe_url: Where one-click unsubscriptions go, without a slash at its end, or None.
         unknown: Whether mail of no tenant is let through.
         inbound: Recipient domains that receive mail here; mail to them is never refused as
-            unidentified. The bounce domain belongs to it by itself.
+            unidentified. The bounce and feedback domains belong to it by themselves.
         null_sender_profile: Profile for mail with a null sender, which no tenant can be found
             for at delivery; None leaves it to Postfix's own default transport, and so does
             a general mode of the feature tls other than enforce.
@@ -51,6 +54,8 @@ class Platform:
     unknown: Unknown = Unknown.PASS
     inbound: frozenset[str] = frozenset()
     null_sender_profile: str | None = None
+    feedback_domain: str | None = None
+    unsubscribe_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,10 @@ class Snapshot:
         digest: First 12 hex digits of the SHA-256 over all configuration files, for `status`.
         modes: The default mode of each feature; also the modes of unidentified mail.
         services: Every (lane, profile) pair that the tenants can need, as service name to pair.
+        feedback: What becomes of what comes back.
+        suppression: When an address is no longer written to.
+        ladder: What complaints and bounces lead to.
+        webhooks: Who is told of events.
     """
 
     digest: str
@@ -71,3 +80,7 @@ class Snapshot:
     lanes: Mapping[str, Lane]
     keyring: Keyring
     services: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    feedback: FeedbackRules = field(default_factory=FeedbackRules)
+    suppression: SuppressionRules = field(default_factory=SuppressionRules)
+    ladder: LadderRules = field(default_factory=LadderRules)
+    webhooks: tuple[Webhook, ...] = ()

@@ -10,7 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from gatepost.settings import kinds
+from gatepost.settings import kinds, kinds_feedback
+from gatepost.settings.keys_feedback import (
+    WEBHOOKS,
+    FeedbackFlowSection,
+    LadderSection,
+    SuppressionSection,
+    WebhookSection,
+)
 from gatepost.settings.keys_tenants import TENANTS, ModesSection, TenantSection
 from gatepost.settings.keys_tls import LaneSection, TlsSection
 from gatepost.settings.model import Address
@@ -182,8 +189,6 @@ class PlatformLoginSection:
 class PlatformSection:
     """What belongs to the platform and not to one tenant."""
 
-    PLANNED: ClassVar[Planned] = {"feedback_domain": _REMOVE}
-
     sender_id: str | None = optional(
         kinds.SENDER_ID,
         doc="""The SenderId that ends each Feedback-ID, by which Gmail's Postmaster Tools know
@@ -206,6 +211,20 @@ class PlatformSection:
         doc="""Domain of the token return paths, for tenants with return_path: token. This
         Postfix must receive its mail, and its MX record must say so.""",
         example="bounces.example.net",
+    )
+    feedback_domain: str | None = optional(
+        kinds.DOMAIN,
+        doc="""Domain that complaint reports and unsubscriptions by mail are sent to. This Postfix
+        must receive its mail, and its MX record must say so. Without it no CFBL headers are added.
+        It may be the bounce_domain.""",
+        example="fbl.example.net",
+    )
+    unsubscribe_url: str | None = optional(
+        kinds_feedback.HTTPS_URL,
+        doc="""Address of the page for one-click unsubscriptions; a token is appended to it. Your
+        web server must pass it on to feedback.unsubscribe. Without it no List-Unsubscribe is
+        added.""",
+        example="https://mail.example.net/unsubscribe",
     )
     unknown: Unknown = setting(
         kinds.choice_of(Unknown),
@@ -245,8 +264,6 @@ class MainFile:
     PLANNED: ClassVar[Planned] = {
         "counters": _REMOVE,
         "survey": _REMOVE,
-        "suppression": _REMOVE,
-        "webhooks": _REMOVE,
     }
 
     postfix: PostfixSection = part(Section(PostfixSection))
@@ -288,6 +305,12 @@ class MainFile:
         doc=f"""Lanes by name. {DEFAULT_LANE} is always there, is Postfix's own and stays so: it is
         the lane of a tenant that names none, and of every tenant whose mode of lane is not
         enforce.""",
+    )
+    feedback: FeedbackFlowSection = part(Section(FeedbackFlowSection))
+    suppression: SuppressionSection = part(Section(SuppressionSection))
+    ladder: LadderSection = part(Section(LadderSection))
+    webhooks: dict[str, WebhookSection] = part(
+        WEBHOOKS, doc="Webhooks by name. A change takes effect with a reload."
     )
     tenants_dir: str | None = optional(
         kinds.FILE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gatepost.modes import Mode
-from gatepost.settings import kinds
+from gatepost.settings import kinds, kinds_feedback
 from gatepost.settings.schema import (
     ListOf,
     Planned,
@@ -35,7 +35,7 @@ class ModesSection:
     enforce does it.
     """
 
-    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "suppression": _REMOVE}
+    PLANNED: ClassVar[Planned] = {"quota": _REMOVE}
 
     default: Mode | None = setting(
         _MODE, "observe", doc="The mode of every feature that is not named here."
@@ -60,6 +60,14 @@ class ModesSection:
         _MODE, doc="Feedback-ID, the token header and the token return path."
     )
     lane: Mode | None = optional(_MODE, doc="The lanes.")
+    suppression: Mode | None = optional(
+        _MODE, doc="Whether mail to suppressed addresses is refused."
+    )
+    ladder: Mode | None = optional(
+        _MODE,
+        doc="""Whether complaint and bounce rates slow down and pause a tenant. What an operator
+        pauses is paused in any mode.""",
+    )
 
 
 @section
@@ -83,13 +91,33 @@ class FeedbackSection:
     mail_type: str | None = optional(
         kinds.HEADER, doc="Header that names the type of mail.", example="X-Mail-Type"
     )
+    cfbl: bool = setting(
+        kinds.BOOLEAN,
+        "yes",
+        doc="""Whether mail asks for complaint reports to platform.feedback_domain by CFBL-Address
+        and CFBL-Feedback-ID.""",
+        example="no",
+    )
+    unsubscribe: tuple[str, ...] = part(
+        ListOf(kinds_feedback.MAIL_TYPE),
+        doc="""Types of mail that get List-Unsubscribe and List-Unsubscribe-Post where they have
+        none, for platform.unsubscribe_url. The type is the value of the header mail_type, without
+        regard to case.""",
+        example="[newsletter, promotion]",
+    )
+    marketing: tuple[str, ...] = part(
+        ListOf(kinds_feedback.MAIL_TYPE),
+        doc="""Types of mail that are advertising, and wait when complaints pause the tenant's
+        marketing. Without any, those of unsubscribe.""",
+        example="[promotion]",
+    )
 
 
 @section
 class TenantSection:
     """A customer on whose account messages are sent."""
 
-    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "burst": _REMOVE, "suppression": _REMOVE}
+    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "burst": _REMOVE}
 
     logins: tuple[str, ...] = part(
         ListOf(kinds.LOGIN), doc="SASL logins; upper and lower case are the same.", example="[acme]"

@@ -35,7 +35,6 @@ JOURNAL = "journal"
 
 _MAX_LOGIN = 255
 _MAX_HEADER = 64
-_MAX_DURATION_S = 30 * 86400
 _MAX_PORT = 65535
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -363,14 +362,19 @@ def _maillog(text: str) -> str | None:
     )
 
 
-def _absolute(text: str) -> str:
+def absolute(text: str) -> str:
+    """Return a path that begins at the root.
+
+    Raises:
+        Rejected: If it does not.
+    """
     if not _ABSOLUTE.fullmatch(text):
         raise Rejected(f"{quoted(text)} is not an absolute path", "begin it with /")
     return text
 
 
 def _own_directory(text: str) -> str:
-    if is_of_the_system(_absolute(text)):
+    if is_of_the_system(absolute(text)):
         raise Rejected(
             f"{quoted(text)} belongs to the system",
             "name a directory of Gatepost's own, such as /run/gatepost",
@@ -411,7 +415,7 @@ SENDER_ID = Scalar("a SenderId of 5 to 15 characters", _sender_id, "examplesp")
 STORE = Scalar("the URL of a store", _store, "sqlite:////var/lib/gatepost/gatepost.db")
 MAILLOG = Scalar("an absolute path, journal or off", _maillog, "/var/log/mail.log")
 LISTEN = Scalar("an IP address with port, or off", _listen, "127.0.0.1:9464")
-DIRECTORY = Scalar("an absolute path", _absolute, "/etc/postfix")
+DIRECTORY = Scalar("an absolute path", absolute, "/etc/postfix")
 OWN_DIRECTORY = Scalar("an absolute path", _own_directory, "/run/gatepost")
 FILE = Scalar("a path", _file, "keys.yaml")
 ACCOUNT = matching("an account name", r"[a-z_][a-z0-9_-]{0,31}", "gatepost")

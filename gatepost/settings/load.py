@@ -15,7 +15,7 @@ import datetime as dt
 import gc
 import hashlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ from gatepost.errors import ConfigErrors
 from gatepost.feedback.token import Keyring
 from gatepost.modes import Mode, Modes
 from gatepost.settings.delivery import TenantCheck
+from gatepost.settings.feedback import FlowBuilder
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
 from gatepost.settings.keyring import build_keyring
 from gatepost.settings.keys import KeyFile, MainFile
@@ -54,6 +55,8 @@ PROMOTED = Section(PromotedFile)
 
 _DIGEST_CHARACTERS = 12
 _OTHERS_WRITE = 0o002
+# What each domain of the platform receives.
+_CONTENT = {"bounce_domain": "bounces", "feedback_domain": "reports"}
 
 
 class Loader:
@@ -151,14 +154,28 @@ class _Load:
         for content in self._tenant_files(main.tenants_dir):
             builder.add(content)
         index = builder.index(main.platform.logins, file)
-        services = self._services(platform, index, lanes, tls)
+        flow = FlowBuilder(self._path.parent, file, main.service.user, report)
+        ladder = flow.ladder(main.ladder, lanes if "lanes" not in self._unsure else None)
+        webhooks = flow.webhooks(main.webhooks, self._known_tenants(index))
+        services = self._services(platform, index, lanes, tls, ladder.lane)
         check = TenantCheck(platform, modes.general, lanes, tls.profiles, report, self._unsure)
         self._check_tenants(check, builder, index, platform)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
             raise self._errors()
         snapshot = Snapshot(
-            self._digest(), platform, modes.general, index, tls, lanes, keyring, services
+            self._digest(),
+            platform,
+            modes.general,
+            index,
+            tls,
+            lanes,
+            keyring,
+            services,
+            flow.feedback(main.feedback),
+            flow.suppression(main.suppression),
+            ladder,
+            webhooks,
         )
         warnings = resolve(report.warnings, self._sources)
         return Loaded(_settings(self._path, main), snapshot, warnings)
@@ -311,14 +328,21 @@ class _Load:
         index: TenantIndex,
         lanes: dict[str, Lane],
         tls: TlsRules,
+        slow: str | None,
     ) -> dict[str, tuple[str, str]]:
         pairs = {(tenant.lane, tenant.profile) for tenant in index.by_id.values()}
+        if slow is not None:
+            pairs |= {(slow, profile) for _, profile in pairs}
         if "tls" not in self._unsure:
             check_null_sender_profile(platform, tls.profiles, self._file, self._report)
         if platform.null_sender_profile is not None:
             pairs.add((DEFAULT_LANE, platform.null_sender_profile))
         known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
         return services_for(known, lanes, tls.profiles)
+
+    def _known_tenants(self, index: TenantIndex) -> Collection[str] | None:
+        """Return all tenant ids, or None where not all of them could be read."""
+        return None if "tenants" in self._unsure else {*index.by_id, *self._broken}
 
     def _check_tenants(
         self, check: TenantCheck, builder: TenantBuilder, index: TenantIndex, platform: Platform
@@ -331,14 +355,15 @@ class _Load:
         for id_, tenant in index.by_id.items():
             if id_ not in self._broken:
                 check.check(tenant, builder.place(id_), acted_for=anybody or id_ in named)
-        bounce = platform.bounce_domain
-        if bounce is not None and (owner := index.owner(bounce)) is not None:
-            self._report.error(
-                Place(self._file, ("platform", "bounce_domain")),
-                f"{bounce} belongs to the senders of tenant {owner.id}, {OTHER}",
-                "give bounces a domain that no tenant may send from",
-                builder.place(owner.id, "senders"),
-            )
+        for what, content in _CONTENT.items():
+            domain: str | None = getattr(platform, what)
+            if domain is not None and (owner := index.owner(domain)) is not None:
+                self._report.error(
+                    Place(self._file, ("platform", what)),
+                    f"{domain} belongs to the senders of tenant {owner.id}, {OTHER}",
+                    f"give {content} a domain that no tenant may send from",
+                    builder.place(owner.id, "senders"),
+                )
 
     def _check_surroundings(
         self, main: MainFile, modes: Modes, platform: Platform, index: TenantIndex
@@ -395,6 +420,14 @@ def _settings(path: Path, main: MainFile) -> Settings:
         state=main.state,
         metrics=main.metrics,
         maillog=main.maillog,
+        intake_dir=Path(main.feedback.intake_dir),
+        events_file=Path(main.feedback.events_file) if main.feedback.events_file else None,
+        unsubscribe=main.feedback.unsubscribe,
+        postmaster_token=path.parent / main.feedback.postmaster_token
+        if main.feedback.postmaster_token
+        else None,
+        postmaster_url=main.feedback.postmaster_url,
+        postmaster_domains=main.feedback.postmaster_domains,
         log_to=main.log.to,
         log_level=main.log.level,
         dns_servers=tuple(address for _, address in main.dns.servers),

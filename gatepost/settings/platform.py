@@ -33,7 +33,9 @@ def build_platform(section: PlatformSection, file: str, modes: Modes, report: Re
             f"{section.token_header} is the tenant_header too",
             "choose two names",
         )
-    inbound = frozenset(section.inbound) | frozenset(filter(None, [section.bounce_domain]))
+    inbound = frozenset(section.inbound) | frozenset(
+        filter(None, [section.bounce_domain, section.feedback_domain])
+    )
     if section.unknown is Unknown.REJECT:
         place = Place(file, ("platform", "unknown"))
         if modes.sender is Mode.OFF:
@@ -56,6 +58,8 @@ def build_platform(section: PlatformSection, file: str, modes: Modes, report: Re
         section.unknown,
         inbound,
         section.null_sender_profile,
+        section.feedback_domain,
+        section.unsubscribe_url,
     )
 
 

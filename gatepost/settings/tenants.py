@@ -56,6 +56,7 @@ class ModeTable:
         key = (
             *(section.default, section.tag, section.sender),
             *(section.tls, section.feedback, section.lane),
+            *(section.suppression, section.ladder),
         )
         made = self._made.get(key)
         if made is None:
@@ -65,7 +66,11 @@ class ModeTable:
 
 
 def _all(mode: Mode) -> Modes:
-    return Modes(mode, mode, mode, mode, mode)
+    return Modes(mode, mode, mode, mode, mode, mode, mode)
+
+
+def _folded(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in words) if words else words
 
 
 def _resolve(section: ModesSection, base: Modes) -> Modes:
@@ -75,6 +80,8 @@ def _resolve(section: ModesSection, base: Modes) -> Modes:
         section.tls or base.tls,
         section.feedback or base.feedback,
         section.lane or base.lane,
+        section.suppression or base.suppression,
+        section.ladder or base.ladder,
     )
 
 
@@ -187,6 +194,9 @@ class TenantBuilder:
             share(campaign.lower(), campaign.lower()) if campaign else None,
             share(mail_type.lower(), mail_type.lower()) if mail_type else None,
             self._modes.general if modes is self._no_modes else self._modes.of(modes),
+            section.feedback.cfbl,
+            _folded(section.feedback.unsubscribe),
+            _folded(section.feedback.marketing or section.feedback.unsubscribe),
         )
 
     def _claim_number(self, tenant: Tenant) -> None:

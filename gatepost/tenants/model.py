@@ -46,6 +46,9 @@ class Tenant:
         campaign_header: Header that names the campaign, lower case, or None.
         mail_type_header: Header that names the mail type, lower case, or None.
         modes: The mode of each feature for this tenant.
+        cfbl: Whether its mail asks for complaint reports.
+        unsubscribe_types: Mail types, case-folded, that get List-Unsubscribe.
+        marketing_types: Mail types, case-folded, that wait when its marketing is paused.
     """
 
     id: str
@@ -62,6 +65,9 @@ class Tenant:
     campaign_header: str | None = None
     mail_type_header: str | None = None
     modes: Modes = field(default_factory=Modes)
+    cfbl: bool = True
+    unsubscribe_types: tuple[str, ...] = ()
+    marketing_types: tuple[str, ...] = ()
 
     def owns(self, domain: str) -> bool:
         """Tell whether a normalised sender domain is one of this tenant's."""

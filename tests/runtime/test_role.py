@@ -10,6 +10,6 @@ def test_tenants_are_counted_by_feature_and_mode() -> None:
     found = modes_summary(
         snapshot(tenant("a", OBSERVE), tenant("b", OBSERVE), tenant("c", ENFORCE))
     )
-    assert set(found) == {"tag", "sender", "tls", "feedback", "lane"}
+    assert set(found) == {*("tag", "sender", "tls", "feedback", "lane"), *("suppression", "ladder")}
     assert found["tls"] == {"off": 0, "observe": 2, "enforce": 1}
     assert modes_summary(snapshot())["tag"] == {"off": 0, "observe": 0, "enforce": 0}

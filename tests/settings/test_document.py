@@ -48,10 +48,14 @@ def test_the_starter_with_every_line_in_force_passes(load, config):
     (config.parent / "tenants.d").mkdir()
     (config.parent / "tenants.d" / "globex.yaml").write_text("tenants: {globex: {logins: [g]}}")
     (config.parent / "promoted.yaml").write_text("promoted: {}")
+    secret = config.parent / "webhook-acme.secret"
+    secret.write_text("whsec_" + "AAAA" * 10)
+    secret.chmod(0o600)
     loaded = load(text)
     assert loaded.snapshot.tenants.by_id["acme"].campaign_header == "x-campaign"
     assert loaded.snapshot.lanes["bulk"].concurrency == 10
     assert "private" in loaded.snapshot.tls.profiles
+    assert [(each.name, each.tenant) for each in loaded.snapshot.webhooks] == [("acme", "acme")]
 
 
 def test_the_starter_has_every_setting():

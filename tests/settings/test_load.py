@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import ConfigErrors
+from gatepost.feedback.rules import FeedbackRules, LadderRules, Step, SuppressionRules, Webhook
+from gatepost.feedback.rules import OnFailure as IfDown
 from gatepost.modes import Mode, Modes
 from gatepost.settings import Address, Loader, Settings
 from gatepost.snapshot import Platform, Unknown
@@ -62,7 +64,8 @@ tenants:
     profile: private
     lane: bulk
     return_path: token
-    feedback: {campaign: X-Campaign, mail_type: X-Mail-Type}
+    feedback:
+      {campaign: X-Campaign, mail_type: X-Mail-Type, cfbl: no, unsubscribe: [News, ads]}
     modes: {default: off, sender: enforce, tls: enforce}
   globex: {logins: [globex], modes: {lane: observe}}
 """
@@ -96,7 +99,7 @@ def test_whole_configuration(load, config):
         "private",
     )
     enforce = Mode.ENFORCE
-    assert snapshot.modes == Modes(enforce, enforce, enforce, enforce, Mode.OFF)
+    assert snapshot.modes == Modes(*([enforce] * 4), Mode.OFF, enforce, enforce)
     acme = Tenant(
         "acme",
         tenant_number("acme"),
@@ -111,7 +114,10 @@ def test_whole_configuration(load, config):
         True,
         "x-campaign",
         "x-mail-type",
-        Modes(Mode.OFF, enforce, enforce, Mode.OFF, Mode.OFF),
+        Modes(Mode.OFF, enforce, enforce, *([Mode.OFF] * 4)),
+        False,
+        ("news", "ads"),
+        ("news", "ads"),
     )
     index = snapshot.tenants
     assert index.by_id["acme"] == acme
@@ -130,7 +136,8 @@ def test_whole_configuration(load, config):
         "webapp": PlatformLogin("webapp", None),
         "crm": PlatformLogin("crm", frozenset({"acme"})),
     }
-    assert index.by_id["globex"].modes == Modes(enforce, enforce, enforce, enforce, Mode.OBSERVE)
+    globex = index.by_id["globex"]
+    assert globex.modes == Modes(*([enforce] * 4), Mode.OBSERVE, enforce, enforce)
     assert snapshot.lanes == {
         "normal": Lane("normal"),
         "bulk": Lane("bulk", 1, 120, "192.0.2.10", "2001:db8::10"),
@@ -394,3 +401,79 @@ def test_like_warnings_are_told_once(load):
     warnings = load(f"platform: {{sender_id: examplesp}}\ntenants:\n{tenants}").warnings
     assert [warning.path for warning in warnings] == ["tenants.t0"]
     assert "and so in 1999 more places" in warnings[0].problem
+
+
+FLOW = """
+platform: {sender_id: examplesp, feedback_domain: fbl.example.net,
+  unsubscribe_url: "https://mail.example.net/u/"}
+feedback:
+  intake_dir: /var/lib/gp/intake
+  reporters: [arf.example.org]
+  keep_messages: 30d
+  keep_reports: 1d
+  keep_events: 14d
+  events_file: /var/log/gp/events.jsonl
+  unsubscribe: 127.0.0.1:9465
+  privacy: hashed
+  postmaster_token: pm.json
+  postmaster_url: http://127.0.0.1:8080
+  postmaster_domains: [example.net]
+suppression:
+  {hard_bounce: 30d, soft_bounces: 3, soft_window: 2d, sub_addresses: fold, on_failure: defer}
+lanes: {bulk: {concurrency: 5}}
+ladder:
+  window: 1d
+  min_delivered: 1000
+  min_complaints: 10
+  complaints: {slow: off, pause_all: 1%}
+  lane: bulk
+webhooks:
+  acme: {url: "http://192.0.2.1/", secret_file: s, tenant: acme, events: [message.bounced],
+    allow_private: yes}
+tenants:
+  acme: {logins: [acme], senders: [acme.example]}
+"""
+
+
+def test_what_comes_back(load, config):
+    secret = config.parent / "s"
+    secret.write_text("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+    secret.chmod(0o600)
+    loaded = load(FLOW)
+    settings, snapshot = loaded.settings, loaded.snapshot
+    assert settings.intake_dir == Path("/var/lib/gp/intake")
+    assert settings.events_file == Path("/var/log/gp/events.jsonl")
+    assert settings.unsubscribe == Address("127.0.0.1", 9465)
+    assert settings.postmaster_token == config.parent / "pm.json"
+    assert settings.postmaster_url == "http://127.0.0.1:8080"
+    assert settings.postmaster_domains == ("example.net",)
+    assert snapshot.platform.feedback_domain == "fbl.example.net"
+    assert snapshot.platform.unsubscribe_url == "https://mail.example.net/u"
+    assert snapshot.platform.inbound == {"fbl.example.net"}
+    day = 86400
+    assert snapshot.feedback == FeedbackRules(
+        frozenset({"arf.example.org"}), 30 * day, day, 14 * day, True
+    )
+    assert snapshot.suppression == SuppressionRules(30 * day, 3, 2 * day, True, IfDown.DEFER)
+    assert snapshot.ladder == LadderRules(
+        day,
+        1000,
+        10,
+        {Step.WARN: 0.001, Step.PAUSE_MARKETING: 0.003, Step.PAUSE_ALL: 0.01},
+        {Step.WARN: 0.04, Step.SLOW: 0.06, Step.PAUSE_MARKETING: 0.08, Step.PAUSE_ALL: 0.1},
+        "bulk",
+    )
+    octets = b"01234567890123456789012345678901"
+    assert snapshot.webhooks == (
+        Webhook("acme", "http://192.0.2.1/", octets, "acme", frozenset({"message.bounced"}), True),
+    )
+    assert "0123456789" not in repr(snapshot.webhooks)
+    # A tenant that is slowed down needs a service for its profile in that lane.
+    assert snapshot.services == {"gp-bulk-standard": ("bulk", "standard")}
+
+
+def test_what_comes_back_has_the_defaults_of_its_rules(load):
+    snapshot = load("{}").snapshot
+    assert snapshot.feedback == FeedbackRules()
+    assert snapshot.suppression == SuppressionRules()
+    assert snapshot.ladder == LadderRules()
