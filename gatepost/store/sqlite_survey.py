@@ -310,6 +310,9 @@ def _row_of(probed: Probed) -> dict[str, Any]:
     worth = None
     if facts is not None and chain is not None:
         worth = judge(facts, chain, probed.target.host)
+    elif chain is not None:
+        # OpenSSL took it, and nobody knows for which names.
+        worth = CertificateVerdict.INVALID
     return {
         "address": probed.target.address,
         "host": probed.target.host,

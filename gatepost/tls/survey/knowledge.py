@@ -10,6 +10,7 @@ Not handled: a server is seen from one place; who sits before another path may s
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import Outcome, Tlsa
+from gatepost.tls.survey.addresses import is_public
 from gatepost.tls.survey.model import CertificateVerdict, DaneVerdict, Probed, Target, Verdict
 
 # RFC 9325 §3.1.1; Debian's OpenSSL does not even connect with them.
@@ -209,8 +211,8 @@ class Evidence:
         standing: Always: every MX host that could be reached offered working TLS in every probe of
             the period that said anything, and none is undecided. Not: one was seen without, or
             now has only versions before TLS 1.2, which Postfix's OpenSSL may refuse.
-            Undecided: one answers, but never said anything about TLS. Nothing: no probe, or none
-            that reached a server.
+            Undecided: one answers, but never said anything about TLS, or nobody asked it. Nothing:
+            no probe, or none that reached a server.
         verified: Whether, beyond that, every certificate was valid in all of these probes.
         why: What stands against it, with host and address; empty for always.
         streak: The fewest probes in a row with TLS, of all addresses that were reached.
@@ -273,22 +275,21 @@ def evidence_of(known: DomainKnowledge | None, since: float) -> Evidence:
         return Evidence(Standing.NOTHING, why="never surveyed, or without a mail exchanger")
     if known.resolved_at < since:
         return Evidence(Standing.NOTHING, why="its MX records were not looked up in the period")
-    undecided = ""
-    good: list[AddressKnowledge] = []
-    for host in known.hosts:
-        for seen in host.addresses:
-            name = f"{host.host}[{seen.address}]"
-            against = _against(seen, since)
-            if against:
-                return Evidence(Standing.NOT, why=f"{name}: {against}", last_at=seen.tls_at)
-            if _within(seen.tls_at, since):
-                good.append(seen)
-            elif _within(seen.reached_at, since):
-                undecided = f"{name}: {seen.reason or 'says nothing about TLS'}"
-    if undecided:
-        return Evidence(Standing.UNDECIDED, why=undecided)
-    if not good:
+    seen = [(host.host, each) for host in known.hosts for each in host.addresses]
+    for host, each in seen:
+        if against := _against(each, since):
+            why = f"{host}[{each.address}]: {against}"
+            return Evidence(Standing.NOT, why=why, last_at=each.tls_at)
+    good = [each for _, each in seen if _within(each.tls_at, since)]
+    answers = [(host, each) for host, each in seen if _answers_only(each, since)]
+    if not good and not answers:
         return Evidence(Standing.NOTHING, why="no server could be reached in the period")
+    # Left out, or lost: that is not to say that it could not be reached.
+    unasked = [(host, each) for host, each in seen if _is_unasked(each, since)]
+    if undecided := answers or unasked:
+        host, each = undecided[0]
+        why = each.reason or "says nothing about TLS" if answers else "not probed in the period"
+        return Evidence(Standing.UNDECIDED, why=f"{host}[{each.address}]: {why}")
     return _always(good, since)
 
 
@@ -296,11 +297,21 @@ def _within(at: float, since: float) -> bool:
     return at > 0 and at >= since
 
 
+def _answers_only(seen: AddressKnowledge, since: float) -> bool:
+    return _within(seen.reached_at, since) and not _within(seen.tls_at, since)
+
+
+def _is_unasked(seen: AddressKnowledge, since: float) -> bool:
+    # Many domains publish addresses that are not public, and these are never asked.
+    return not _within(seen.last_at, since) and is_public(seen.address)
+
+
 def _against(seen: AddressKnowledge, since: float) -> str:
     """Return what stands against an address, or nothing."""
     if _within(seen.other_at, since):
         what = seen.settled if seen.settled is not Verdict.TLS else seen.previous
-        return f"{what or 'no TLS'} at {seen.other_at:.0f}"
+        day = dt.datetime.fromtimestamp(seen.other_at, dt.UTC).date().isoformat()
+        return f"{what or 'no TLS'} on {day}"
     if _within(seen.tls_at, since) and seen.version in _OLD:
         return f"{seen.version} only"
     return ""

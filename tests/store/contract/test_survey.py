@@ -174,6 +174,17 @@ def test_certificates_have_streaks_and_changes_of_their_own(survey: SurveyStore)
     ]
 
 
+def test_a_certificate_that_cannot_be_read_is_not_the_valid_one_of_before(
+    survey: SurveyStore,
+) -> None:
+    resolve(survey, NOON, A)
+    probe(survey, probed())
+    probe(survey, replace(probed(A, NOON + DAY), certificate=None))
+    [seen] = known(survey).hosts[0].addresses
+    assert (seen.certificate, seen.certificate_streak) == (CertificateVerdict.INVALID, 0)
+    assert not evidence_of(known(survey), NOON).verified
+
+
 def test_another_host_of_the_address_is_judged_by_what_is_proven(survey: SurveyStore) -> None:
     fits, not_asked = replace(A, host="mx.b.example"), replace(A, host="mx.c.example")
     resolve(survey, NOON, fits, domain="b.example")

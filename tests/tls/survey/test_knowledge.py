@@ -34,6 +34,10 @@ PLAIN = AddressKnowledge(
 BUSY = AddressKnowledge("192.0.2.3", Verdict.UNKNOWN, "greeting: 421 busy", reached_at=1900.0)
 DEAD = AddressKnowledge("192.0.2.4", Verdict.UNREACHABLE, last_at=1900.0)
 LONG_AGO = AddressKnowledge("192.0.2.5", Verdict.UNREACHABLE, last_at=1900.0, tls_at=10.0)
+# Found in DNS and never probed: opted out, one too many of its provider, or the run was killed.
+UNASKED = AddressKnowledge("8.8.8.8")
+ASKED_LONG_AGO = AddressKnowledge("8.8.4.4", Verdict.TLS, last_at=900.0, tls_at=900.0)
+DUMMY = AddressKnowledge("127.0.0.1")
 
 
 def evidence(*addresses: AddressKnowledge, resolved_at: float = 1100.0) -> Evidence:
@@ -51,6 +55,11 @@ def evidence(*addresses: AddressKnowledge, resolved_at: float = 1100.0) -> Evide
         ((offers(), PLAIN), Standing.NOT),
         ((offers(), BUSY), Standing.UNDECIDED),
         ((PLAIN, BUSY), Standing.NOT),
+        ((offers(), UNASKED), Standing.UNDECIDED),
+        ((offers(), ASKED_LONG_AGO), Standing.UNDECIDED),
+        ((offers(), DUMMY), Standing.ALWAYS),
+        ((PLAIN, UNASKED), Standing.NOT),
+        ((UNASKED,), Standing.NOTHING),
         ((DEAD,), Standing.NOTHING),
         ((LONG_AGO,), Standing.NOTHING),
         ((offers(tls_at=10.0),), Standing.NOTHING),
@@ -95,7 +104,7 @@ def test_verified_needs_every_certificate_in_every_probe(
 
 def test_what_stands_against_it_is_named() -> None:
     found = evidence(offers(), PLAIN)
-    assert found.why == "mx1.a.example[192.0.2.2]: none at 1800"
+    assert found.why == "mx1.a.example[192.0.2.2]: none on 1970-01-01"
 
 
 def test_a_list_of_mail_exchangers_from_before_proves_nothing() -> None:
