@@ -227,7 +227,8 @@ class Survey:
         since = self._clock() - longest
         loop_time = asyncio.get_running_loop().time()
         for target, at in await self._in_store(lambda store: store.begun_since(since)):
-            self._pacer.visited(target, loop_time - (self._clock() - at))
+            # Nobody was visited later than now, whatever the clock said then.
+            self._pacer.visited(target, loop_time - max(0.0, self._clock() - at))
 
     async def _read(self, names: Iterable[NextHop]) -> None:
         """Look names up, a chunk at a time, and let their addresses wait."""
@@ -249,7 +250,10 @@ class Survey:
         keys = [f"[{each.domain}]" if each.bracketed else each.domain for each in chunk]
         since = self._clock() - min(LOOK_UP_AGAIN_S, self._options.again_after_s)
         due = self._clock() - self._options.again_after_s + WAIT_S
-        known, targets = await self._in_store(lambda store: store.known_targets(keys, since, due))
+        now = self._clock()
+        known, targets = await self._in_store(
+            lambda store: store.known_targets(keys, since, due, now)
+        )
         self.progress.known += len(known)
         self._wait_for_turn(targets)
 

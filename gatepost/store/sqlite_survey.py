@@ -37,11 +37,14 @@ from gatepost.tls.survey.model import (
 )
 
 PAGE = 500
+# What was written down for a time so far ahead was written while the clock was wrong. Less than
+# that may have been a small step of it, and nobody is visited again because of one.
+AHEAD_S = 86_400.0
 
 _BEGIN = """
 insert into survey_addresses (address, host, started_at) values (?, ?, ?)
 on conflict (address) do update set host = excluded.host, started_at = excluded.started_at
-where started_at <= ?
+where started_at <= ? or started_at > ?
 """
 
 _NOTE_CHANGE = """
@@ -152,7 +155,7 @@ order by d.domain, dh.preference, dh.host, ha.address
 _KNOWN = f"""
 select d.domain, dh.host, h.tried_at, ha.address, a.started_at, h.records
 {_PRESENT}
-where d.domain in (select value from json_each(?)) and d.tried_at >= ?
+where d.domain in (select value from json_each(?)) and d.tried_at between ? and ?
 order by d.domain, dh.preference, dh.host
 """  # noqa: S608
 
@@ -166,7 +169,9 @@ class SqliteSurvey(SqliteFile):
             return [
                 each
                 for each in targets
-                if db.conn.execute(_BEGIN, (each.address, each.host, now, not_since)).rowcount
+                if db.conn.execute(
+                    _BEGIN, (each.address, each.host, now, not_since, now + AHEAD_S)
+                ).rowcount
             ]
 
     def finish(self, probes: Sequence[Probed]) -> None:
@@ -228,17 +233,19 @@ class SqliteSurvey(SqliteFile):
             after = page[-1][0]
 
     def known_targets(
-        self, domains: Sequence[str], resolved_since: float, not_since: float
+        self, domains: Sequence[str], resolved_since: float, not_since: float, now: float
     ) -> tuple[set[str], list[Target]]:
         """See `SurveyStore.known_targets`."""
+        ahead = now + AHEAD_S
+        values = (json.dumps(list(domains)), resolved_since, ahead)
         with self._database() as db:
-            rows = db.conn.execute(_KNOWN, (json.dumps(list(domains)), resolved_since)).fetchall()
+            rows = db.conn.execute(_KNOWN, values).fetchall()
         # A domain whose hosts were not all looked up before the end came is looked up again.
         partly = {row[0] for row in rows if row[1] and (row[2] or 0.0) < resolved_since}
         targets = [
             Target(row[3], row[1], _read_tlsa(row[5]))
             for row in rows
-            if row[0] not in partly and row[3] and (row[4] or 0.0) <= not_since
+            if row[0] not in partly and row[3] and not not_since < (row[4] or 0.0) <= ahead
         ]
         return {row[0] for row in rows} - partly, targets
 

@@ -61,7 +61,7 @@ class SurveyStore(SurveyKnowledge, SurveyRecord, Protocol):
     """All that is kept of the survey."""
 
     def known_targets(
-        self, domains: Sequence[str], resolved_since: float, not_since: float
+        self, domains: Sequence[str], resolved_since: float, not_since: float, now: float
     ) -> tuple[set[str], list[Target]]:
         """Return which domains need no new DNS lookup, and whom of theirs to probe.
 
@@ -70,6 +70,7 @@ class SurveyStore(SurveyKnowledge, SurveyRecord, Protocol):
             resolved_since: Domains that were looked up since this Unix time, together with all
                 their hosts, are known.
             not_since: Addresses whose last probe began after this Unix time are left out.
+            now: Unix time. What is dated more than a day later was written by a wrong clock.
         """
 
     def begun_since(self, since: float) -> list[tuple[Target, float]]:

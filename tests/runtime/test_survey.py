@@ -243,6 +243,15 @@ def test_pacing_holds_over_a_restart(world: World, monkeypatch: pytest.MonkeyPat
     assert len(seen) == 1
 
 
+def test_a_clock_that_was_set_back_holds_up_nobody(world: World) -> None:
+    run(world, names(1))
+    # A neighbour of somebody who was visited in times to come.
+    world.now -= 900 * 86_400
+    neighbour = [NextHop("d2.example")]
+    progress = run(world, neighbour, pace=Pace(0.01, 0.01, prefix4=8))
+    assert progress.probed == 1
+
+
 def test_told_to_stop_it_begins_no_more_and_ends_those_that_go_on(world: World) -> None:
     async def scene() -> Progress:
         world.hold = asyncio.Event()

@@ -259,7 +259,8 @@ class SurveyRecord(Protocol):
         Args:
             targets: Whom we are about to connect to.
             now: Unix time.
-            not_since: An address whose last probe began after this Unix time is left out.
+            not_since: An address whose last probe began after this Unix time is left out, unless
+                that is more than a day ahead, when a clock was wrong.
         """
 
     def finish(self, probes: Sequence[Probed]) -> None:

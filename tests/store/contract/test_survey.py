@@ -89,7 +89,7 @@ def known(survey: SurveyStore, domain: str = "a.example") -> DomainKnowledge:
 def test_an_empty_store_knows_nothing(survey: SurveyStore) -> None:
     assert survey.domain("a.example") is None
     assert list(survey.domains()) == []
-    assert survey.known_targets(["a.example"], 0, 0) == (set(), [])
+    assert survey.known_targets(["a.example"], 0, 0, NOON) == (set(), [])
     assert survey.begin([], NOON, 0) == []
     survey.finish([])
     survey.resolved([], [])
@@ -126,6 +126,18 @@ def test_an_address_is_begun_once_a_day_whoever_asks(survey: SurveyStore, url: s
         assert other.begin([again], NOON + DAY, NOON) == [again]
     assert survey.begun_since(NOON) == [(again, NOON + DAY)]
     assert survey.interrupted(0) == 2
+
+
+def test_a_clock_that_was_wrong_does_not_keep_anybody_out_for_years(survey: SurveyStore) -> None:
+    resolve(survey, NOON + 900 * DAY, A)
+    survey.begin([A], NOON + 900 * DAY, 0)
+    assert survey.known_targets(["a.example"], NOON - DAY, NOON - DAY, NOON) == (set(), [])
+    resolve(survey, NOON, A)
+    assert survey.known_targets(["a.example"], NOON, NOON - DAY, NOON) == ({"a.example"}, [A])
+    assert survey.begin([A], NOON, NOON - DAY) == [A]
+    # A small step of it has nobody visited twice.
+    survey.begin([B], NOON + 3600, 0)
+    assert survey.begin([B], NOON, NOON - DAY) == []
 
 
 def test_an_ended_probe_is_not_interrupted(survey: SurveyStore) -> None:
@@ -214,16 +226,16 @@ def test_a_failed_lookup_keeps_what_was_found(survey: SurveyStore) -> None:
     found = known(survey)
     assert (found.outcome, found.resolved_at) == (MxOutcome.FOUND, NOON)
     assert [each.address for each in found.hosts[0].addresses] == [A.address]
-    assert survey.known_targets(["a.example"], NOON + DAY, 0) == ({"a.example"}, [A])
+    assert survey.known_targets(["a.example"], NOON + DAY, 0, NOON + DAY) == ({"a.example"}, [A])
 
 
 def test_known_targets_leave_out_what_is_old_or_was_probed(survey: SurveyStore) -> None:
     resolve(survey, NOON, A, B)
     survey.begin([A], NOON, 0)
-    assert survey.known_targets(["a.example", "b.example"], NOON, NOON - DAY) == (
+    assert survey.known_targets(["a.example", "b.example"], NOON, NOON - DAY, NOON + DAY) == (
         {"a.example"}, [B],
     )  # fmt: skip
-    assert survey.known_targets(["a.example"], NOON + 1, NOON - DAY) == (set(), [])
+    assert survey.known_targets(["a.example"], NOON + 1, NOON - DAY, NOON + DAY) == (set(), [])
 
 
 def test_known_targets_bring_their_tlsa_records(survey: SurveyStore) -> None:
@@ -232,17 +244,17 @@ def test_known_targets_bring_their_tlsa_records(survey: SurveyStore) -> None:
         [ResolvedDomain("a.example", NOON, MxOutcome.FOUND, (MxOf(A.host, 1),))],
         [ResolvedHost(A.host, NOON, Outcome.FOUND, (A.address,), True, TlsaState.USABLE, records)],
     )
-    assert survey.known_targets(["a.example"], NOON, 0)[1] == [replace(A, tlsa=records)]
+    assert survey.known_targets(["a.example"], NOON, 0, NOON + DAY)[1] == [replace(A, tlsa=records)]
 
 
 def test_a_domain_whose_hosts_are_missing_is_looked_up_again(survey: SurveyStore) -> None:
     survey.resolved([ResolvedDomain("a.example", NOON, MxOutcome.FOUND, (MxOf(A.host, 1),))], [])
-    assert survey.known_targets(["a.example"], NOON, 0) == (set(), [])
+    assert survey.known_targets(["a.example"], NOON, 0, NOON + DAY) == (set(), [])
 
 
 def test_a_domain_without_mail_exchangers_is_known(survey: SurveyStore) -> None:
     survey.resolved([ResolvedDomain("null.example", NOON, MxOutcome.NULL)], [])
-    assert survey.known_targets(["null.example"], NOON, 0) == ({"null.example"}, [])
+    assert survey.known_targets(["null.example"], NOON, 0, NOON + DAY) == ({"null.example"}, [])
     assert known(survey, "null.example").hosts == ()
 
 
