@@ -13,7 +13,7 @@ of its own, and no octets can stop the logging.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -35,6 +35,37 @@ class Failure(StrEnum):
     PROTOCOL = "protocol-error"
     BUG = "internal-error"
     CAPACITY = "too-many-connections"
+
+
+class LineBudget:
+    """How many lines of one kind may be written: a flood must not fill the log; metrics count all.
+
+    Args:
+        clock: Monotonic time in seconds.
+        lines: So many within `period_s`.
+        period_s: See there.
+    """
+
+    def __init__(self, clock: Callable[[], float], lines: int, period_s: float = 60.0) -> None:
+        self._clock = clock
+        self._lines = lines
+        self._period_s = period_s
+        self._began_at = float("-inf")
+        self._written = 0
+        self._left_out = 0
+
+    def take(self) -> int | None:
+        """Return how many lines were left out since the last one, or None to leave out this one."""
+        now = self._clock()
+        if now - self._began_at >= self._period_s:
+            self._began_at = now
+            self._written = 0
+        if self._written >= self._lines:
+            self._left_out += 1
+            return None
+        self._written += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def kind_of(error: BaseException) -> Failure:

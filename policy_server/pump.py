@@ -17,6 +17,7 @@ Errors: all go through `Pump.failed`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from gatepost.wire.signals import CLOSED, NEED_DATA, Signal
 from policy_server.failures import (
     Failure,
     Fields,
+    LineBudget,
     kind_of,
     log_exception,
     log_failure,
@@ -34,7 +36,8 @@ from policy_server.failures import (
 )
 
 MAX_CONNECTIONS: Final = 4_096
-_REFUSAL_LOG_INTERVAL_S: Final = 60.0
+_REFUSAL_LINES_A_MINUTE: Final = 1
+_GARBLED_LINES_A_MINUTE: Final = 20
 
 RequestT = TypeVar("RequestT")
 RequestT_co = TypeVar("RequestT_co", covariant=True)
@@ -95,7 +98,8 @@ class Pump(Generic[RequestT, ReplyT]):
         self._connections: set[Connection[RequestT, ReplyT]] = set()
         self._none_left = asyncio.Event()
         self._none_left.set()
-        self._refusal_logged_at = float("-inf")
+        self._refusals = LineBudget(time.monotonic, _REFUSAL_LINES_A_MINUTE)
+        self._garbled = LineBudget(time.monotonic, _GARBLED_LINES_A_MINUTE)
 
     @property
     def connections(self) -> int:
@@ -147,8 +151,13 @@ class Pump(Generic[RequestT, ReplyT]):
     def failed(self, error: BaseException, request: RequestT | None = None) -> ReplyT:
         """Log and count an exception, and return the reply that it makes."""
         service = self.service
-        service.count(kind_of(error))
-        log_exception(service.name, error, {} if request is None else service.describe(request))
+        kind = kind_of(error)
+        service.count(kind)
+        fields = {} if request is None else service.describe(request)
+        if kind is Failure.PROTOCOL:
+            self._log_garbled(error, fields)
+        else:
+            log_exception(service.name, error, fields)
         return service.trouble(reason_of(error))
 
     def hung_up(self, reply: Disconnect, request: RequestT) -> None:
@@ -157,13 +166,16 @@ class Pump(Generic[RequestT, ReplyT]):
         service.count(Failure.UNAVAILABLE)
         log_failure(service.name, Failure.UNAVAILABLE, reply.reason, service.describe(request))
 
+    def _log_garbled(self, error: BaseException, fields: Fields) -> None:
+        left_out = self._garbled.take()
+        if left_out is not None:
+            more = {"left_out": str(left_out)} if left_out else {}
+            log_exception(self.service.name, error, {**fields, **more})
+
     def _refused(self) -> None:
         service = self.service
         service.count(Failure.CAPACITY)
-        now = asyncio.get_running_loop().time()
-        # A flood of connections must not become a flood of log lines; the metric counts all.
-        if now - self._refusal_logged_at >= _REFUSAL_LOG_INTERVAL_S:
-            self._refusal_logged_at = now
+        if self._refusals.take() is not None:
             cause = f"{service.max_connections} connections are open; closing new ones"
             log_failure(service.name, Failure.CAPACITY, cause, {})
 

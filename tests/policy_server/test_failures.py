@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.errors import RemoteProtocolError, StoreUnavailable
 from gatepost.runtime.log import line_of
-from policy_server.failures import REASON_CHARACTERS, log_exception, reason_of
+from policy_server.failures import REASON_CHARACTERS, LineBudget, log_exception, reason_of
 
 REQUEST = {"map": "transport", "key": "a@acme.example"}
 
@@ -63,3 +63,13 @@ def test_what_a_client_sent_does_not_flood_postfixs_log() -> None:
     reason = reason_of(RemoteProtocolError("x\n" * 1000))
     assert len(reason) <= REASON_CHARACTERS
     assert "\n" not in reason
+
+
+def test_a_flood_of_one_kind_writes_a_few_lines_and_tells_of_the_rest():
+    now = [1000.0]
+    budget = LineBudget(lambda: now[0], 2)
+    assert [budget.take() for _ in range(5)] == [0, 0, None, None, None]
+    now[0] += 59.9
+    assert budget.take() is None
+    now[0] += 0.1
+    assert [budget.take() for _ in range(3)] == [4, 0, None]

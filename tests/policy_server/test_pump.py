@@ -109,6 +109,28 @@ def test_connections_are_bounded_and_told_once(
     assert caplog.messages[0].startswith("too-many-connections service=maps")
 
 
+def test_a_flood_of_garbled_requests_is_counted_whole_and_logged_in_part(
+    run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[Failure] = []
+
+    async def scenario() -> None:
+        pump = maps(lambda _: Ok("yes"), failures.append)
+        loop = asyncio.get_running_loop()
+        async with serving(pump, tmp_path / "s") as connect:
+            for _ in range(30):
+                client = await connect()
+                await loop.sock_sendall(client, b"GET / HTTP/1.1\r\n\r\n")
+                with suppress(ConnectionError):
+                    assert await loop.sock_recv(client, 1) == b""
+                client.close()
+
+    with caplog.at_level(logging.WARNING):
+        run(scenario())
+    assert failures == [Failure.PROTOCOL] * 30
+    assert len(caplog.messages) == 20
+
+
 def test_two_hundred_connections_at_once(run: Any, tmp_path: Path) -> None:
     async def scenario() -> None:
         pump = maps(lambda _: Ok("yes"), lambda _: None)
