@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store.schema_deliveries import deliveries
+from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
 from gatepost.store.schema_survey import survey
 from gatepost.store.schema_tls_reports import tls_reports
@@ -64,6 +65,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     survey,
     deliveries,
     mta_sts,
+    messages,
 )
 
 

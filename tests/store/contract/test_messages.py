@@ -1,0 +1,81 @@
+"""What every store must do with the message book."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gatepost.errors import StoreUnavailable
+from gatepost.store import sqlite_messages as module
+from gatepost.store.messages import MAX_RECIPIENTS, Message, MessageStore
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_messages import SqliteMessages
+
+NOW = 1_800_000_000.0
+MESSAGE = Message(
+    b"\x00\x01\x02\x03\xff\xfe\x0a\x00", NOW, "acme", "4XyZ", "sales@acme.example",
+    "<1@acme.example>", "Spring Sale", "marketing", ("a@b.example", '"x y"@b.example'),
+)  # fmt: skip
+
+
+@pytest.fixture
+def messages(url: str) -> Iterator[MessageStore]:
+    with contextlib.closing(open_as(SqliteMessages, url)) as opened:
+        yield opened
+
+
+def numbered(number: int, at: float = NOW) -> Message:
+    return replace(MESSAGE, id=number.to_bytes(8, "big"), at=at)
+
+
+def test_a_message_is_found_as_it_was_added(messages):
+    messages.add([MESSAGE, replace(numbered(1), recipients=())])
+    assert messages.find(MESSAGE.id) == MESSAGE
+    assert messages.find(numbered(1).id).recipients == ()
+    assert messages.find(b"\0" * 8) is None
+    assert messages.find(b"") is None
+
+
+def test_the_first_of_an_id_stays(messages):
+    messages.add([MESSAGE])
+    messages.add([replace(MESSAGE, tenant="other", at=NOW + 9), numbered(1)])
+    assert messages.find(MESSAGE.id) == MESSAGE
+    assert messages.find(numbered(1).id) is not None
+
+
+def test_recipients_are_bounded(messages):
+    many = tuple(f"{number}@b.example" for number in range(MAX_RECIPIENTS + 5))
+    messages.add([replace(MESSAGE, recipients=many)])
+    assert messages.find(MESSAGE.id).recipients == many[:MAX_RECIPIENTS]
+
+
+def test_hostile_texts_come_back_as_text(messages):
+    messages.add([replace(MESSAGE, sender="\udcff@x", recipients=("a\nb@c", "\udcfe@x"))])
+    found = messages.find(MESSAGE.id)
+    assert found.sender == "\\udcff@x"
+    assert found.recipients == ("a b@c", "\\udcfe@x")
+
+
+def test_an_index_names_a_recipient():
+    assert MESSAGE.recipient(1) == "a@b.example"
+    assert MESSAGE.recipient(2) == '"x y"@b.example'
+    assert MESSAGE.recipient(0) == MESSAGE.recipient(3) == MESSAGE.recipient(-1) == ""
+
+
+def test_old_messages_go_in_steps(messages, monkeypatch):
+    monkeypatch.setattr(module, "PRUNE_ROWS", 3)
+    monkeypatch.setattr(module, "_PRUNE", module._PRUNE.replace("20000", "3"))
+    messages.add([numbered(number, NOW + number) for number in range(10)])
+    assert messages.prune(NOW) == 0
+    assert messages.prune(NOW + 8) == 8
+    assert messages.find(numbered(7).id) is None
+    assert messages.find(numbered(8).id) is not None
+    assert messages.prune(NOW + 8) == 0
+
+
+def test_a_store_that_is_gone_says_so(url):
+    with pytest.raises(StoreUnavailable):
+        open_as(SqliteMessages, url + "/nowhere/x.db")
