@@ -200,7 +200,7 @@ class Survey:
             GatepostError: For trouble on this host.
         """
         try:
-            run = await self._in_store(lambda store: store.run_begins(self._clock(), source))
+            run = await self._begin_run(source)
             await self._remember_pace()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write_results())
@@ -210,7 +210,7 @@ class Survey:
                 self._full.set()
             if self._trouble is not None:
                 raise self._trouble
-            if not self.progress.stopped:
+            if run is not None and not self.progress.stopped:
                 await self._in_store(lambda store: store.run_ends(run, self._clock()))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -221,6 +221,12 @@ class Survey:
             self._thread.submit(self._close)
             self._thread.shutdown(wait=True)
         return self.progress
+
+    async def _begin_run(self, source: str) -> int | None:
+        if self._options.dry_run:
+            # It sees no server, and changes are told since the last run that did.
+            return None
+        return await self._in_store(lambda store: store.run_begins(self._clock(), source))
 
     async def _remember_pace(self) -> None:
         longest = max(self._options.pace.network_s, self._options.pace.provider_s)

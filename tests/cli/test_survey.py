@@ -237,6 +237,32 @@ def test_report(gatepost: Gatepost, store: SqliteSurvey) -> None:
     assert json.loads(gatepost("report", "--json", "--since", "10s").stdout)["changes"] == []
 
 
+def test_one_of_many_is_never_rounded_away(gatepost: Gatepost, store: SqliteSurvey) -> None:
+    fill(store, **{f"d{number:04}": "tls" for number in range(2000)}, plain="none")
+    text = gatepost("report").stdout
+    assert "2,000 (>99.9 %)" in text
+    assert "1 (<0.1 %)" in text
+
+
+def test_changes_are_those_of_all_runs_of_the_last_survey(
+    gatepost: Gatepost, store: SqliteSurvey
+) -> None:
+    fill(store, a="tls", b="tls", c="tls")
+    for number, (source, begun, ended) in enumerate(
+        [("names", 2000, True), ("other", 900, True), ("names", 600, False), ("names", 300, True)]
+    ):
+        run = store.run_begins(NOW - begun, source)
+        target = Target(f"192.0.2.{number}", "mx.x.example")
+        store.begin([target], NOW - begun + 1, NOW)
+        store.finish([Probed(target, NOW - begun + 1, 0.1, Verdict.NONE)])
+        if ended:
+            store.run_ends(run, NOW - begun + 2)
+    document = json.loads(gatepost("report", "--json").stdout)
+    # The run that was broken off and the one that went on with it are one survey.
+    assert document["changes_since"] == NOW - 600
+    assert [each["address"] for each in document["changes"]] == ["192.0.2.2"]
+
+
 def test_a_file_may_be_called_like_a_command(
     config: Path, gatepost: Gatepost, asked: list[Any]
 ) -> None:

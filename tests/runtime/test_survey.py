@@ -180,7 +180,9 @@ def test_a_dry_run_asks_dns_and_nobody_else(world: World) -> None:
     assert (world.probed, progress.targets) == ([], 3)
     assert survey.forecast.longest() == (0.0, "")
     assert set(verdicts(world).values()) == {None}
-    # ... and is no visit.
+    # ... and is no visit, and nothing that a survey was told of.
+    with closing(open_as(SqliteSurvey, world.url)) as store:
+        assert store.runs(1) == []
     run(world, names(3))
     assert len(world.probed) == 3
 

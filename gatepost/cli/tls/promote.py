@@ -23,6 +23,7 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
+from gatepost.cli.percent import percent
 from gatepost.cli.stores import open_existing
 from gatepost.runtime.log import clean
 from gatepost.runtime.promotion import findings
@@ -188,7 +189,7 @@ def _text(found: Iterable[Finding], criteria: Criteria, now: float) -> Iterator[
         if not group:
             continue
         sent = sum(each.deliveries.sent for each in group)
-        share = f" ({100 * sent / total:.1f} %)" if total else ""
+        share = f" ({percent(sent, total)})" if total else ""
         yield (
             f"{title}: {len(group)} destination{'s' if len(group) > 1 else ''}, {sent:,} of "
             f"{total:,} deliveries{share} in {days}"

@@ -23,6 +23,7 @@ from gatepost.cli.common import (
     number,
     print_json,
 )
+from gatepost.cli.percent import percent
 from gatepost.cli.stores import open_existing
 from gatepost.domains import normalise_domain
 from gatepost.errors import MalformedMessage
@@ -210,7 +211,7 @@ def _own(settings: Settings, since: float, sums: Iterable[DomainSum]) -> default
 def _text(sums: Iterable[DomainSum], own: Mapping[str, Counts]) -> Iterator[str]:
     for each in sums:
         sessions = each.successes + each.failures
-        share = f" ({100 * each.failures / sessions:.1f} %)" if each.failures else ""
+        share = f" ({percent(each.failures, sessions)})" if each.failures else ""
         yield (
             f"{each.domain or '(no domain named)'}: {each.successes} sessions successful, "
             f"{each.failures} failed{share}"
@@ -224,7 +225,7 @@ def _text(sums: Iterable[DomainSum], own: Mapping[str, Counts]) -> Iterator[str]
             yield from _failure(failure)
         ours = own[each.domain]
         if ours.sent or ours.refused:
-            share = f", {100 * ours.protected / ours.sent:.1f} % encrypted" if ours.sent else ""
+            share = f", {percent(ours.protected, ours.sent)} encrypted" if ours.sent else ""
             refused = f", {ours.refused} refused for want of TLS" if ours.refused else ""
             yield f"    from here, by our own log: {ours.sent} delivered there{share}{refused}"
 

@@ -22,6 +22,7 @@ from gatepost.cli.common import (
     number,
     print_json,
 )
+from gatepost.cli.percent import percent
 from gatepost.cli.periods import seconds_of
 from gatepost.cli.stores import open_existing
 from gatepost.domains import normalise_domain
@@ -185,15 +186,13 @@ def _print(shares: Sequence[Share], since: str, by: By, limit: int, *, sessions:
 
 
 def _print_total(what: str, counts: Counts) -> None:
-    parts = percentages(counts)
-    if not parts:
+    if not counts.sent:
         print(f"{what:<10}  none")
         return
-    rest = ", ".join(f"{_percent(parts[each.value])} {each.value}" for each in CLASSES)
+    sent = counts.sent
+    rest = ", ".join(f"{percent(getattr(counts, each), sent)} {each.value}" for each in CLASSES)
     refused = f"; {counts.refused:,} refused for want of TLS" if counts.refused else ""
-    print(
-        f"{what:<10}  {counts.sent:,}: {_percent(parts['protected'])} protected ({rest}){refused}"
-    )
+    print(f"{what:<10}  {sent:,}: {percent(counts.protected, sent)} protected ({rest}){refused}")
 
 
 def _print_chart(shares: Sequence[Share], by: By, limit: int, *, sessions: bool) -> None:
@@ -208,21 +207,13 @@ def _print_chart(shares: Sequence[Share], by: By, limit: int, *, sessions: bool)
     )
     blocks = _has_blocks()
     for name, counts in shown:
-        part = _percent(percentages(counts)["protected"])
+        part = percent(counts.protected, counts.sent)
         bar = _bar(counts, bar_width, blocks=blocks)
         print(f"{name[:name_width]:<{name_width}} {counts.sent:>{most},}  {part:>7}  {bar}")
     if len(rows) > len(shown):
         print(f"and {len(rows) - len(shown)} more; --limit shows more, --json all")
     marks = ", ".join(f"{_mark(each, blocks=blocks)} {each.value}" for each in CLASSES)
     print(f"\n{'sessions' if sessions else 'deliveries'} by {by.value}: {marks}")
-
-
-def _percent(part: float) -> str:
-    """Return a percentage of which neither the last bit nor the first is rounded away."""
-    shown = f"{part:.1f}"
-    if shown == "100.0" and part < 100:
-        return ">99.9 %"
-    return "<0.1 %" if shown == "0.0" and part > 0 else f"{shown} %"
 
 
 def _shown(share: Share, by: By) -> str:

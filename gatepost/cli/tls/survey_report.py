@@ -22,6 +22,7 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
+from gatepost.cli.percent import percent
 from gatepost.cli.periods import seconds_of
 from gatepost.cli.stores import open_existing
 from gatepost.cli.tls.survey_rows import WIDTH
@@ -29,10 +30,12 @@ from gatepost.maillog.evidence import By
 from gatepost.settings import Loader, Settings
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.sqlite_survey import SqliteSurvey
-from gatepost.store.survey import Change
+from gatepost.store.survey import Change, Run
 from gatepost.tls.survey.report import Summary, Tally, summarise
 
 SHOWN_CHANGES = 30
+# Runs of one survey, each broken off and gone on with.
+_LOOKED_AT = 100
 _PROPERTIES = ("starttls", "version", "certificate", "dane", "sts")
 _HEADINGS = {
     "starttls": "STARTTLS", "version": "TLS version (oldest)", "certificate": "certificate (worst)",
@@ -75,8 +78,7 @@ def command(
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
         with contextlib.closing(open_existing(SqliteSurvey, settings)) as store:
-            runs = store.runs(1)
-            begun = runs[0].started_at if runs else now
+            begun = _last_began(store.runs(_LOOKED_AT), now)
             start = begun if since is None else now - seconds_of(since)
             summary = summarise(store.domains(resolved_since=known_since), _weights(settings, now))
             changes = store.changes(start)
@@ -86,6 +88,16 @@ def command(
         _print_csv(summary)
     else:
         _print(summary, changes, start)
+
+
+def _last_began(runs: Sequence[Run], now: float) -> float:
+    """Return when the last survey began, of which some runs may have been broken off."""
+    begun = now
+    for number, run in enumerate(runs):
+        if number and (run.ended_at is not None or run.source != runs[0].source):
+            break
+        begun = run.started_at
+    return begun
 
 
 def _weights(settings: Settings, now: float) -> dict[str, int]:
@@ -153,7 +165,7 @@ def _add_rows(table: Table, name: str, tallies: Mapping[str, Tally]) -> None:
         table.add_row(_HEADINGS[name])
     for value in values:
         cells = [
-            f"{counter[value]:,} ({100 * counter[value] / total:.1f} %)" if counter[value] else "-"
+            f"{counter[value]:,} ({percent(counter[value], total)})" if counter[value] else "-"
             for counter in counters
             for total in [max(counter.total(), 1)]
         ]
