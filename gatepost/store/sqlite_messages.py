@@ -10,6 +10,7 @@ oldest first, so that a recorder gets in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gatepost.store.messages import MAX_RECIPIENTS, Message
 from gatepost.store.sqlite_file import SqliteFile, storable
@@ -40,8 +41,8 @@ class SqliteMessages(SqliteFile):
             row = db.execute(_FIND, [message_id]).fetchone()
         if row is None:
             return None
-        *fields, recipients = row
-        return Message(*fields, tuple(recipients.split("\n")) if recipients else ())
+        recipients = tuple(row[-1].split("\n")) if row[-1] else ()
+        return replace(Message(*row[:-1]), recipients=recipients)
 
     def prune(self, before: float) -> int:
         """See `MessageStore.prune`."""
