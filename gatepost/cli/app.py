@@ -28,6 +28,7 @@ COMMANDS: Final[Commands] = {
     "report": ("gatepost.cli.report", "app"),
     "log": ("gatepost.cli.log", "app"),
     "tls": ("gatepost.cli.tls", "build"),
+    "feedback": ("gatepost.cli.feedback", "build"),
 }
 
 

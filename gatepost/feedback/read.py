@@ -74,6 +74,8 @@ def read_mail(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: flo
 
 def _read(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: float) -> Report:
     mail = parse_mime(octets[:MAX_OCTETS])
+    if not mail.headers:
+        raise MalformedMessage("there is no header, so it is no mail", rule="RFC 5322 §3.6")
     to_us = find_tokens(places_in(mail, envelope.recipient, None), keyring, now)
     reading = _reading(mail, envelope, to_us)
     cut = len(octets) > MAX_OCTETS

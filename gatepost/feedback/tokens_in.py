@@ -163,7 +163,7 @@ def places_in(mail: Part, recipient: str, reading: Reading | None) -> Iterator[P
     yield Place("envelope recipient", recipient, here)
     for name in _TO_HERE:
         for value in _values(mail, name):
-            yield Place(name, value, here)
+            yield Place(_written(name), value, here)
     if reading is None:
         return
     yield Place("Original-Envelope-Id", reading.envelope_id, (Purpose.BOUNCE,))
@@ -179,7 +179,7 @@ def _places_in_original(original: Part) -> Iterator[Place]:
     yield from _tokens_alone(original)
     for name in _OF_THE_SENDER:
         for value in _values(original, name):
-            yield Place(name, value, (Purpose.BOUNCE,))
+            yield Place(_written(name), value, (Purpose.BOUNCE,))
     for value in _values(original, "list-unsubscribe"):
         # Folding may have put blanks into a URI.
         yield Place("List-Unsubscribe", _BLANKS.sub("", value), (Purpose.UNSUBSCRIBE,))
@@ -191,7 +191,7 @@ def _tokens_alone(part: Part) -> Iterator[Place]:
     for name, value in part.headers:
         text = _BLANKS.sub("", value[: 2 * TOKEN_CHARACTERS])
         if looks_like_token(text) and name != "cfbl-feedback-id":
-            yield Place(name, text, (Purpose.COMPLAINT,))
+            yield Place(_written(name), text, (Purpose.COMPLAINT,))
 
 
 def _candidates(place: Place) -> Sequence[str]:
@@ -214,3 +214,7 @@ def _open(text: str, place: Place, keyring: Keyring, now: float) -> tuple[FoundT
 
 def _values(part: Part, name: str) -> list[str]:
     return [value for each, value in part.headers if each == name]
+
+
+def _written(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))

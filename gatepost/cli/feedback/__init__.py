@@ -1,0 +1,29 @@
+"""``gatepost feedback``: what came back, and what was made of it.
+
+Each command is a module of its own and adds itself here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from gatepost.cli.commands import Commands, register
+
+COMMANDS: Final[Commands] = {
+    "parse": ("gatepost.cli.feedback.parse", "command"),
+}
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the group; ``words`` as of `gatepost.cli.app.build`."""
+    app = typer.Typer(no_args_is_help=True, help="Complaints, bounces and unsubscriptions.")
+    app.callback()(_commands)
+    register(app, COMMANDS, words)
+    return app
+
+
+def _commands() -> None:
+    """Complaints, bounces and unsubscriptions."""

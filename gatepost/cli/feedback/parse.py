@@ -1,0 +1,225 @@
+"""``gatepost feedback parse``: what Gatepost makes of a mail that came back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatepost.cli.common import DEFAULT_CONFIG, NO, ConfigOption, errors_to_exit
+from gatepost.cli.feedback.mails import mails_in, paths_of
+from gatepost.errors import MalformedMessage
+from gatepost.feedback.read import EnvelopeFacts, read_mail
+from gatepost.feedback.report import FoundToken, Report, ReportedRecipient, Severity
+from gatepost.feedback.token import Keyring
+from gatepost.runtime.log import clean
+from gatepost.settings import Loader
+from gatepost.tenants.model import Tenant
+
+_ENVELOPE_UNKNOWN = EnvelopeFacts()
+_FIRST_DAY = dt.date(2020, 1, 1)
+_SHOWN = 20
+
+# Says whether a mail is from whom it claims to be from, or None where that was not looked at.
+Authenticate = Callable[[bytes, Report], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One mail.
+
+    Attributes:
+        document: What ``--json`` prints.
+        report: What it was made of.
+    """
+
+    document: dict[str, Any]
+    report: Report
+
+
+def _not_looked_at(_octets: bytes, _report: Report) -> bool | None:
+    return None
+
+
+def command(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Mails, mailboxes or directories; - is standard input."
+        ),
+    ],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Show what a complaint, bounce or unsubscription says, and of which message.
+
+    Runs what the intake runs, on files and without any effect: nothing is counted, suppressed or
+    stored. A FILE is a mail, a mailbox in mbox format, or a directory, of which all files are taken
+    (those below it too, but none that begins with a dot, nor a Maildir's tmp).
+
+    Tokens are opened with the keys of the configuration; without the default configuration none
+    are. A token that has expired, or that is not ours, is told as a note. The envelope of a file is
+    not known: the headers Return-Path, Delivered-To, X-Original-To and To take its place.
+
+    With --json, each mail is one line: {"file", "kind", "format", "reporter", "authenticated",
+    "recipients": [{"address", "status", "action", "class", "hard", "rule"}], "token" or null,
+    "original": {"message_id", "from", "feedback_id"}, "incidents"}. "kind" is complaint, bounce,
+    unsubscribe, tls-report, auto-reply, not-spam, auth-failure or unknown. "authenticated" is null
+    where it was not looked at, and "hard" where nothing was classified. A mail of kind bounce has
+    at least one recipient that failed; a notice of delay is an auto-reply.
+
+    Exit status: 0 all were read, whatever they are; 1 some could not be, which are named, and the
+    others were; 2 usage or configuration error.
+
+    Example: gatepost feedback parse --json /var/mail/bounces Maildir/ - < complaint.eml
+    """
+    with errors_to_exit():
+        keyring, tenants = _configuration(config)
+    show = _print_json if as_json else _print
+    failed = False
+    for name, octets in _mails(files):
+        try:
+            if isinstance(octets, OSError):
+                raise octets
+            document = parse(name, octets, keyring, tenants, time.time())
+        except (MalformedMessage, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            print(clean(f"gatepost: {name}: {reason or error}"), file=sys.stderr)
+            failed = True
+        else:
+            show(document)
+    if failed:
+        raise typer.Exit(NO)
+
+
+def parse(
+    name: str,
+    octets: bytes,
+    keyring: Keyring,
+    tenants: Mapping[int, Tenant],
+    now: float,
+    authenticate: Authenticate = _not_looked_at,
+) -> Parsed:
+    """Return what a mail says, as the command shows it.
+
+    Args:
+        name: What to call it.
+        octets: The mail.
+        keyring: The keys that may have signed our tokens.
+        tenants: Tenants by number.
+        now: Unix time in seconds.
+        authenticate: Says whether the reporter is who it claims to be.
+
+    Raises:
+        MalformedMessage: If it cannot be read.
+    """
+    if not octets.strip():
+        raise MalformedMessage("there is no mail in it", rule="RFC 5322 §3.5")
+    report = read_mail(octets, _ENVELOPE_UNKNOWN, keyring, now)
+    document = {
+        "file": name,
+        "kind": report.kind.value,
+        "format": report.format,
+        "reporter": report.reporter,
+        "authenticated": authenticate(octets, report),
+        "recipients": [_recipient(each) for each in report.recipients],
+        "token": None if report.token is None else _token(report.token, tenants),
+        "original": {
+            "message_id": report.original.message_id,
+            "from": report.original.sender,
+            "feedback_id": report.original.feedback_id,
+        },
+        "incidents": report.incidents,
+    }
+    return Parsed(document, report)
+
+
+def _configuration(config: Path) -> tuple[Keyring, Mapping[int, Tenant]]:
+    """Return keys and tenants; none if the default configuration does not exist."""
+    if config == DEFAULT_CONFIG and not config.exists():
+        print(f"gatepost: there is no {config}: no token is opened", file=sys.stderr)
+        return Keyring({}, 0), {}
+    snapshot = Loader(config).load(promoted=False).snapshot
+    return snapshot.keyring, snapshot.tenants.by_number
+
+
+def _mails(files: list[str]) -> Iterator[tuple[str, bytes | OSError]]:
+    for name in files:
+        for path in paths_of(name):
+            try:
+                yield from mails_in(path)
+            except OSError as error:
+                yield path, error
+
+
+def _recipient(recipient: ReportedRecipient) -> dict[str, Any]:
+    classified = recipient.classified
+    return {
+        "address": recipient.address,
+        "status": recipient.status,
+        "action": recipient.action,
+        "class": None if classified is None else classified.bounce_class,
+        "hard": None if classified is None else classified.severity is Severity.HARD,
+        "rule": None if classified is None else classified.rule,
+    }
+
+
+def _token(found: FoundToken, tenants: Mapping[int, Tenant]) -> dict[str, Any]:
+    token = found.token
+    tenant = tenants.get(token.tenant)
+    return {
+        "purpose": found.purpose.value,
+        "where": found.where,
+        "tenant": None if tenant is None else tenant.id,
+        "message": token.message.hex(),
+        "recipient": token.recipient,
+        "made": str(_FIRST_DAY + dt.timedelta(days=token.day)),
+    }
+
+
+def _print_json(parsed: Parsed) -> None:
+    print(json.dumps(parsed.document, ensure_ascii=False), flush=True)
+
+
+def _print(parsed: Parsed) -> None:
+    for line in _lines(parsed):
+        print(clean(line))
+
+
+def _lines(parsed: Parsed) -> Iterator[str]:
+    document, report = parsed.document, parsed.report
+    by = f" by {report.reporter}" if report.reporter else ""
+    yield f"{document['file']}: {report.kind.value} ({report.format}){by}"
+    if report.token is None:
+        yield "    token      none of ours"
+    else:
+        token = document["token"]
+        yield (
+            f"    token      {token['purpose']}, in {token['where']}: tenant "
+            f"{token['tenant'] or '(unknown)'}, message {token['message']}, "
+            f"recipient {token['recipient']}, made {token['made']}"
+        )
+    if report.original.message_id or report.original.sender:
+        yield f"    original   {report.original.message_id} from {report.original.sender or '-'}"
+    for each in report.recipients[:_SHOWN]:
+        yield f"    recipient  {_described(each)}"
+    if len(report.recipients) > _SHOWN:
+        yield f"    recipient  and {len(report.recipients) - _SHOWN} more; see --json"
+    for note in report.notes:
+        yield f"    note       {note}"
+
+
+def _described(recipient: ReportedRecipient) -> str:
+    words = [recipient.address or "(not shown)", recipient.action, recipient.status]
+    if recipient.classified is not None:
+        found = recipient.classified
+        words += [f"{found.bounce_class}, {found.severity.value}", f"[{found.rule}] {found.why}"]
+    return "  ".join(word for word in words if word)
