@@ -66,7 +66,7 @@ def _dropped(settings: Settings, rules: PromotedRules, now: float) -> Iterator[F
             "Mail there waits and bounces at last (downgrade: defer)."
             if waits
             else "The rule is given up with the next run of promote (downgrade: alert).",
-            f"see what it offers: gatepost tls survey {each.domain}",
+            f"see what it offers: echo {each.domain} | gatepost tls survey -",
             "gatepost tls promote --apply",
             f"or take {each.domain} out of the file of tls.promoted; then gatepost reload",
         )

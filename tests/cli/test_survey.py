@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -108,6 +110,24 @@ def test_names_from_a_file_with_its_lines_that_are_none(
     assert "not a name: line 3: 'no name'" in result.stderr
 
 
+def test_names_from_standard_input_a_pipe_and_windows(
+    config: Path, asked: list[Any], tmp_path: Path
+) -> None:
+    given = b"\xef\xbb\xbfa.example\r\n\xff\r\nb.example\r\n"
+    windows, pipe = tmp_path / "windows", tmp_path / "pipe"
+    windows.write_bytes(given)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[given])
+    writer.start()
+    for name in ("-", windows, pipe):
+        arguments = ["tls", "survey", str(name), "--ehlo", "s.example", "--config", str(config)]
+        result = CliRunner().invoke(command_line(), arguments, input=given)
+        assert result.exit_code == 0, result.output
+        assert asked[-1][1] == [NextHop("a.example"), NextHop("b.example")]
+        assert "not a name: line 2" in result.stderr
+    writer.join()
+
+
 def test_the_defaults_are_the_rules_of_conduct(
     config: Path, gatepost: Gatepost, asked: list[Any]
 ) -> None:
@@ -134,6 +154,8 @@ def test_the_defaults_are_the_rules_of_conduct(
         (("NAMES", "--opt-out", "/nonexistent"), "no such file"),
         (("NAMES", "--since", "x"), "takes a period"),
         (("/nonexistent",), "no such file"),
+        (("a.example",), "echo it into gatepost tls survey -"),
+        (("/",), "Is a directory"),
         (("--from-log",), "nothing was recorded yet"),
     ],
 )

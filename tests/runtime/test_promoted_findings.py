@@ -50,7 +50,7 @@ def test_a_destination_that_dropped_tls(
     assert found.severity is severity
     assert found.what.startswith("a.example no longer offers what its promoted rule asks for")
     assert fate in found.why
-    assert "gatepost tls survey a.example" in found.mend[0]
+    assert "echo a.example | gatepost tls survey -" in found.mend[0]
 
 
 def test_rules_that_end_soon(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import sys
 import time
@@ -48,6 +49,8 @@ from gatepost.tls.survey.probe import Timeouts
 STANDARD_INPUT = "-"
 OPT_OUT_FILE = "survey-opt-out"
 _SHOWN_PROBLEMS = 5
+# With or without the mark that Windows puts at the beginning.
+_ENCODING = "utf-8-sig"
 
 
 class _Group(TyperGroup):
@@ -231,18 +234,25 @@ def _names(
         domains = _delivered(settings, tenant, since)
         return lambda: read_names(domains, [])
     if file == STANDARD_INPUT:
-        kept = list(read_names(sys.stdin, problems))
+        lines = io.TextIOWrapper(sys.stdin.buffer, _ENCODING, errors="surrogateescape")
+        kept = list(read_names(lines, problems))
         return lambda: iter(kept)
     path = Path(file)
-    if not path.is_file():
-        raise GatepostError(f"{path}: no such file")
-    return lambda: _read_file(path, problems)
+    if path.is_file():
+        return lambda: _read_file(path, problems)
+    if not path.exists():
+        raise GatepostError(
+            f"{path}: no such file; for a single domain, echo it into gatepost tls survey -"
+        )
+    # A pipe, as of <(command), is read only once.
+    piped = list(_read_file(path, problems))
+    return lambda: iter(piped)
 
 
 def _read_file(path: Path, problems: list[str]) -> Iterator[NextHop]:
     problems.clear()
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with path.open(encoding=_ENCODING, errors="surrogateescape") as lines:
             yield from read_names(lines, problems)
     except OSError as error:
         raise GatepostError(f"{path}: {error.strerror}") from error
@@ -307,7 +317,7 @@ def _network(text: str) -> Network:
 def _opt_out(path: Path | None, config: Path) -> OptOut:
     wanted = path or config.parent / OPT_OUT_FILE
     try:
-        with wanted.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with wanted.open(encoding=_ENCODING, errors="surrogateescape") as lines:
             return parse_opt_out(lines)
     except FileNotFoundError:
         if path is None:
