@@ -64,7 +64,10 @@ def _logs() -> None:
 
 @app.command("ingest")
 def ingest(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Logs, also gzipped.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Logs, also packed by gzip, xz or bzip2."),
+    ],
     *,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,

@@ -5,7 +5,7 @@ position up to which the log is read once the chunk is stored.
 Source: logrotate(8): rename and create, copytruncate, compress, delaycompress; journalctl(1) -f,
 -o json, --after-cursor; systemd.journal-fields(7).
 Format: a file is known by a digest of its first 4 KiB, whatever it is called: ``mail.log`` is still
-the same file as ``mail.log.1``, as its copy, and as ``mail.log.2.gz``.
+the same file as ``mail.log.1``, as its copy, and as ``mail.log.2.gz`` (gzip, xz or bzip2).
 Limits: a chunk of 1 MiB, some 7,000 lines: what one transaction takes, and what is read again after
 a kill; a line of 1 MiB.
 Errors: `LogUnavailable` where the log cannot be read, with what to do.
@@ -15,15 +15,18 @@ with its name.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import select
 import subprocess
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,15 @@ JOURNAL = "journal"
 JOURNALCTL = ("journalctl",)
 
 _MAX_SIBLINGS = 1000
-_GZIP = b"\x1f\x8b"
+# What rotation may have packed a file with, by how it begins, and what unpacks it.
+_PACKED: tuple[tuple[bytes, Callable[[io.FileIO], io.BufferedIOBase]], ...] = (
+    (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
+    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"BZh", bz2.BZ2File),
+)
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_START_OCTETS = 6
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _PROGRAMS = frozenset({"smtp", "qmgr"})
 _FACILITY_MAIL = "SYSLOG_FACILITY=2"
 # What journald itself says when it has dropped lines of a service (sd-messages(3)).
@@ -71,7 +82,7 @@ class LogFile:
         path: Where it is.
         position: Up to where it is read, or None.
         raw: The open file, as it is on the disk.
-        compressed: Whether that is gzip.
+        compressed: Whether that is compressed.
     """
 
     def __init__(self, path: Path, name: str, position: LogPosition | None = None) -> None:
@@ -92,13 +103,14 @@ class LogFile:
         self._rest = b""
         try:
             self.raw = path.open("rb", buffering=0)
-            compressed = os.pread(self.raw.fileno(), len(_GZIP), 0) == _GZIP
-            self._file: gzip.GzipFile | io.FileIO = (
-                gzip.GzipFile(fileobj=self.raw) if compressed else self.raw
-            )
-            self.compressed = compressed
+        except OSError as error:
+            raise unavailable(path, error) from error
+        try:
+            self._file = _unpacked(self.raw)
+            self.compressed = self._file is not self.raw
             self._file.seek(self._offset)
-        except (OSError, EOFError) as error:
+        except _BROKEN as error:
+            self.raw.close()
             raise unavailable(path, error) from error
 
     def close(self) -> None:
@@ -119,7 +131,7 @@ class LogFile:
         while not whole and not end:
             try:
                 data = self._file.read(CHUNK_OCTETS)
-            except (OSError, EOFError) as error:
+            except _BROKEN as error:
                 raise unavailable(self.path, error) from error
             whole, end, rest = (self._rest + data).rpartition(b"\n")
             if (last and rest and not data) or len(rest) > CHUNK_OCTETS:
@@ -424,15 +436,19 @@ def unavailable(path: Path, error: BaseException) -> LogUnavailable:
 
 def _head_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as raw:
-            head = raw.read(HEAD_OCTETS)
-            if not head.startswith(_GZIP):
-                return head
-            raw.seek(0)
-            with gzip.open(raw) as file:
-                return file.read(HEAD_OCTETS)
-    except (OSError, EOFError) as error:
+        with path.open("rb", buffering=0) as raw:
+            return _unpacked(raw).read(HEAD_OCTETS)
+    except _BROKEN as error:
         raise unavailable(path, error) from error
+
+
+def _unpacked(raw: io.FileIO) -> io.RawIOBase | io.BufferedIOBase:
+    """Return what gives the lines of an open file: itself, unless it is compressed."""
+    start = os.pread(raw.fileno(), _START_OCTETS, 0)
+    if start.startswith(_ZSTANDARD):
+        raise OSError("packed with zstd, which is not read; unpack it first")
+    opener = next((each for magic, each in _PACKED if start.startswith(magic)), None)
+    return raw if opener is None else opener(raw)
 
 
 def _is_at(path: Path, positions: Sequence[LogPosition]) -> LogPosition | None:
@@ -446,8 +462,8 @@ def _is_at(path: Path, positions: Sequence[LogPosition]) -> LogPosition | None:
 def _length(path: Path) -> int:
     """Return the size of a file; a compressed one is complete and so longer than any copy."""
     try:
-        with path.open("rb") as file:
-            compressed = file.read(len(_GZIP)) == _GZIP
+        with path.open("rb", buffering=0) as raw:
+            compressed = _unpacked(raw) is not raw
         return 1 << 62 if compressed else path.stat().st_size
     except OSError:
         return -1

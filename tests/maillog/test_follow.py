@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import json
+import lzma
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -187,18 +190,21 @@ def test_a_file_that_is_truncated_without_a_copy_is_a_gap(log, reader):
     assert reader.gaps == 1
 
 
-@pytest.mark.parametrize("compress", [False, True])
-def test_rotations_while_nobody_read(log, reader, compress):
+@pytest.mark.parametrize(
+    ("compress", "suffix"),
+    [(None, ""), (gzip.compress, ".gz"), (lzma.compress, ".xz"), (bz2.compress, ".bz2")],
+)
+def test_rotations_while_nobody_read(log, reader, compress, suffix):
     write(log, *LONG)
     reader.read()
     reader.restart()
     write(log, "b")
     third, second = (
-        log.with_name("mail.log.2.gz" if compress else "mail.log.2"),
+        log.with_name(f"mail.log.2{suffix}"),
         log.with_name("mail.log.1"),
     )
     if compress:
-        third.write_bytes(gzip.compress(log.read_bytes()))
+        third.write_bytes(compress(log.read_bytes()))
     else:
         shutil.copy(log, third)
     age(third, 20)
@@ -234,14 +240,32 @@ def test_a_file_that_is_gone_altogether_is_a_gap(log, reader):
     assert reader.gaps == 1
 
 
-def test_a_broken_rotated_file_does_not_stop_the_log_of_today(log, reader):
+def _damaged(packed: bytes) -> bytes:
+    return packed[:14] + bytes(50) + packed[64:]
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda octets: gzip.compress(octets)[:300],
+        lambda octets: _damaged(gzip.compress(octets)),
+        lambda octets: lzma.compress(octets)[:300],
+        lambda octets: _damaged(lzma.compress(octets)),
+        lambda octets: bz2.compress(octets)[:300],
+        lambda octets: _damaged(bz2.compress(octets)),
+        lambda octets: b"\x28\xb5\x2f\xfd" + octets,
+    ],
+    ids=["gzip-cut", "gzip", "xz-cut", "xz", "bzip2-cut", "bzip2", "zstd"],
+)
+def test_a_broken_rotated_file_does_not_stop_the_log_of_today(log, reader, pack):
     write(log, *LONG)
     reader.read()
     reader.restart()
     shutil.copy(log, log.with_name("mail.log.2"))
     age(log.with_name("mail.log.2"), 20)
     broken = log.with_name("mail.log.1.gz")
-    broken.write_bytes(gzip.compress("".join(LONG).encode() * 9)[:300])
+    # What cannot be compressed much, or little of it would be left to be damaged.
+    broken.write_bytes(pack(random.Random(7).randbytes(CHUNK_OCTETS // 4).hex("\n").encode()))
     age(broken, 10)
     write(log, "e", mode="w")
     assert reader.read() == [b"e"]
