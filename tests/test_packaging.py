@@ -80,6 +80,16 @@ def test_types_are_announced(wheel: zipfile.ZipFile, package: str) -> None:
     assert f"{package}/py.typed" in wheel.namelist()
 
 
+def test_data_that_modules_read_is_in(wheel: zipfile.ZipFile) -> None:
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.yaml")
+    }
+    assert wanted
+    assert wanted <= set(wheel.namelist())
+
+
 def test_the_command_is_installed(wheel: zipfile.ZipFile) -> None:
     assert "gatepost = gatepost.cli.app:main" in metadata_file(wheel, "entry_points.txt")
 

@@ -13,6 +13,7 @@ import typer
 from gatepost.cli.commands import Commands, register
 
 COMMANDS: Final[Commands] = {
+    "classify": ("gatepost.cli.feedback.classify", "command"),
     "parse": ("gatepost.cli.feedback.parse", "command"),
 }
 
