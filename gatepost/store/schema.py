@@ -15,8 +15,10 @@ from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store.schema_deliveries import deliveries
+from gatepost.store.schema_events import events
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
+from gatepost.store.schema_suppression import suppression
 from gatepost.store.schema_survey import survey
 from gatepost.store.schema_tls_reports import tls_reports
 
@@ -66,6 +68,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     deliveries,
     mta_sts,
     messages,
+    events,
 )
 
 

@@ -1,0 +1,42 @@
+"""The tables of events, their counts and the ids that outlive them."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+# Written out: positions must never be given out twice (autoincrement), and tables whose key is most
+# of the row are half as large without a row id; sqlite-utils can ask for neither.
+_EVENTS = """
+create table events (
+    position integer primary key autoincrement, id text not null, kind text not null,
+    at real not null, tenant text not null, message text not null, queue_id text not null,
+    sender text not null, recipient text not null, campaign text not null, mail_type text not null,
+    provider text not null, reporter text not null, details text not null
+)
+"""
+_COUNTS = """
+create table event_counts (
+    hour integer not null, tenant text not null, campaign text not null, mail_type text not null,
+    provider text not null, kind text not null, bounce_class text not null, severity text not null,
+    count integer not null,
+    primary key (hour, tenant, campaign, mail_type, provider, kind, bounce_class, severity)
+) without rowid
+"""
+_LABELS = """
+create table event_labels (
+    day integer not null, tenant text not null, label text not null, value text not null,
+    primary key (day, tenant, label, value)
+) without rowid
+"""
+_IDS = "create table event_ids (id text primary key, day integer not null) without rowid"
+
+
+def events(db: Database) -> None:
+    """Make the tables."""
+    for table in (_EVENTS, _COUNTS, _LABELS, _IDS):
+        db.execute(table)
+    db.table("events").create_index(["id"], unique=True)
+    db.table("events").create_index(["at"])
+    # With the position, which ends every index, this is the stream of one tenant.
+    db.table("events").create_index(["tenant"])
+    db.table("event_ids").create_index(["day"])

@@ -1,0 +1,290 @@
+"""Events in SQLite; see `events` for what may be asked, `sqlite_file` for the rest.
+
+Limits: `prune` deletes 2,000 rows a transaction, some 10 ms, and lets others in between.
+"""
+
+# ruff: noqa: S608
+# All that is put together into SQL are constants of this module; values are bound.
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from gatepost.feedback.events import Event, EventKind
+from gatepost.store.events import (
+    KEEP_COUNTS_S,
+    KEEP_IDS_S,
+    LASTING,
+    MAX_CAMPAIGNS,
+    MAX_MAIL_TYPES,
+    MAX_TEXT,
+    OTHER,
+    SECONDS_A_DAY,
+    SECONDS_AN_HOUR,
+    EventCount,
+    Page,
+    StoredEvent,
+)
+from gatepost.store.sqlite_file import SqliteFile, storable
+
+PRUNE_ROWS = 2_000
+# A page reads so many rows at the most where it has to pass over events that nobody asked for.
+SCAN_ROWS = 20_000
+
+_TEXTS = (
+    *("tenant", "message", "queue_id", "sender", "recipient"),
+    *("campaign", "mail_type", "provider", "reporter"),
+)
+_COLUMNS = f"id, kind, at, {', '.join(_TEXTS)}, details"
+_INSERT = f"insert or ignore into events ({_COLUMNS}) values ({', '.join('?' * 13)})"
+_KEEP_ID = "insert or ignore into event_ids (id, day) values (?, ?)"
+_KEY = "hour, tenant, campaign, mail_type, provider, kind, bounce_class, severity"
+_COUNT = f"""
+insert into event_counts ({_KEY}, count) values ({", ".join("?" * 9)})
+on conflict ({_KEY}) do update set count = count + excluded.count
+"""
+_LABEL = "insert into event_labels (day, tenant, label, value) values (?, ?, ?, ?)"
+_LABELS = "select count(*) from event_labels where day = ? and tenant = ? and label = ?"
+_IS_LABEL = "select 1 from event_labels where day = ? and tenant = ? and label = ? and value = ?"
+_COUNTS = """
+select hour, tenant, campaign, mail_type, provider, kind, bounce_class, count, severity
+from event_counts
+where hour >= :first and hour < :end and (:tenant is null or tenant = :tenant) order by hour
+"""
+_FORGET = f"""
+delete from events where position in (
+    select position from events where at < ? order by at limit {PRUNE_ROWS}
+)
+"""
+_FORGET_IDS = f"""
+delete from event_ids where id in (select id from event_ids where day < ? limit {PRUNE_ROWS})
+"""
+_MAX_OF = {"campaign": MAX_CAMPAIGNS, "mail_type": MAX_MAIL_TYPES}
+
+
+class SqliteEvents(SqliteFile):
+    """Implements `EventStore`."""
+
+    def add(self, events: Sequence[Event]) -> list[str]:
+        """See `EventStore.add`."""
+        with self._writing() as db:
+            new = [event for event in events if _insert(db, event)]
+            _count(db, new)
+        return [event.id for event in new]
+
+    def after(
+        self,
+        position: int,
+        limit: int,
+        tenant: str | None = None,
+        kinds: Collection[EventKind] | None = None,
+    ) -> list[StoredEvent]:
+        """See `EventStore.after`."""
+        end = self.end()
+        found: list[StoredEvent] = []
+        while len(found) < limit and position < end:
+            page = self.page(position, limit - len(found), tenant, kinds, end)
+            found += page.events
+            position = page.position
+        return found
+
+    def page(
+        self,
+        position: int,
+        limit: int,
+        tenant: str | None = None,
+        kinds: Collection[EventKind] | None = None,
+        until: int | None = None,
+    ) -> Page:
+        """See `EventStore.page`."""
+        with self._database() as db, db.atomic():
+            last = _end(db) if until is None else min(until, _end(db))
+            first = db.execute("select min(position) from events").fetchone()[0]
+            if first is None or position >= last:
+                return Page((), max(position, last))
+            begin = max(position, first - 1)
+            # The events of one tenant are found by an index; nothing is passed over.
+            upto = last if tenant is not None else min(last, begin + max(SCAN_ROWS, limit))
+            rows = _select(db, begin, upto, limit, tenant, kinds)
+        found = tuple(map(_stored_of, rows))
+        return Page(found, found[-1].position if len(found) == limit else max(upto, position))
+
+    def end(self) -> int:
+        """See `EventStore.end`."""
+        with self._database() as db:
+            return _end(db)
+
+    def position_at(self, since: float) -> int:
+        """See `EventStore.position_at`."""
+        with self._database() as db, db.atomic():
+            query = "select min(position) from events where at >= ?"
+            first = db.execute(query, [since]).fetchone()[0]
+            return _end(db) if first is None else int(first) - 1
+
+    def counts(self, since: float, until: float, tenant: str | None = None) -> list[EventCount]:
+        """See `EventStore.counts`."""
+        values = {
+            "first": math.floor(since / SECONDS_AN_HOUR),
+            "end": math.ceil(until / SECONDS_AN_HOUR),
+            "tenant": tenant,
+        }
+        with self._database() as db:
+            rows = db.execute(_COUNTS, values).fetchall()
+        return [_count_of(row) for row in rows]
+
+    def prune(self, before: float) -> int:
+        """See `EventStore.prune`."""
+        deleted = 0
+        while step := self._delete(_FORGET, before):
+            deleted += step
+        while self._delete(_FORGET_IDS, (before - KEEP_IDS_S) // SECONDS_A_DAY):
+            pass
+        self._delete(
+            "delete from event_counts where hour < ?", (before - KEEP_COUNTS_S) // SECONDS_AN_HOUR
+        )
+        # A day is over for good when events of it can no longer come: with the lasting ids.
+        self._delete(
+            "delete from event_labels where day < ?", (before - KEEP_IDS_S) // SECONDS_A_DAY
+        )
+        return deleted
+
+    def _delete(self, statement: str, before: float) -> int:
+        with self._writing() as db:
+            return db.execute(statement, [before]).rowcount
+
+
+def _insert(db: Database, event: Event) -> bool:
+    if event.kind in LASTING:
+        row = (event.id, int(event.at // SECONDS_A_DAY))
+        if db.conn.execute(_KEEP_ID, row).rowcount == 0:
+            return False
+    return db.conn.execute(_INSERT, _row_of(event)).rowcount == 1
+
+
+def _count(db: Database, events: Iterable[Event]) -> None:
+    labels = _Labels(db)
+    sums = Counter(
+        (
+            int(event.at // SECONDS_AN_HOUR),
+            _text(event.tenant),
+            labels.counted("campaign", event),
+            labels.counted("mail_type", event),
+            _text(event.provider),
+            event.kind.value,
+            _detail(event, "class"),
+            _detail(event, "severity"),
+        )
+        for event in events
+    )
+    db.conn.executemany(_COUNT, ((*key, count) for key, count in sums.items()))
+
+
+class _Labels:
+    """Under which names a transaction may count: those of the day, and new ones while few."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._named: dict[tuple[int, str, str, str], bool] = {}
+
+    def counted(self, label: str, event: Event) -> str:
+        """Return the name to count an event's label under."""
+        value = _text(getattr(event, label))
+        if not value:
+            return ""
+        key = (int(event.at // SECONDS_A_DAY), _text(event.tenant), label, value)
+        named = self._named.get(key)
+        if named is None:
+            named = self._named[key] = self._is_named(key)
+        return value if named else OTHER
+
+    def _is_named(self, key: tuple[int, str, str, str]) -> bool:
+        if self._db.execute(_IS_LABEL, key).fetchone() is not None:
+            return True
+        if self._db.execute(_LABELS, key[:3]).fetchone()[0] >= _MAX_OF[key[2]]:
+            return False
+        self._db.execute(_LABEL, key)
+        return True
+
+
+def _detail(event: Event, name: str) -> str:
+    return _text(str(event.details.get(name, "")))
+
+
+def _text(text: str) -> str:
+    return storable(text[:MAX_TEXT])
+
+
+def _row_of(event: Event) -> tuple[str | float, ...]:
+    details = {
+        _text(name): _text(str(value))
+        if isinstance(value, str) or not math.isfinite(value)
+        else value
+        for name, value in event.details.items()
+    }
+    return (
+        event.id,
+        event.kind.value,
+        event.at,
+        _text(event.tenant),
+        _text(event.message),
+        _text(event.queue_id),
+        _text(event.sender),
+        _text(event.recipient),
+        _text(event.campaign),
+        _text(event.mail_type),
+        _text(event.provider),
+        _text(event.reporter),
+        json.dumps(details, ensure_ascii=False, separators=(",", ":")) if details else "",
+    )
+
+
+def _end(db: Database) -> int:
+    found = db.execute("select seq from sqlite_sequence where name = 'events'").fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _select(
+    db: Database,
+    begin: int,
+    upto: int,
+    limit: int,
+    tenant: str | None,
+    kinds: Collection[EventKind] | None,
+) -> list[Any]:
+    values: list[int | str] = [begin, upto]
+    where = "position > ? and position <= ?"
+    if tenant is not None:
+        where += " and tenant = ?"
+        values.append(tenant)
+    if kinds is not None:
+        where += f" and kind in ({', '.join('?' * len(kinds))})"
+        values += sorted(kind.value for kind in kinds)
+    query = f"select position, {_COLUMNS} from events where {where} order by position limit ?"
+    rows: list[Any] = db.execute(query, [*values, limit]).fetchall()
+    return rows
+
+
+def _stored_of(row: Sequence[Any]) -> StoredEvent:
+    position, key, kind, at, *texts, details = row
+    event = Event(
+        key,
+        EventKind(kind),
+        at,
+        **dict(zip(_TEXTS, texts, strict=True)),
+        details=json.loads(details) if details else {},
+    )
+    return StoredEvent(position, event)
+
+
+def _count_of(row: Sequence[Any]) -> EventCount:
+    hour, tenant, campaign, mail_type, provider, kind, bounce_class, count, severity = row
+    what = EventKind(kind)
+    return EventCount(
+        hour, tenant, campaign, mail_type, provider, what, bounce_class, count, severity
+    )
