@@ -231,7 +231,8 @@ class Discovery:
         if self._wanted.mta_sts:
             # With a bound of its own: a slow policy host must not make DNS look slow.
             entry = await self.policies.wanted(nexthop.domain, read_records(record.records))
-        return self._knowledge(nexthop, hosts, entry, record.ttl_s, dane=dane)
+        failure = self._sts_failure(record, entry) if self._wanted.mta_sts else ""
+        return self._knowledge(nexthop, hosts, entry, record.ttl_s, dane=dane, sts_failure=failure)
 
     async def _ask_dns(self, nexthop: NextHop) -> tuple[Hosts, DnsAnswer[bytes], bool]:
         try:
@@ -253,8 +254,26 @@ class Discovery:
             return _NOT_ASKED
         return await self.resolver.txt(f"{LABEL}.{nexthop.domain}")
 
+    def _sts_failure(self, record: DnsAnswer[bytes], entry: StsEntry | None) -> str:
+        """Return why it is not known whether there is a policy, where none holds."""
+        if entry is not None and entry.live(self._clock()) is not None:
+            return ""
+        if record.failed:
+            return f"the MTA-STS record cannot be looked up: {record.reason or 'no answer'}"
+        if not read_records(record.records).policy_id:
+            return ""
+        why = "it takes too long" if entry is None or entry.failure is None else entry.reason
+        return f"the MTA-STS policy cannot be fetched: {why}"
+
     def _knowledge(
-        self, nexthop: NextHop, hosts: Hosts, entry: StsEntry | None, ttl_s: int, *, dane: bool
+        self,
+        nexthop: NextHop,
+        hosts: Hosts,
+        entry: StsEntry | None,
+        ttl_s: int,
+        *,
+        dane: bool,
+        sts_failure: str,
     ) -> Knowledge:
         now = self._clock()
         policy = None if entry is None else entry.live(now)
@@ -280,4 +299,5 @@ class Discovery:
             now,
             now + fresh_s,
             hosts.secure,
+            sts_failure,
         )

@@ -82,7 +82,8 @@ class ProfileSection:
         kinds.choice({"closed": True, "open": False}, "closed"),
         doc="""What becomes of mail where TLSA records or MX hosts of a destination cannot be looked
         up. closed lets it wait, open sends it by the profile's own rules. Without it, closed where
-        TLS is required, and open at level may.""",
+        TLS is required, and open at level may. closed, written out, also lets mail wait where an
+        MTA-STS record cannot be looked up or its policy not be fetched for the first time.""",
         example="closed",
     )
     at_rcpt: Mode = setting(

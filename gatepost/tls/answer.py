@@ -127,6 +127,11 @@ class _Case:
     def level(self) -> Level:
         return Level.MAY if self.asked is None else max(self.asked.level, Level.MAY)
 
+    @property
+    def waits_for_sts(self) -> bool:
+        """Tell whether mail waits until it is known whether there is an MTA-STS policy."""
+        return self.profile is not None and self.profile.fail_closed is True
+
     def holds(self, opinions: list[Opinion], required: Level) -> bool:
         """Tell whether mail waits where too little is known.
 
@@ -160,6 +165,9 @@ def _discovered(opinions: list[Opinion], case: _Case, knowledge: Knowledge) -> T
     # enough where MX records cannot: a policy that holds is applied all the same (§3.3).
     concerned = case.level if knowledge.failure else required
     blocked = unknown if unknown and case.holds(joined, concerned) else ""
+    if knowledge.sts_failure and case.waits_for_sts:
+        # Stricter than RFC 8461 §3.3: who can suppress a record could otherwise do without TLS.
+        blocked = blocked or knowledge.sts_failure
     notes = (f"not known, and let pass: {unknown}",) if unknown and not blocked else ()
     unnamed = sts is not None and sts.requirement.match is None and not blocked
     if unnamed:

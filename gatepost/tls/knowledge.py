@@ -28,11 +28,13 @@ class Knowledge:
         sts: The MTA-STS policy in force, or None.
         sts_id: The id under which it was announced.
         sts_domain: The policy domain.
-        failure: Why too little is known: the lookup of MX records failed; else empty. One of the
-            TXT record that fails is as no record (RFC 8461 §3.1), and ends no policy that holds.
+        failure: Why too little is known: the lookup of MX records failed; else empty.
         learned_at: Unix time in seconds.
         fresh_until: Unix time until which it may be used without another look.
         mx_secure: Whether the list of hosts is authentic; true without a list.
+        sts_failure: Why it is not known whether there is an MTA-STS policy, where none holds: the
+            TXT record could not be looked up, or what it announces could not be fetched; else
+            empty. RFC 8461 §3.1 and §3.3 have a sender go on as without one.
     """
 
     hosts: tuple[MxHost, ...] = ()
@@ -44,6 +46,7 @@ class Knowledge:
     learned_at: float = 0.0
     fresh_until: float = 0.0
     mx_secure: bool = True
+    sts_failure: str = ""
 
     @property
     def renew_at(self) -> float:

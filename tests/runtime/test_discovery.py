@@ -200,6 +200,15 @@ def test_a_txt_lookup_that_fails_is_no_announcement_and_no_failure() -> None:
         scene.resolver.answers["txt"] = DnsAnswer(Outcome.FAILED, reason="SERVFAIL")
         knowledge = await scene.discovery.learn(HOP)
         assert (knowledge.sts, knowledge.failure) == (None, "")
+        assert knowledge.sts_failure == "the MTA-STS record cannot be looked up: SERVFAIL"
+        # A policy that holds is not in doubt for a record that cannot be seen.
+        scene.resolver.answers["txt"] = found(b"v=STSv1; id=a")
+        scene.now += 31
+        assert (await scene.discovery.learn(HOP)).sts == POLICY
+        scene.resolver.answers["txt"] = DnsAnswer(Outcome.FAILED, reason="SERVFAIL")
+        scene.now += 301
+        knowledge = await scene.discovery.learn(HOP)
+        assert (knowledge.sts, knowledge.sts_failure) == (POLICY, "")
 
     play(scenario)
 
@@ -311,6 +320,7 @@ def test_a_policy_that_comes_late_is_used_at_once() -> None:
         knowledge = await scene.discovery.learn(HOP)
         assert knowledge.sts is None
         assert knowledge.fresh_until == T + 30, "a fetch is on"
+        assert knowledge.sts_failure == "the MTA-STS policy cannot be fetched: it takes too long"
         before = scene.discovery.generation
         slow.gate.set()
         while policies.fetches("d.example"):  # noqa: ASYNC110

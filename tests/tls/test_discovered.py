@@ -285,3 +285,16 @@ def test_a_huge_policy_is_not_told_in_full() -> None:
     assert answer.requirement is not None
     words = format_policy(answer.requirement, PostfixVersion(3, 11, 0), answer.sts)
     assert words == "verify match=mx1.dest.example servername=hostname protocols=>=TLSv1.2"
+
+
+@pytest.mark.parametrize(
+    ("closed", "sts", "waits"),
+    [(True, None, True), (None, None, False), (False, None, False), (True, ENFORCE, False)],
+)
+def test_who_says_fail_closed_waits_for_a_policy_that_nobody_can_see(
+    *, closed: bool | None, sts: StsPolicy | None, waits: bool
+) -> None:
+    profile = replace(PRIVATE, fail_closed=closed)
+    why = "" if sts else "the MTA-STS record cannot be looked up: SERVFAIL"
+    answer = ask(profile, replace(known(N, N, N, sts=sts), sts_failure=why))
+    assert answer.waits == (why if waits else "")
