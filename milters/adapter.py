@@ -143,7 +143,9 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
                 raise self._trouble
             if message is None or view is None:
                 raise Unavailable("end of message without a message")
-            plan = decide_message(message.facts(queue_id), view.snapshot, self.shared.clock())
+            shared = self.shared
+            facts = message.facts(queue_id)
+            plan = decide_message(facts, view.snapshot, shared.clock(), shared.statuses())
             tenant = plan.tenant
             return self._carry_out(plan, message, queue_id)
         except Exception as error:

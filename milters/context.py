@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.message import wanted_headers
+from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Recorder
 from gatepost.snapshot import Snapshot
 from milters.session import MessageInProgress
@@ -97,6 +98,7 @@ class Shared:
         count: Counts one message by verdict: ``accept``, ``reject``, ``tempfail``, ``error``.
         clock: Unix time in seconds.
         in_flight: Messages in hand.
+        statuses: Returns which tenants are paused.
     """
 
     views: Views
@@ -105,3 +107,4 @@ class Shared:
     count: Callable[[str], None]
     clock: Callable[[], float]
     in_flight: InFlight = field(default_factory=InFlight)
+    statuses: Callable[[], Statuses] = lambda: NO_STATUSES

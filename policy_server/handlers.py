@@ -21,6 +21,7 @@ from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP
 from gatepost.decisions.transport import decide_transport
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
+from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Recorder
 from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.log import clean, log_event
@@ -72,6 +73,7 @@ class Handlers:
         operator: What it asks for itself of every delivery.
         destinations: What is known of destinations, or None if nothing ever is.
         sights: What was seen of their mail servers, or None if nobody ever looks.
+        statuses: Returns which tenants are warned, slowed down or paused.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Handlers:
         *,
         destinations: Destinations | None = None,
         sights: SightsOf | None = None,
+        statuses: Callable[[], Statuses] = lambda: NO_STATUSES,
     ) -> None:
         self._current = current
         self._recorder = recorder
@@ -93,6 +96,7 @@ class Handlers:
         self._tls = TlsMaps(version, operator, clock, destinations)
         self._operator = operator
         self._sights = sights
+        self._statuses = statuses
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
         """Take note of what Postfix has become."""
@@ -111,7 +115,7 @@ class Handlers:
             _client(request), request.sender, request.recipient, request.queue_id
         )
         snapshot = self._current()
-        verdict = decide_recipient(facts, snapshot, self._clock())
+        verdict = decide_recipient(facts, snapshot, self._clock(), self._statuses())
         if self._sights is None or self._operator.relays:
             return self._finish_rcpt(verdict, facts)
         domain = asks_for_sights(verdict, facts, snapshot)
@@ -152,8 +156,8 @@ class Handlers:
         result: str | Awaitable[str | None] | None
         try:
             if name == TRANSPORT_MAP:
-                service = decide_transport(request.key, snapshot, self._clock()).service
-                result = f"{service}:" if service is not None else None
+                route = decide_transport(request.key, snapshot, self._clock(), self._statuses())
+                result = f"{route.service}:" if route.service is not None else None
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
                 result = self._tls.policy(name, request.key, snapshot)
             else:
@@ -200,7 +204,13 @@ class Handlers:
                 f"login {clean(request.sasl_username, 60)} may not act for {request.tenant}"
             )
         return admit(
-            tenant, request.sender, request.recipients, request.queue_id, snapshot, self._clock()
+            tenant,
+            request.sender,
+            request.recipients,
+            request.queue_id,
+            snapshot,
+            self._clock(),
+            statuses=self._statuses(),
         )
 
     def _finish(

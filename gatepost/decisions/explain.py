@@ -18,6 +18,7 @@ from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decid
 from gatepost.decisions.transport import Route, decide_transport
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
+from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Modes
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
@@ -94,6 +95,8 @@ def explain(
     operator: OperatorTls = ASKS_NOTHING,
     knowledge: Knowledge | None = None,
     sights: Sights = NO_SIGHTS,
+    *,
+    statuses: Statuses = NO_STATUSES,
 ) -> Explanation:
     """Return every decision about one message to one recipient.
 
@@ -105,9 +108,10 @@ def explain(
         operator: What Postfix itself asks of every delivery.
         knowledge: What was found out about the next-hop, or None if nobody looked.
         sights: What was seen of the mail servers of the recipient's domain.
+        statuses: Which tenants are warned, slowed down or paused.
     """
     asked = RecipientFacts(case.client, case.sender, case.recipient)
-    rcpt = decide_recipient(asked, snapshot, now)
+    rcpt = decide_recipient(asked, snapshot, now, statuses)
     if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
         rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
     if rcpt.reject is not None:
@@ -117,12 +121,14 @@ def explain(
     facts = MessageFacts(
         seen, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
     )
-    plan = decide_message(facts, snapshot, now)
+    plan = decide_message(facts, snapshot, now, statuses)
     modes = _modes(plan.tenant, snapshot)
     admission = None
     if plan.reject is None and plan.ask_admission:
         tenant = snapshot.tenants.by_id[plan.tenant]
-        admission = admit(tenant, case.sender, facts.recipients, "", snapshot, now)
+        admission = admit(
+            tenant, case.sender, facts.recipients, "", snapshot, now, statuses=statuses
+        )
     if plan.reject is not None or (admission is not None and admission.reject is not None):
         return Explanation(plan.tenant, modes, rcpt, plan, admission)
     sender = next(
@@ -131,7 +137,7 @@ def explain(
     )
     nexthop = case.nexthop or nexthop_of(case.recipient)
     try:
-        route = decide_transport(sender, snapshot, now)
+        route = decide_transport(sender, snapshot, now, statuses)
         map_name = _map_name(route, snapshot)
         answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge, now)
         policy = decide_policy(map_name, nexthop, snapshot, version, operator, knowledge, now)

@@ -18,8 +18,10 @@ from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.feedback import FEEDBACK_ID, feedback_edits, stray_feedback_edits
 from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
 from gatepost.decisions.rerun import processed_tenant
+from gatepost.decisions.status import hold_message
 from gatepost.decisions.unknown import is_refused
 from gatepost.feedback.session import SESSION_HEADER, tenant_of_session
+from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import MAX_DETAIL, Feature, Mode, Observation
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.identity import Evidence, Identity, identify
@@ -112,13 +114,16 @@ def wanted_headers(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 
-def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
+def decide_message(
+    facts: MessageFacts, snapshot: Snapshot, now: float, statuses: Statuses = NO_STATUSES
+) -> Plan:
     """Return what becomes of a message.
 
     Args:
         facts: The message.
         snapshot: The configuration.
         now: Unix time in seconds.
+        statuses: Which tenants are paused.
     """
     draft = _Draft(facts, now)
     identity, session_edits = _identify(facts, snapshot, now)
@@ -138,7 +143,11 @@ def decide_message(facts: MessageFacts, snapshot: Snapshot, now: float) -> Plan:
         return _unidentified(draft, identity, snapshot)
     draft.tenant = tenant.id
     draft.steps.append(f"tenant {tenant.id} by {identity.how}")
-    reject = _check_room(draft, tenant, snapshot) or _check_from(draft, tenant)
+    reject = (
+        _check_room(draft, tenant, snapshot)
+        or _check_from(draft, tenant)
+        or _check_status(draft, tenant, statuses)
+    )
     if reject is not None:
         return draft.plan(reject)
     tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
@@ -272,6 +281,24 @@ def _check_from(draft: _Draft, tenant: Tenant) -> Reject | None:
         return None
     reject = Reject("550", "5.7.1", "From: " + refusal(domain, tenant))
     return draft.refuse(Feature.SENDER, tenant.modes.sender, reject)
+
+
+def _check_status(draft: _Draft, tenant: Tenant, statuses: Statuses) -> Reject | None:
+    """Return the refusal for a message that has to wait, or None."""
+    status = statuses.get(tenant.id)
+    if status is None:
+        return None
+    facts = draft.facts
+    header = tenant.mail_type_header
+    types = values_of(facts.headers, header) if header is not None else []
+    held = hold_message(tenant, facts.sender, types, status, draft.now)
+    if held is None:
+        return None
+    if held.acts:
+        draft.steps.append(held.reject.text)
+        return held.reject
+    draft.observe(Feature.LADDER, "defer", held.reject.text)
+    return None
 
 
 def _summaries(edits: Iterable[Action]) -> list[tuple[str, str]]:

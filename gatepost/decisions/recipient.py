@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.status import Hold, hold_all, slow_lane
 from gatepost.decisions.transport import effective_pair
 from gatepost.decisions.unknown import REFUSAL, is_refused
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.session import seal_session
+from gatepost.feedback.status import NO_STATUSES, Status, Statuses
 from gatepost.feedback.token import Purpose, open_token
 from gatepost.modes import MAX_DETAIL, Feature, Mode, Modes, Observation
 from gatepost.snapshot import Snapshot
@@ -49,19 +51,30 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def decide_recipient(facts: RecipientFacts, snapshot: Snapshot, now: float) -> Verdict:
+def decide_recipient(
+    facts: RecipientFacts, snapshot: Snapshot, now: float, statuses: Statuses = NO_STATUSES
+) -> Verdict:
     """Return the answer for one recipient.
 
     Args:
         facts: The RCPT TO.
         snapshot: The configuration.
         now: Unix time in seconds.
+        statuses: Which tenants are warned, slowed down or paused.
     """
     identity = identify(facts.client, snapshot.tenants)
     if identity.tenant is None:
         return _unidentified(facts, identity, snapshot, now)
     prepend = _session_header(facts, identity, snapshot, now)
-    verdict = admit(identity.tenant, facts.sender, [facts.recipient], facts.queue_id, snapshot, now)
+    verdict = admit(
+        identity.tenant,
+        facts.sender,
+        [facts.recipient],
+        facts.queue_id,
+        snapshot,
+        now,
+        statuses=statuses,
+    )
     return Verdict(
         verdict.tenant,
         verdict.reject,
@@ -78,6 +91,8 @@ def admit(
     queue_id: str,
     snapshot: Snapshot,
     now: float,
+    *,
+    statuses: Statuses = NO_STATUSES,
 ) -> Verdict:
     """Return the answer for mail of a known tenant.
 
@@ -98,10 +113,39 @@ def admit(
             observations.append(
                 Observation(now, tenant.id, Feature.SENDER, "reject", reject.text, queue_id, sender)
             )
+    status = statuses.get(tenant.id)
+    if status is not None and sender:
+        if status.step and tenant.modes.ladder is not Mode.OFF:
+            step = status.step.keyword
+            reasons.append(f"ladder: {step}, {status.why} (mode {tenant.modes.ladder})")
+        held = hold_all(tenant, sender, status, now)
+        if held is not None and held.acts:
+            return Verdict(tenant.id, held.reject, reasons=(*reasons, held.reject.text))
+        observations += _would_step(tenant, status, held, sender, queue_id, snapshot, now)
     if sender and Mode.OBSERVE in (tenant.modes.tls, tenant.modes.lane):
         for recipient in recipients:
             observations += _would_route(tenant, sender, recipient, queue_id, snapshot, now)
     return Verdict(tenant.id, None, None, tuple(observations), tuple(reasons))
+
+
+def _would_step(
+    tenant: Tenant,
+    status: Status,
+    held: Hold | None,
+    sender: str,
+    queue_id: str,
+    snapshot: Snapshot,
+    now: float,
+) -> list[Observation]:
+    """Return what the ladder in mode observe would do to mail of a tenant."""
+    found = [] if held is None else [("defer", held.reject.text)]
+    lane = slow_lane(status, snapshot.ladder)
+    if lane is not None and tenant.modes.ladder is Mode.OBSERVE:
+        found.append(("route", f"lane {lane}: {status.why}"))
+    return [
+        Observation(now, tenant.id, Feature.LADDER, action, detail[:MAX_DETAIL], queue_id, sender)
+        for action, detail in found
+    ]
 
 
 def sender_allowed(sender: str, tenant: Tenant, snapshot: Snapshot, now: float) -> bool:

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatepost.decisions.status import lane_of
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage, Unavailable
+from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.feedback.token import Purpose, looks_like_token, open_token
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
@@ -73,13 +75,16 @@ def effective_pair(tenant: Tenant) -> tuple[str, str]:
     return lane, profile
 
 
-def decide_transport(sender: str, snapshot: Snapshot, now: float) -> Route:
+def decide_transport(
+    sender: str, snapshot: Snapshot, now: float, statuses: Statuses = NO_STATUSES
+) -> Route:
     """Return the service for an envelope sender.
 
     Args:
         sender: The map key as Postfix sent it.
         snapshot: The configuration.
         now: Unix time in seconds.
+        statuses: Which tenants are slowed down.
 
     Raises:
         Unavailable: If the sender is a token address whose token does not verify, or if the
@@ -98,6 +103,8 @@ def decide_transport(sender: str, snapshot: Snapshot, now: float) -> Route:
     if tenant is None:
         return Route(None, None, evidence)
     lane, profile = effective_pair(tenant)
+    if statuses:
+        lane = lane_of(tenant, lane, statuses, snapshot.ladder)
     return _route(lane, profile, snapshot, tenant, evidence)
 
 
