@@ -18,7 +18,11 @@ from gatepost.store.sqlite_file import SqliteFile, storable
 PRUNE_ROWS = 20_000
 
 _COLUMNS = "id, at, tenant, queue_id, sender, message_id, campaign, mail_type, recipients"
-_ADD = f"insert or ignore into messages ({_COLUMNS}) values ({', '.join('?' * 9)})"
+_REPLACE = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])
+_ADD = f"""
+insert into messages ({_COLUMNS}) values ({", ".join("?" * 9)})
+on conflict (id) do update set {_REPLACE} where sender = '' and excluded.sender <> ''
+"""
 _FIND = f"select {_COLUMNS} from messages where id = ?"
 # Rows stand in the order in which they came, so no index on the time is needed: the oldest are the
 # first, and of those the ones that are old enough go.

@@ -46,6 +46,14 @@ def test_the_first_of_an_id_stays(messages):
     assert messages.find(numbered(1).id) is not None
 
 
+def test_what_only_the_log_told_is_replaced(messages):
+    messages.add([replace(MESSAGE, sender="", campaign="", recipients=("a@b.example",))])
+    messages.add([replace(MESSAGE, sender="")])
+    assert messages.find(MESSAGE.id).campaign == ""
+    messages.add([MESSAGE])
+    assert messages.find(MESSAGE.id) == MESSAGE
+
+
 def test_recipients_are_bounded(messages):
     many = tuple(f"{number}@b.example" for number in range(MAX_RECIPIENTS + 5))
     messages.add([replace(MESSAGE, recipients=many)])
