@@ -69,6 +69,7 @@ class SuppressionRules:
         soft_window_s: See there; also how long that then holds.
         fold_sub_addresses: Whether ``user+word@`` counts as ``user@``.
         on_failure: What becomes of mail while the store cannot be asked.
+        hashed: Whether addresses are stored as keyed hashes only.
     """
 
     hard_bounce_s: int = 90 * _DAY_S
@@ -76,6 +77,7 @@ class SuppressionRules:
     soft_window_s: int = 7 * _DAY_S
     fold_sub_addresses: bool = False
     on_failure: OnFailure = OnFailure.PASS
+    hashed: bool = False
 
 
 _COMPLAINTS: Mapping[Step, float] = MappingProxyType(

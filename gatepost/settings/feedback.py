@@ -57,14 +57,15 @@ class FlowBuilder:
             section.privacy,
         )
 
-    def suppression(self, section: SuppressionSection) -> SuppressionRules:
-        """Return when an address is no longer written to."""
+    def suppression(self, section: SuppressionSection, *, hashed: bool) -> SuppressionRules:
+        """Return when an address is no longer written to, and how it is stored."""
         return SuppressionRules(
             section.hard_bounce,
             section.soft_bounces,
             section.soft_window,
             section.sub_addresses,
             section.on_failure,
+            hashed,
         )
 
     def ladder(self, section: LadderSection, lanes: Mapping[str, Lane] | None) -> LadderRules:

@@ -173,7 +173,7 @@ class _Load:
             keyring,
             services,
             flow.feedback(main.feedback),
-            flow.suppression(main.suppression),
+            flow.suppression(main.suppression, hashed=main.feedback.privacy),
             ladder,
             webhooks,
         )

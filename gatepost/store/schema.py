@@ -69,6 +69,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     mta_sts,
     messages,
     events,
+    suppression,
 )
 
 

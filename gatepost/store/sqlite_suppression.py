@@ -1,0 +1,367 @@
+"""The suppression list in SQLite.
+
+Purpose: see `store.suppression`. Ten million addresses must cost a look-up no more than one do.
+Format: a row for each list, address and reason, found by a keyed hash (`feedback.suppression`), so
+that the key is short and of equal length, and is the same whether the address is kept or not.
+Limits: a look-up is one descent in one tree, whose upper levels fit into SQLite's page cache of
+2 MiB; the file is not mapped into memory, so that a process does not grow with the list.
+Errors, security: see `sqlite_file` and `suppression_key`.
+"""
+
+# ruff: noqa: S608
+# All that is put together into SQL are constants of this module; values are bound.
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from gatepost.errors import MalformedMessage
+from gatepost.feedback.rules import SuppressionRules
+from gatepost.feedback.suppression import (
+    GLOBAL,
+    MAX_NOTE,
+    MAX_SOURCE,
+    STRONGEST_FIRST,
+    AddressKey,
+    Reason,
+    Suppressed,
+    canonical_address,
+    expiry_of,
+    key_of,
+)
+from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.suppression import Delivered, Page
+from gatepost.store.suppression_key import load_secret
+
+CODES: Mapping[Reason, int] = {reason: code for code, reason in enumerate(STRONGEST_FIRST, 1)}
+REASONS: Mapping[int, Reason] = {code: reason for reason, code in CODES.items()}
+_FIRST_LIFTED = min(CODES[reason] for reason in Reason if reason.lifted_by_delivery)
+_EVENT_OCTETS = 8
+
+_ROW = "reason, at, expires, address, source, note"
+_WHOLE = "sub = :sub"
+_MAILBOX = "true"
+_ADDRESS = "owner = :owner and key = :key and {which}"
+_FIND = f"""
+select {_ROW} from suppression where {_ADDRESS} and (expires is null or expires > :now)
+order by reason limit 1
+"""
+# As `gatepost.feedback.suppression.merged` has it.
+_ADD = f"""
+insert into suppression (owner, key, sub, reason, at, expires, address, source, note)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict do update set
+    at = case
+        when expires <= excluded.at then excluded.at
+        when reason >= {_FIRST_LIFTED} then max(at, excluded.at)
+        else min(at, excluded.at) end,
+    expires = max(expires, excluded.expires),
+    address = coalesce(address, excluded.address),
+    source = coalesce(source, excluded.source),
+    note = coalesce(excluded.note, note)
+where at is not case
+        when expires <= excluded.at then excluded.at
+        when reason >= {_FIRST_LIFTED} then max(at, excluded.at)
+        else min(at, excluded.at) end
+    or expires is not max(expires, excluded.expires)
+    or address is not coalesce(address, excluded.address)
+    or source is not coalesce(source, excluded.source)
+    or note is not coalesce(excluded.note, note)
+"""
+_PAGE = f"""
+select owner, key, sub, {_ROW} from suppression
+where (owner, key, sub, reason) > (:owner, :key, :sub, :code)
+    and (:list is null or owner = :list) and (:reason is null or reason = :reason)
+order by owner, key, sub, reason limit :limit
+"""
+_LIFT = f"delete from suppression where {_ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at"
+_LIFTABLE = f"""
+select exists (
+    select 1 from suppression where {_ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at
+) or exists (select 1 from suppression_soft where {_ADDRESS} and at <= :at)
+"""
+_FORGET_SOFT = f"delete from suppression_soft where {_ADDRESS} and at <= :at"
+_COUNT_SOFT = f"""
+select count(*), max(at) from suppression_soft where {_ADDRESS} and at > (
+    select max(at) from suppression_soft where {_ADDRESS}
+) - :window
+"""
+
+
+class SqliteSuppression(SqliteFile):
+    """Implements `gatepost.store.suppression.SuppressionStore`."""
+
+    def find(
+        self, tenant: str, recipient: str, now: float, rules: SuppressionRules
+    ) -> Suppressed | None:
+        """See `SuppressionStore.find`."""
+        with self._database() as db:
+            for each in dict.fromkeys((tenant, GLOBAL)):
+                owner = self._owner(db, each)
+                key = self._key(db, each, recipient) if owner is not None else None
+                if owner is None or key is None:
+                    continue
+                found = find_row(db, owner, key, now, fold=rules.fold_sub_addresses)
+                if found is not None:
+                    return entry_of(each, found, recipient)
+        return None
+
+    def entries_of(self, tenant: str, address: str, rules: SuppressionRules) -> list[Suppressed]:
+        """See `SuppressionStore.entries_of`."""
+        with self._database() as db:
+            where = self._where(db, tenant, address)
+            if where is None:
+                return []
+            which = _which(rules)
+            rows = db.execute(
+                f"select {_ROW} from suppression where {_ADDRESS.format(which=which)} "
+                "order by sub, reason",
+                where,
+            ).fetchall()
+        return [entry_of(tenant, row, address) for row in rows]
+
+    def add(self, entries: Iterable[Suppressed], rules: SuppressionRules) -> int:
+        """See `SuppressionStore.add`."""
+        with self._database() as db:
+            rows = self._rows(db, entries, rules)
+        with self._writing() as db:
+            owners = _make_owners(db, {tenant for tenant, _ in rows})
+            before = db.conn.total_changes
+            db.conn.executemany(_ADD, [(owners[tenant], *row) for tenant, row in rows])
+            return db.conn.total_changes - before
+
+    def remove(
+        self, tenant: str, address: str, rules: SuppressionRules, reason: Reason | None = None
+    ) -> list[Suppressed]:
+        """See `SuppressionStore.remove`."""
+        with self._database() as db:
+            where = self._where(db, tenant, address)
+        if where is None:
+            return []
+        condition = (
+            f"{_ADDRESS.format(which=_which(rules))} and (:reason is null or reason=:reason)"
+        )
+        where = {**where, "reason": None if reason is None else CODES[reason]}
+        with self._writing() as db:
+            rows = db.execute(
+                f"delete from suppression where {condition} returning {_ROW}", where
+            ).fetchall()
+            if reason in {None, Reason.SOFT_BOUNCES}:
+                db.execute(
+                    f"delete from suppression_soft where {_ADDRESS.format(which=_which(rules))}",
+                    where,
+                )
+        return sorted(
+            (entry_of(tenant, row, address) for row in rows),
+            key=lambda entry: (entry.address, CODES[entry.reason]),
+        )
+
+    def soft_bounce(
+        self, tenant: str, recipient: str, at: float, event_id: str, rules: SuppressionRules
+    ) -> Suppressed | None:
+        """See `SuppressionStore.soft_bounce`."""
+        event = hashlib.blake2b(event_id.encode(), digest_size=_EVENT_OCTETS).digest()
+        entry = Suppressed(
+            tenant,
+            recipient,
+            Reason.SOFT_BOUNCES,
+            at,
+            expiry_of(Reason.SOFT_BOUNCES, at, rules),
+            event_id,
+        )
+        with self._database() as db:
+            rows = self._rows(db, [entry], rules)
+        if not rows:
+            return None
+        row = rows[0][1]
+        with self._writing() as db:
+            owner = _make_owners(db, {tenant})[tenant]
+            where = {"owner": owner, "key": row[0], "sub": row[1], "window": rules.soft_window_s}
+            db.execute(
+                "insert or ignore into suppression_soft values (:owner, :key, :sub, :event, :at)",
+                {**where, "event": event, "at": int(at)},
+            )
+            count, last = db.execute(_COUNT_SOFT.format(which=_which(rules)), where).fetchone()
+            # An old one that comes late and counts for nothing suppresses nothing either.
+            if count < rules.soft_bounces or int(at) <= last - rules.soft_window_s:
+                return None
+            db.conn.execute(_ADD, (owner, *row))
+        return entry
+
+    def delivered(self, deliveries: Sequence[Delivered], rules: SuppressionRules) -> int:
+        """See `SuppressionStore.delivered`."""
+        which = _which(rules)
+        lifted = []
+        with self._database() as db:
+            for each in deliveries:
+                where = self._where(db, each.tenant, each.recipient)
+                if where is None:
+                    continue
+                where["at"] = int(each.at)
+                # Most addresses never bounced, and a transaction that writes makes others wait.
+                if db.execute(_LIFTABLE.format(which=which), where).fetchone()[0]:
+                    lifted.append(where)
+        if not lifted:
+            return 0
+        with self._writing() as db:
+            count = db.conn.executemany(_LIFT.format(which=which), lifted).rowcount
+            db.conn.executemany(_FORGET_SOFT.format(which=which), lifted)
+        return count
+
+    def page(
+        self,
+        tenant: str | None = None,
+        reason: Reason | None = None,
+        after: str = "",
+        limit: int = 1000,
+    ) -> Page:
+        """See `SuppressionStore.page`."""
+        with self._database() as db:
+            owner = None if tenant is None else self._owner(db, tenant)
+            if tenant is not None and owner is None:
+                return Page((), "")
+            where = {
+                **_cursor(after, owner or 0),
+                "list": owner,
+                "reason": None if reason is None else CODES[reason],
+                "limit": limit,
+            }
+            rows = db.execute(_PAGE, where).fetchall()
+            names = dict(db.execute("select id, tenant from suppression_owners").fetchall())
+        last = rows[-1] if len(rows) == limit else None
+        return Page(
+            tuple(entry_of(names[row[0]], row[3:], "") for row in rows),
+            "" if last is None else f"{last[0]}.{last[1].hex()}.{last[2].hex()}.{last[3]}",
+        )
+
+    def prune(self, now: float, rules: SuppressionRules) -> int:
+        """See `SuppressionStore.prune`."""
+        with self._writing() as db:
+            ended = db.execute("delete from suppression where expires <= ?", (int(now),)).rowcount
+            db.execute(
+                "delete from suppression_soft where at <= ?", (int(now) - rules.soft_window_s,)
+            )
+        return int(ended)
+
+    def _rows(
+        self, db: Database, entries: Iterable[Suppressed], rules: SuppressionRules
+    ) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return entries as rows without their owners, and whose they are."""
+        secret = self._secret(db)
+        rows = []
+        for entry in entries:
+            if entry.tenant == GLOBAL and entry.reason is not Reason.INVALID:
+                continue
+            try:
+                address = canonical_address(entry.address)
+            except MalformedMessage:
+                continue
+            key = key_of(address, entry.tenant, secret)
+            row = (
+                key.base,
+                key.sub,
+                CODES[entry.reason],
+                int(entry.at),
+                None if entry.expires is None else int(entry.expires),
+                None if rules.hashed else storable(str(address)),
+                storable(entry.source[:MAX_SOURCE]) or None,
+                storable(entry.note[:MAX_NOTE]) or None,
+            )
+            rows.append((entry.tenant, row))
+        return rows
+
+    def _where(self, db: Database, tenant: str, address: str) -> dict[str, Any] | None:
+        owner = self._owner(db, tenant)
+        key = self._key(db, tenant, address) if owner is not None else None
+        return None if key is None else {"owner": owner, "key": key.base, "sub": key.sub}
+
+    def _key(self, db: Database, tenant: str, address: str) -> AddressKey | None:
+        try:
+            return key_of(canonical_address(address), tenant, self._secret(db))
+        except MalformedMessage:
+            return None
+
+    def _owner(self, db: Database, tenant: str) -> int | None:
+        row = db.execute("select id from suppression_owners where tenant = ?", (tenant,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _secret(self, db: Database) -> bytes:
+        """Return the secret that belongs to the database as it is now."""
+        known: tuple[object, bytes] | None = getattr(self._local, "secret", None)
+        if known is None or known[0] is not db:
+            # Kept with the connection: a restored database brings its own key file.
+            known = self._local.secret = (db, load_secret(self.path, db))
+        return known[1]
+
+
+def find_row(
+    db: Database, owner: int, key: AddressKey, now: float, *, fold: bool
+) -> tuple[Any, ...] | None:
+    """Return the strongest row in force.
+
+    Args:
+        db: The connection.
+        owner: Whose list.
+        key: The address.
+        now: Unix time in seconds.
+        fold: Whether sub-addresses are left out of account.
+    """
+    found: tuple[Any, ...] | None = db.conn.execute(
+        _FIND_MAILBOX if fold else _FIND_WHOLE,
+        {"owner": owner, "key": key.base, "sub": key.sub, "now": now},
+    ).fetchone()
+    return found
+
+
+_FIND_WHOLE = _FIND.format(which=_WHOLE)
+_FIND_MAILBOX = _FIND.format(which=_MAILBOX)
+
+
+def entry_of(tenant: str, row: Sequence[Any], address: str) -> Suppressed:
+    """Return a row as an entry.
+
+    Args:
+        tenant: Whose.
+        row: Its columns from ``reason`` on.
+        address: The address if the row has none.
+    """
+    code, at, expires, stored, source, note = row
+    return Suppressed(
+        tenant,
+        stored or address,
+        REASONS[code],
+        float(at),
+        None if expires is None else float(expires),
+        source or "",
+        note or "",
+    )
+
+
+def _which(rules: SuppressionRules) -> str:
+    return _MAILBOX if rules.fold_sub_addresses else _WHOLE
+
+
+def _make_owners(db: Database, tenants: Iterable[str]) -> dict[str, int]:
+    owners = {}
+    for tenant in tenants:
+        select = ("select id from suppression_owners where tenant = ?", (tenant,))
+        if db.execute(*select).fetchone() is None:
+            db.execute("insert into suppression_owners (tenant) values (?)", (tenant,))
+        owners[tenant] = int(db.execute(*select).fetchone()[0])
+    return owners
+
+
+def _cursor(after: str, owner: int) -> dict[str, Any]:
+    if not after:
+        return {"owner": owner, "key": b"", "sub": b"", "code": 0}
+    first, key, sub, code = after.split(".")
+    return {
+        "owner": int(first),
+        "key": bytes.fromhex(key),
+        "sub": bytes.fromhex(sub),
+        "code": int(code),
+    }

@@ -1,0 +1,91 @@
+"""The secret of the keyed hashes in the suppression list, in a file beside the database.
+
+Purpose: whoever gets hold of the database alone, such as from a backup, cannot find out whether an
+address is in it: without a secret, all addresses that ever leaked could be tried in an hour.
+Format: ``suppression.key`` in the directory of the database: 64 hexadecimal digits. The database
+holds a fingerprint of it. It is not one of the keys of tokens, as those are replaced from time to
+time, and this one stays as long as the list.
+Errors: `StoreUnavailable` if the file is missing, cannot be read, or is not the one that the list
+was made with: all addresses would seem to be missing from the list.
+Security: mode 0600, of the owner of the directory; it is in no log and no answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from gatepost.errors import StoreUnavailable
+
+FILE_NAME = "suppression.key"
+_MODE = 0o600
+_SECRET_OCTETS = 32
+_FORMAT = re.compile(rb"[0-9a-f]{%d}\s*" % (2 * _SECRET_OCTETS))
+_REMEDY = "restore it from the backup of the database"
+
+
+def load_secret(database: Path, db: Database) -> bytes:
+    """Return the secret; make it if neither file nor list has one.
+
+    Args:
+        database: The database's file.
+        db: A connection to it, outside of any transaction.
+
+    Raises:
+        StoreUnavailable: See above.
+        OSError: If the file cannot be read or made.
+        sqlite3.Error: If the database cannot be read or written.
+    """
+    path = database.with_name(FILE_NAME)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Two processes that start together must not make two.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return _load(path, db)
+    finally:
+        os.close(descriptor)
+
+
+def _load(path: Path, db: Database) -> bytes:
+    row = db.execute("select fingerprint from suppression_key").fetchone()
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        if row is not None:
+            raise StoreUnavailable(f"{path} is missing; {_REMEDY}") from None
+        text = _make(path)
+    if not _FORMAT.fullmatch(text):
+        raise StoreUnavailable(f"{path} does not hold 64 hexadecimal digits; {_REMEDY}")
+    secret = bytes.fromhex(text.decode())
+    fingerprint = hashlib.blake2b(secret, digest_size=8, person=b"gatepost supp.").digest()
+    if row is None:
+        db.execute("insert or ignore into suppression_key values (1, ?)", (fingerprint,))
+    elif row[0] != fingerprint:
+        raise StoreUnavailable(
+            f"{path} is not the file that the suppression list was made with; {_REMEDY}"
+        )
+    return secret
+
+
+def _make(path: Path) -> bytes:
+    text = secrets.token_hex(_SECRET_OCTETS).encode() + b"\n"
+    # Whole or not at all: half a key would be taken for a broken one for ever.
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _MODE)
+    try:
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.write(descriptor, text)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.rename(path)
+    return text
