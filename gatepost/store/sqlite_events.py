@@ -74,9 +74,7 @@ class SqliteEvents(SqliteFile):
     def add(self, events: Sequence[Event]) -> list[str]:
         """See `EventStore.add`."""
         with self._writing() as db:
-            new = [event for event in events if _insert(db, event)]
-            _count(db, new)
-        return [event.id for event in new]
+            return put_events(db, events)
 
     def after(
         self,
@@ -157,6 +155,18 @@ class SqliteEvents(SqliteFile):
     def _delete(self, statement: str, before: float) -> int:
         with self._writing() as db:
             return db.execute(statement, [before]).rowcount
+
+
+def put_events(db: Database, events: Sequence[Event]) -> list[str]:
+    """Store and count events within a transaction that does more: what happened, and its event.
+
+    Args:
+        db: Within a transaction that holds the write lock.
+        events: As of `EventStore.add`, which also says what is returned.
+    """
+    new = [event for event in events if _insert(db, event)]
+    _count(db, new)
+    return [event.id for event in new]
 
 
 def _insert(db: Database, event: Event) -> bool:
