@@ -454,7 +454,9 @@ def test_what_comes_back(load, config):
     assert snapshot.feedback == FeedbackRules(
         frozenset({"arf.example.org"}), 30 * day, day, 14 * day, True
     )
-    assert snapshot.suppression == SuppressionRules(30 * day, 3, 2 * day, True, IfDown.DEFER)
+    assert snapshot.suppression == SuppressionRules(
+        30 * day, 3, 2 * day, True, IfDown.DEFER, True
+    )
     assert snapshot.ladder == LadderRules(
         day,
         1000,
