@@ -20,6 +20,7 @@ from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
 from gatepost.store.schema_suppression import suppression
 from gatepost.store.schema_survey import survey
+from gatepost.store.schema_tenant_status import tenant_status
 from gatepost.store.schema_tls_reports import tls_reports
 
 
@@ -70,6 +71,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     messages,
     events,
     suppression,
+    tenant_status,
 )
 
 

@@ -1,0 +1,142 @@
+"""What every store must do with the status of tenants."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gatepost.feedback.events import EventKind
+from gatepost.feedback.rules import Step
+from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Status, Whose
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+
+AT = 1_800_000_000.25
+WHY = "complaints 0.61 % (47 of 7,701, at least 0.46 %)"
+PAUSE = Pause(Scope.MARKETING, "list bought", AT, AT + 3600, "root")
+
+
+def change(at: float = AT, step: Step = Step.SLOW, **details: str) -> Change:
+    found = {"mode": "enforce", "why": WHY, **details}
+    return Change("acme", Whose.AUTOMATIC, at, "none", step.keyword, found)
+
+
+@pytest.fixture
+def statuses(url: str) -> Iterator[SqliteTenantStatus]:
+    with contextlib.closing(open_as(SqliteTenantStatus, url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def events(url: str, statuses: SqliteTenantStatus) -> Iterator[SqliteEvents]:
+    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+        yield opened
+
+
+def told(events):
+    found = [each.event for each in events.after(0, 100)]
+    assert {each.kind for each in found} <= {EventKind.STATUS_CHANGED}
+    return [(each.details["whose"], each.details["from"], each.details["to"]) for each in found]
+
+
+def test_who_has_no_row_is_normal(statuses, events):
+    assert statuses.find("acme") == NORMAL
+    assert statuses.all() == {}
+    assert told(events) == []
+
+
+def test_a_step_is_kept_and_told(statuses, events):
+    version = statuses.version()
+    assert statuses.set_step(change(), NORMAL, Step.SLOW, WHY)
+    assert statuses.all() == {"acme": Status(Step.SLOW, AT, WHY)}
+    assert statuses.version() != version
+    (stored,) = events.after(0, 10)
+    assert stored.event.tenant == "acme"
+    assert stored.event.at == AT
+    assert stored.event.details == {
+        "whose": "automatic",
+        "from": "none",
+        "to": "slow",
+        "mode": "enforce",
+        "why": WHY,
+    }
+
+
+def test_what_the_ladder_would_do_is_told_to_the_platform_alone(statuses, events):
+    assert statuses.set_step(change(mode="observe"), NORMAL, Step.SLOW, WHY)
+    assert events.after(0, 10, tenant="acme") == []
+    (stored,) = events.after(0, 10, tenant="")
+    assert stored.event.details["tenant"] == "acme"
+
+
+def test_a_step_that_was_computed_from_an_old_status_is_not_taken(statuses, events):
+    assert statuses.set_step(change(), NORMAL, Step.SLOW, WHY)
+    assert not statuses.set_step(change(AT + 1), NORMAL, Step.WARN, WHY)
+    known = statuses.find("acme")
+    statuses.resume("acme", AT + 2, "root", "spoke to them")
+    assert not statuses.set_step(change(AT + 3), known, Step.PAUSE_ALL, WHY)
+    assert not statuses.set_step(change(AT + 3), NORMAL, Step.PAUSE_ALL, WHY)
+    assert statuses.find("acme") == Status(counted_from=AT + 2)
+    assert told(events) == [("automatic", "none", "slow"), ("operator", "active", "active")]
+
+
+def test_a_pause_and_a_step_do_not_touch_each_other(statuses):
+    assert statuses.pause("acme", PAUSE) == NORMAL
+    assert statuses.set_step(change(), statuses.find("acme"), Step.SLOW, WHY)
+    assert statuses.find("acme") == Status(Step.SLOW, AT, WHY, PAUSE)
+    again = replace(PAUSE, scope=Scope.ALL, until=None, since=AT + 5)
+    assert statuses.pause("acme", again).pause == PAUSE
+    assert statuses.find("acme") == Status(Step.SLOW, AT, WHY, again)
+
+
+def test_a_step_computed_before_a_pause_is_taken(statuses):
+    # An operator's pause changes nothing of what was computed.
+    statuses.pause("acme", PAUSE)
+    assert statuses.set_step(change(), NORMAL, Step.SLOW, WHY)
+
+
+def test_a_resume_takes_back_both_and_counts_anew(statuses, events):
+    statuses.pause("acme", PAUSE)
+    statuses.set_step(change(AT + 1), statuses.find("acme"), Step.PAUSE_ALL, WHY)
+    was = statuses.resume("acme", AT + 60, "anna", "spoke to them")
+    assert was == Status(Step.PAUSE_ALL, AT + 1, WHY, PAUSE)
+    assert statuses.find("acme") == Status(counted_from=AT + 60)
+    assert told(events)[-1] == ("operator", "paused-marketing", "active")
+    details = events.after(0, 10)[-1].event.details
+    assert (details["by"], details["step"], details["reason"]) == (
+        "anna",
+        "pause-all",
+        "spoke to them",
+    )
+
+
+def test_a_pause_ends_at_its_time_and_is_told_once(statuses, events):
+    statuses.pause("acme", PAUSE)
+    statuses.pause("other", replace(PAUSE, until=None))
+    assert statuses.expire(AT + 3599) == []
+    assert statuses.expire(AT + 3600) == ["acme"]
+    assert statuses.expire(AT + 3601) == []
+    assert statuses.find("acme") == NORMAL
+    assert statuses.find("other").pause is not None
+    last = events.after(0, 10)[-1].event
+    assert (last.at, last.details["to"]) == (AT + 3600, "active")
+
+
+def test_the_version_changes_with_each_change_and_for_every_connection(url, statuses):
+    with contextlib.closing(open_as(SqliteTenantStatus, url)) as other:
+        seen = {other.version()}
+        statuses.pause("acme", PAUSE)
+        seen.add(other.version())
+        statuses.resume("acme", AT, "root", "")
+        seen.add(other.version())
+        assert len(seen) == 3
+        assert other.version() in seen
+
+
+def test_octets_that_are_no_text_are_kept_as_escapes(statuses):
+    statuses.pause("acme", replace(PAUSE, reason="a\udcffb"))
+    assert statuses.find("acme").pause.reason == "a\\udcffb"
