@@ -39,6 +39,7 @@ MAX_SERVICES = 1_000
 SLACK_S = 2.0
 
 _SINCE = "since"
+_LOGGED = "logged"
 _MESSAGE = "m:"
 _PROCESS = "p:"
 _SERVICE = "t:"
@@ -122,8 +123,9 @@ class Joiner:
 
         Args:
             clock: For time stamps.
-            tls_logged: Whether Postfix is known to log TLS connections (smtp_tls_loglevel). Without
-                that, each service is believed to from its first TLS line on.
+            tls_logged: Whether Postfix is known to have logged TLS connections (smtp_tls_loglevel)
+                in all of these lines. Without that, or `tls_is_logged`, each service is believed to
+                from its first TLS line on.
             state: What `changes` returned so far, to go on where another joiner ended.
             max_messages: Messages to remember.
             max_processes: Processes to remember.
@@ -198,10 +200,10 @@ class Joiner:
 
     def tls_is_logged(self, since: float | None) -> None:
         """Say since which Unix time Postfix is known to log TLS connections, or that it is not."""
-        if since is None:
-            self._logged_since = _NEVER
-        elif self._logged_since > since:
-            self._logged_since = since
+        at = _NEVER if since is None else min(self._logged_since, since)
+        if at != self._logged_since:
+            self._logged_since = at
+            self._dirty.add(_LOGGED)
 
     def changes(self) -> dict[str, str | None]:
         """Return what has to be remembered since the last call: key to text, None to forget it."""
@@ -380,6 +382,8 @@ class Joiner:
             return process.to_text() if process else None
         if key.startswith(_SERVICE):
             return "1" if name in self._services else None
+        if key == _LOGGED:
+            return None if self._logged_since == _NEVER else repr(self._logged_since)
         return None if self._since is None else repr(self._since)
 
     def _restore(self, state: Mapping[str, str]) -> None:
@@ -395,6 +399,8 @@ class Joiner:
                 self._services.add(name)
             elif key == _SINCE:
                 self._since = float(text)
+            elif key == _LOGGED:
+                self._logged_since = min(self._logged_since, float(text))
 
 
 def deliveries(lines: Iterable[bytes], joiner: Joiner) -> list[Delivery]:

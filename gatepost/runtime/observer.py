@@ -189,13 +189,17 @@ class Observer:
 
     def _follow(self, store: DeliveryStore) -> None:
         """Read until told to stop, or until something fails."""
-        facts = self._facts() or LogFacts()
-        clock = Clock(time.time())
+        facts = self._facts()
+        now = time.time()
+        clock = Clock(now)
         follower = open_follower(self._maillog, store.positions())
         state = store.state()
         remembered = state.pop(_AT, "")
-        joiner = Joiner(clock, tls_logged=facts.tls_logged, state=state)
-        work = _Work(store, joiner, clock, follower, facts, remembered)
+        joiner = Joiner(clock, state=state)
+        if facts is not None:
+            # What Postfix is set to says nothing of lines that it wrote before.
+            joiner.tls_is_logged(now if facts.tls_logged else None)
+        work = _Work(store, joiner, clock, follower, facts or LogFacts(), remembered)
         with contextlib.closing(follower):
             while not self._stop.is_set():
                 chunk = follower.read()

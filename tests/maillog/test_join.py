@@ -342,6 +342,20 @@ def test_what_came_and_went_between_two_calls_is_not_told():
     assert reader.changes() == {}
 
 
+def test_since_when_tls_is_logged_is_remembered():
+    at = START.timestamp()
+    first = joiner()
+    first.tls_is_logged(at + 10)
+    state = first.changes()
+    # Whoever goes on learns of it anew, and it has been so all the time.
+    second = joiner(state=state)
+    second.tls_is_logged(at + 100)
+    told = deliveries([BEGIN[0], sent(5), sent(20, "4BBBB")], second)
+    assert [each.tls for each in told] == [UNKNOWN, PLAINTEXT]
+    second.tls_is_logged(None)
+    assert second.changes()["logged"] is None
+
+
 def test_postfix_may_begin_to_log_tls_later():
     reader = joiner()
     before = deliveries([BEGIN[0], sent(1.5)], reader)

@@ -127,19 +127,39 @@ def test_an_alarm_that_could_not_be_stored_is_told_once(log, store, observe, cap
         return add(self, batch)
 
     monkeypatch.setattr(SqliteDeliveries, "add", add_or_fail)
-    append(log, message(2, encrypted=False))
+    append(log, message(1), message(2, encrypted=False))
     metrics = Metrics("back")
     observer = observe(log, metrics=metrics)
     for _ in range(3):
         assert tries.acquire(timeout=20)
     assert observer.details()["maillog_trouble"] == "disk full"
     failing.clear()
-    wait_sent(store, 1)
+    wait_sent(store, 2)
     wait_until(lambda: not observer.details()["maillog_trouble"], 5, "the end of the trouble")
     said = [each.partition(" ")[0] for each in caplog.messages]
     assert said.count("weaker-delivery") == 1
     assert said.count("store-unavailable") == 1
     assert metrics.counts()["errors"]["store"] >= 3
+
+
+def test_what_postfix_is_set_to_says_nothing_of_lines_that_were_there(
+    log, store, observe, monkeypatch
+):
+    # The log of a day on which smtp_tls_loglevel was 0, as it is by default, until attach came.
+    append(log, message(1, encrypted=False))
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_015.0)
+    observer = observe(log)
+    wait_sent(store, 1)
+    assert total(store) == Counts(unknown=1)
+    append(log, message(100, encrypted=False))
+    wait_sent(store, 2)
+    observer.stop()
+    # What is written while the observer is down is as sure as what was written before.
+    append(log, message(200, encrypted=False))
+    monkeypatch.setattr(time, "time", lambda: 1_800_001_000.0)
+    observe(log)
+    wait_sent(store, 3)
+    assert total(store) == Counts(unknown=1, plaintext=2)
 
 
 def test_a_delivery_of_which_nothing_is_known_is_unproven(log, store, observe):
