@@ -18,6 +18,7 @@ from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
+from gatepost.store.schema_received import received
 from gatepost.store.schema_suppression import suppression
 from gatepost.store.schema_survey import survey
 from gatepost.store.schema_tenant_status import tenant_status
@@ -72,6 +73,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     events,
     suppression,
     tenant_status,
+    received,
 )
 
 
