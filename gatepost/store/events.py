@@ -96,6 +96,9 @@ class EventStore(Protocol):
             The ids of those that were new, in order.
         """
 
+    def find(self, event_id: str) -> Event | None:
+        """Return the event of an id, or None if there is none or it has been deleted."""
+
     def after(
         self,
         position: int,

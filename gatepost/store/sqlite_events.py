@@ -76,6 +76,13 @@ class SqliteEvents(SqliteFile):
         with self._writing() as db:
             return put_events(db, events)
 
+    def find(self, event_id: str) -> Event | None:
+        """See `EventStore.find`."""
+        query = f"select position, {_COLUMNS} from events where id = ?"
+        with self._database() as db:
+            row = db.execute(query, [event_id]).fetchone()
+        return None if row is None else _stored_of(row).event
+
     def after(
         self,
         position: int,

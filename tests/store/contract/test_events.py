@@ -55,6 +55,14 @@ def test_an_empty_store_has_nothing_to_say(events: EventStore) -> None:
     assert events.add([]) == []
 
 
+def test_an_event_is_found_by_its_id(events: EventStore) -> None:
+    events.add([event(1), event(2, provider="google.com", details={"reply": "250 ok"})])
+    found = events.find("e2")
+    assert found is not None
+    assert (found.provider, found.details) == ("google.com", {"reply": "250 ok"})
+    assert events.find("e3") is None
+
+
 def test_events_come_back_as_they_were(events: EventStore) -> None:
     full = Event(
         "b-1",
