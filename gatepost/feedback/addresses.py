@@ -25,7 +25,7 @@ _ADDRESS = re.compile(
     r'@[^\s@<>"(),;:]{1,255}'
 )
 _HIDDEN = re.compile(
-    r".*(?:redact|\*).*|(?:hidden|removed|masked|undisclosed|not.?disclosed)|anonym.*|x{3,}[x._-]*",
+    r".*(?:redacted|\*).*|(?:hidden|removed|masked|undisclosed|not.?disclosed)|anonym.*|x{3,}[x._-]*",
     re.IGNORECASE | re.DOTALL,
 )
 # MD5, SHA-1 and SHA-256.
@@ -38,13 +38,14 @@ def bare_address(value: str) -> str:
     Args:
         value: The field, as ``rfc822; a@b.example``, ``A <a@b.example>`` or ``a@b.example``.
     """
-    text = value[: 4 * MAX_ADDRESS_CHARACTERS]
-    typed = _TYPED.match(text.lstrip())
-    text = text.lstrip()[typed.end() :] if typed else text
+    text = clean(value[: 4 * MAX_ADDRESS_CHARACTERS])
+    typed = _TYPED.match(text)
+    text = text[typed.end() :] if typed else text
     bracketed = _IN_BRACKETS.findall(text)
     found = _ADDRESS.search(bracketed[-1] if bracketed else text)
-    address = clean(found[0]).rstrip(".") if found else ""
-    return address if len(address) <= MAX_ADDRESS_CHARACTERS else ""
+    address = found[0].rstrip(".") if found else ""
+    fits = len(address) <= MAX_ADDRESS_CHARACTERS and not address.endswith("@")
+    return address if fits else ""
 
 
 def recipient_of(value: str, notes: list[str]) -> ReportedRecipient:

@@ -43,10 +43,10 @@ _HEADERS = frozenset(
         "text/rfc822-header",
     }
 )
-_EMPTY_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_EMPTY_LINE = re.compile(rb"\A\r?\n|\r?\n\r?\n")
 _MBOX = re.compile(rb"From [^\n]*\n")
 _FIRST_FIELD = re.compile(rb"[!-9;-~]{1,76}[ \t]*:|>?From ")
-_TYPE = re.compile(r"[!-.0-:<-~]{1,76}/[!-.0-:<-~]{1,76}")
+_TYPE = re.compile(r"[\w!#$&^.+-]{1,76}/[\w!#$&^.+-]{1,76}", re.ASCII)
 _PARAMETER = re.compile(
     r';[ \t]*([!-:<>-~]{1,40}?)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL
 )
