@@ -15,6 +15,9 @@ from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.store.tls_reports import Added, DomainSum, FailureSum
 from gatepost.tls.tlsrpt.model import UNSPECIFIED, PolicyResult, TlsReport
 
+# Periods end with a day of UTC, and clocks differ.
+AHEAD_S = 2 * 86_400.0
+
 _REPORT = """
 insert into tls_reports (key, content, organization, report_id, contact, start, end, received_at,
     source, deviations) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -115,7 +118,10 @@ class SqliteTlsReports(SqliteFile):
 
 
 def _insert(db: Database, report: TlsReport, content: str, received_at: float, source: str) -> None:
-    start = received_at if report.start is None else report.start
+    start = report.start
+    if start is None or start > received_at + AHEAD_S:
+        # A report of times to come would stand in every sum, for ever.
+        start = received_at
     row = (
         report.key,
         content,

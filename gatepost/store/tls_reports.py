@@ -83,7 +83,8 @@ class TlsReportStore(Protocol):
 
         Args:
             report: The report.
-            received_at: Unix time; it stands for the period of a report that names none.
+            received_at: Unix time; it stands for the period of a report that names none, or one
+                that has not begun.
             source: Where it came from, such as the name of its file.
 
         Returns:

@@ -29,6 +29,8 @@ MAX_CONTAINERS = 50
 _RULE = "RFC 8460 §5.3"
 _DECLARED = frozenset({"application/tlsrpt+gzip", "application/tlsrpt+json"})
 _NAMED = re.compile(r"(?:\.json|\.json\.gz|\.gz)\Z", re.IGNORECASE)
+# A mailbox in mbox form, of which the email package would read the first mail and nothing else.
+_SECOND_MAIL = re.compile(rb"\n\r?\nFrom [^\r\n]{1,300}\r?\n[A-Za-z][A-Za-z0-9-]{0,60}: ")
 _CONTAINER = re.compile(rb"\b(?:multipart|message)/", re.IGNORECASE)
 # Blanks and the two byte order marks may stand before JSON.
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\{")
@@ -102,6 +104,11 @@ def _check_size(octets: bytes) -> None:
     # Generated boundaries start with "--" and more, and so does nothing else in such numbers.
     if octets.count(b"\n--") + octets.count(b"\r--") > 2 * MAX_PARTS:
         raise MalformedMessage(f"the mail has more than {MAX_PARTS} parts", rule=_RULE)
+    if octets.startswith(b"From ") and _SECOND_MAIL.search(octets):
+        raise MalformedMessage(
+            "it is a mailbox of several mails; formail -s gatepost tls reports add - splits it",
+            rule=_RULE,
+        )
     if len(_CONTAINER.findall(octets)) > MAX_CONTAINERS:
         raise MalformedMessage(f"the mail has more than {MAX_CONTAINERS} multiparts", rule=_RULE)
 

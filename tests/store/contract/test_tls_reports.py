@@ -118,6 +118,16 @@ def test_without_a_period_the_time_of_receipt_stands_for_it(reports: TlsReportSt
     assert found.last_at == NOW
 
 
+def test_a_report_of_times_to_come_does_not_stay_for_ever(reports: TlsReportStore) -> None:
+    reports.add(report("1", start=NOW + 170 * 365 * DAY), NOW)
+    [found] = reports.domains(0)
+    assert found.last_at == NOW
+    assert reports.prune(NOW + 1) == 1
+    # The clock of a sender may be a little ahead.
+    reports.add(report("2", start=NOW + DAY), NOW)
+    assert reports.domains(0)[0].last_at == NOW + DAY
+
+
 def test_pruning(reports: TlsReportStore) -> None:
     reports.add(report("1", policy("a.example", EXPIRED)), NOW)
     reports.add(report("2", policy("a.example", NO_TLS), start=START + DAY), NOW)

@@ -108,6 +108,14 @@ def test_the_header_goes_before_the_name_of_the_file() -> None:
     assert (report.domains, report.organization) == (("elsewhere.example",), "other.example")
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_mailbox_is_not_taken_for_its_first_mail(end: bytes) -> None:
+    first = b"From rua@x.example Tue Nov 24 10:00:00 2026\n" + mail(octets()) + b"\n\n"
+    assert parse_mail(first.replace(b"\n", end)) == parse_mail(mail(octets()))
+    with pytest.raises(MalformedMessage, match="formail"):
+        parse_mail((first + first).replace(b"\n", end))
+
+
 def test_a_mail_that_is_larger_than_gzip_and_a_mail_in_gzip() -> None:
     message = mail(gzip.compress(octets()))
     assert read_report(gzip.compress(message)) == read_report(message)
