@@ -29,6 +29,9 @@ from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.log import log_event
 from gatepost.runtime.role import FAILED, OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
+from gatepost.runtime.status_book import StatusBook
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from milters.adapter import GatepostMilter
 from milters.admission import AdmissionClient
 from milters.context import Shared, Views
@@ -117,8 +120,14 @@ def _share(role: Role) -> Shared:
     admission = AdmissionClient(
         role.place.socket_dir / POLICY_SOCKET, role.settings.policy_timeout_s
     )
+    statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
     shared = Shared(
-        Views(role.current), role.recorder, admission.admit, role.metrics.message, time.time
+        Views(role.current),
+        role.recorder,
+        admission.admit,
+        role.metrics.message,
+        time.time,
+        statuses=statuses.current,
     )
     role.metrics.watch_messages(lambda: shared.in_flight.count)
     role.metrics.milter_messages.expect("accept", "reject", "tempfail", "error")

@@ -19,10 +19,12 @@ from gatepost.runtime.memory import uncollected
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
+from gatepost.runtime.status_book import StatusBook
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as
+from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
 from policy_server.handlers import Handlers
@@ -71,6 +73,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         return open_as(SqliteSights, role.settings.state)
 
     sights = SightBook(open_sights, clock=time.time)
+    statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
     handlers = Handlers(
         role.current,
         role.recorder,
@@ -80,6 +83,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         role.operator,
         destinations=discovery,
         sights=sights,
+        statuses=statuses.current,
     )
     loop = asyncio.get_running_loop()
 
@@ -121,6 +125,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
     finally:
         alive.cancel()
         sights.close()
+        statuses.stop()
 
 
 if __name__ == "__main__":

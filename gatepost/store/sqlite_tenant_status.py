@@ -3,7 +3,6 @@
 Limits: a look at the version, once a second in three processes, takes some 10 µs.
 """
 
-# ruff: noqa: S608
 # All that is put together into SQL are constants of this module; values are bound.
 
 from __future__ import annotations

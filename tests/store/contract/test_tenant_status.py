@@ -32,7 +32,7 @@ def statuses(url: str) -> Iterator[SqliteTenantStatus]:
 
 
 @pytest.fixture
-def events(url: str, statuses: SqliteTenantStatus) -> Iterator[SqliteEvents]:
+def events(url: str) -> Iterator[SqliteEvents]:
     with contextlib.closing(open_as(SqliteEvents, url)) as opened:
         yield opened
 
