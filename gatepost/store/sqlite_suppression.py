@@ -14,7 +14,8 @@ Errors, security: see `sqlite_file` and `suppression_key`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import Any
 
 from sqlite_utils import Database
@@ -33,6 +34,7 @@ from gatepost.feedback.suppression import (
     expiry_of,
     key_of,
 )
+from gatepost.store.external_sort import Row, sorted_rows
 from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.store.suppression import Delivered, Page
 from gatepost.store.suppression_key import load_secret
@@ -41,6 +43,8 @@ CODES: Mapping[Reason, int] = {reason: code for code, reason in enumerate(STRONG
 REASONS: Mapping[int, Reason] = {code: reason for reason, code in CODES.items()}
 _FIRST_LIFTED = min(CODES[reason] for reason in Reason if reason.lifted_by_delivery)
 _EVENT_OCTETS = 8
+# How many rows are written in one go: others wait for less than 0.1 s.
+LOAD_ROWS = 2_000
 
 _ROW = "reason, at, expires, address, source, note"
 _WHOLE = "sub = :sub"
@@ -133,6 +137,24 @@ class SqliteSuppression(SqliteFile):
             before = db.conn.total_changes
             db.conn.executemany(_ADD, [(owners[tenant], *row) for tenant, row in rows])
             return db.conn.total_changes - before
+
+    def load(
+        self,
+        entries: Iterable[Suppressed],
+        rules: SuppressionRules,
+        told: Callable[[int], None] = lambda _count: None,
+    ) -> int:
+        """See `SuppressionStore.load`."""
+        owners: dict[str, int] = {}
+        changed = 0
+        rows = sorted_rows(self._numbered(entries, rules, owners), self.path.parent)
+        while batch := [(*row[:4], *row[5:]) for row in islice(rows, LOAD_ROWS)]:
+            with self._writing() as db:
+                before = db.conn.total_changes
+                db.conn.executemany(_ADD, batch)
+                changed += db.conn.total_changes - before
+            told(len(batch))
+        return changed
 
     def remove(
         self, tenant: str, address: str, rules: SuppressionRules, reason: Reason | None = None
@@ -246,6 +268,22 @@ class SqliteSuppression(SqliteFile):
                 "delete from suppression_soft where at <= ?", (int(now) - rules.soft_window_s,)
             )
         return int(ended)
+
+    def _numbered(
+        self, entries: Iterable[Suppressed], rules: SuppressionRules, owners: dict[str, int]
+    ) -> Iterator[Row]:
+        """Yield entries as rows, with a number behind the key, so that no two are equal."""
+        number = count()
+        entries = iter(entries)
+        while some := list(islice(entries, LOAD_ROWS)):
+            with self._database() as db:
+                rows = self._rows(db, some, rules)
+            new = {tenant for tenant, _ in rows} - owners.keys()
+            if new:
+                with self._writing() as db:
+                    owners |= _make_owners(db, new)
+            for tenant, row in rows:
+                yield (owners[tenant], *row[:3], next(number), *row[3:])
 
     def _rows(
         self, db: Database, entries: Iterable[Suppressed], rules: SuppressionRules

@@ -10,7 +10,7 @@ found and never added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,26 @@ class SuppressionStore(Protocol):
         Args:
             entries: The entries; their addresses in any spelling.
             rules: Whether addresses are stored as hashes only.
+        """
+
+    def load(
+        self,
+        entries: Iterable[Suppressed],
+        rules: SuppressionRules,
+        told: Callable[[int], None] = ...,
+    ) -> int:
+        """Store any number of entries, as `add` does, in flat memory and many short transactions.
+
+        Entries are there one after the other once all have been read. If it ends early, what is
+        there is whole; doing it again does the rest.
+
+        Args:
+            entries: The entries.
+            rules: Whether addresses are stored as hashes only.
+            told: Is called after each transaction with the number of entries in it.
+
+        Returns:
+            How many were new or changed anything.
         """
 
     def remove(

@@ -103,6 +103,27 @@ def test_adding_again_changes_nothing(suppressions: SuppressionStore) -> None:
     assert suppressions.add(entries, RULES) == 0
 
 
+def test_many_entries_are_loaded_as_if_added_one_by_one(suppressions: SuppressionStore) -> None:
+    first = _entry("user0@example.org", Reason.MANUAL, at=NOW - 9 * DAY, expires=NOW + DAY)
+    suppressions.add([first], RULES)
+    entries = [
+        _entry(f"user{number % 3000}@example.org", Reason.MANUAL, tenant=tenant, at=NOW - number)
+        for number in range(3500)
+        for tenant in ("acme", "zeta")
+    ]
+    bad = [_entry("no address", Reason.MANUAL), _entry("a@b.example", tenant=GLOBAL)]
+    told: list[int] = []
+    # An address that comes twice has an earlier date each time, but for the one that was there.
+    assert suppressions.load([*entries, *bad], RULES, told.append) == 6999
+    assert sum(told) == 7000
+    assert max(told) < 5000
+    assert suppressions.entries_of("acme", "user0@example.org", RULES) == [
+        _entry("user0@example.org", Reason.MANUAL, at=NOW - 9 * DAY)
+    ]
+    assert len(suppressions.page("zeta", limit=9999).entries) == 3000
+    assert suppressions.load(entries, RULES) == 0
+
+
 _REASONS = st.sampled_from(Reason)
 _TIMES = st.integers(0, 10).map(lambda days: NOW + days * DAY)
 _TEXTS = st.sampled_from(["", "a", "b"])
