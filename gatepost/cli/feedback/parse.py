@@ -186,7 +186,7 @@ def _token(found: FoundToken, tenants: Mapping[int, Tenant]) -> dict[str, Any]:
 
 
 def _print_json(parsed: Parsed) -> None:
-    print(json.dumps(parsed.document, ensure_ascii=False), flush=True)
+    print(json.dumps(parsed.document), flush=True)
 
 
 def _print(parsed: Parsed) -> None:
