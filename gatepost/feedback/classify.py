@@ -78,7 +78,7 @@ def classify(status: str, text: str, code: str = "") -> Classified:
         text = reply
     index = _index()
     words = words_of(text)
-    status, code = _codes(status, text, code)
+    status, code = codes_of(status, text, code)
     known = index.words.intersection(words)
     if known:
         candidates = [entry for word in known for entry in index.by_word[word]]
@@ -117,7 +117,7 @@ def _indexed(rules: Rules) -> _Index:
     return _Index(by_word, frozenset(by_word), by_code, rules.rules[-1])
 
 
-def _codes(status: str, text: str, code: str) -> tuple[str, str]:
+def codes_of(status: str, text: str, code: str) -> tuple[str, str]:
     """Return both codes; where none was given or it tells nothing, those in the text."""
     if not _STATUS.fullmatch(status):
         status = ""

@@ -64,7 +64,9 @@ class ReportedRecipient:
         status: Enhanced status code such as ``5.1.1``, or empty.
         action: ``failed``, ``delayed``, ``delivered``, ``relayed``, ``expanded``, or empty.
         diagnostic: What the remote server said, at most 500 characters, or empty.
-        classified: What it means, for a bounce.
+        classified: What it means, for a recipient that failed.
+        original_address: The address that we had sent to, as the report has it, or empty; differs
+            from `address` where mail was forwarded.
     """
 
     address: str
@@ -72,6 +74,7 @@ class ReportedRecipient:
     action: str = ""
     diagnostic: str = ""
     classified: Classified | None = None
+    original_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
