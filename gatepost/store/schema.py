@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store.schema_deliveries import deliveries
-from gatepost.store.schema_events import events
+from gatepost.store.schema_events import events, webhooks
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
 from gatepost.store.schema_received import received
@@ -74,6 +74,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     suppression,
     tenant_status,
     received,
+    webhooks,
 )
 
 

@@ -40,3 +40,25 @@ def events(db: Database) -> None:
     # With the position, which ends every index, this is the stream of one tenant.
     db.table("events").create_index(["tenant"])
     db.table("event_ids").create_index(["day"])
+
+
+def webhooks(db: Database) -> None:
+    """Make the tables of who is told of events, and of how far they have got."""
+    columns: dict[str, type] = {
+        **dict.fromkeys(("position", "batch_end", "tries", "gone"), int),
+        **dict.fromkeys(("first_at", "next_at", "success_at", "error_at"), float),
+    }
+    db.table("webhooks").create(
+        {"name": str, **columns, "error": str},
+        pk="name",
+        not_null=("name", *columns, "error"),
+        defaults={**dict.fromkeys(columns, 0), "error": ""},
+    )
+    letter = {
+        **dict.fromkeys(("id", "begin", "end", "events", "tries", "requeued"), int),
+        **dict.fromkeys(("webhook", "error"), str),
+        "at": float,
+    }
+    db.table("webhook_dead_letters").create(letter, pk="id", not_null=tuple(letter)[1:])
+    db.table("webhook_dead_letters").create_index(["webhook"])
+    db.table("event_readers").create({"name": str, "position": int}, pk="name")
