@@ -16,7 +16,7 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.modes import Feature, Observation
-from gatepost.runtime import recorder as module
+from gatepost.runtime import batches as module
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.recorder import QueueRecorder, format_observation
 from gatepost.store import open_store, sqlite_file
