@@ -125,7 +125,7 @@ class Reply:
             verb = "change-header" if value else "delete-header"
             return f"{verb} {name} {index}{change}"
         if code == b"e":
-            return f"change-sender {_strings(data, 1)[0]}"
+            return f"change-sender {' '.join(_strings(data, data.count(bytes(1))))}"
         if code == b"O":
             return _negotiated(data)
         raise MilterProtocolError(f"unexpected reply {code!r} {data[:60]!r}")

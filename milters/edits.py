@@ -37,8 +37,8 @@ class Editor(Protocol):
     def chgheader(self, field: str, idx: int, value: str | None) -> None:
         """Change or, with None, delete a header field."""
 
-    def chgfrom(self, sender: str) -> None:
-        """Replace the envelope sender."""
+    def chgfrom(self, sender: str, params: str | None = None) -> None:
+        """Replace the envelope sender, and what ESMTP parameters say."""
 
     def setreply(self, rcode: str, xcode: str, msg: str) -> None:
         """Choose the reply to the client."""
@@ -52,8 +52,9 @@ def apply(actions: Iterable[Action], editor: Editor) -> None:
                 editor.addheader(name, value)
             case RemoveHeader(name, index):
                 editor.chgheader(name, index, None)
-            case ChangeSender(address):
-                editor.chgfrom(f"<{address}>")
+            case ChangeSender(address, envid):
+                # RET stays what the client asked for, as long as it is not named here.
+                editor.chgfrom(f"<{address}>", f"ENVID={envid}" if envid else None)
             case _:
                 assert_never(action)
 

@@ -49,9 +49,12 @@ class ChangeSender:
 
     Attributes:
         address: The new sender, without angle brackets.
+        envid: The envelope id of RFC 3461 to set with it, in characters that need no xtext, or
+            empty to leave what the client gave.
     """
 
     address: str
+    envid: str = ""
 
 
 Action = AddHeader | RemoveHeader | ChangeSender
@@ -73,6 +76,21 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a message that its tenant should look at, for a warning event.
+
+    Attributes:
+        reason: Short and stable: ``signed-header`` or ``several-recipients``.
+        header: The header field that it is about.
+        text: One sentence, without a full stop.
+    """
+
+    reason: str
+    header: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What becomes of one message.
 
@@ -84,6 +102,7 @@ class Plan:
         ask_admission: Whether the policy server must admit the message before anything else,
             because only its headers told the tenant.
         steps: How the decision was made, in order: sentences, and edits with their feature.
+        notices: What the tenant should be told.
     """
 
     tenant: str
@@ -92,6 +111,7 @@ class Plan:
     ask_admission: bool = False
     observations: tuple[Observation, ...] = ()
     steps: tuple[str | tuple[Feature, Action], ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     @property
     def reasons(self) -> list[str]:
@@ -109,7 +129,8 @@ def describe(action: Action) -> str:
             return f"add {name}: {value}"
         case RemoveHeader(name, index):
             return f"remove {name} number {index}"
-        case ChangeSender(address):
-            return f"change the envelope sender to {address}"
+        case ChangeSender(address, envid):
+            also = f", and the envelope id to {envid}" if envid else ""
+            return f"change the envelope sender to {address}{also}"
         case _:
             assert_never(action)

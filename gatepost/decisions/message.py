@@ -13,10 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gatepost.decisions.actions import Action, AddHeader, ChangeSender, Plan, Reject, RemoveHeader
+from gatepost.decisions.actions import (
+    Action,
+    AddHeader,
+    ChangeSender,
+    Notice,
+    Plan,
+    Reject,
+    RemoveHeader,
+)
+from gatepost.decisions.covered import Fields
 from gatepost.decisions.facts import CUT, MessageFacts
-from gatepost.decisions.feedback import FEEDBACK_ID, feedback_edits, stray_feedback_edits
-from gatepost.decisions.headers import drop_header, drop_occurrences, set_header, values_of
+from gatepost.decisions.feedback import feedback_edits, header_names, stray_feedback_edits
+from gatepost.decisions.headers import drop_header, drop_occurrences, values_of
 from gatepost.decisions.rerun import processed_tenant
 from gatepost.decisions.status import hold_message
 from gatepost.decisions.unknown import is_refused
@@ -44,6 +53,17 @@ class _Draft:
     actions: list[Action] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     steps: list[str | tuple[Feature, Action]] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    def settle(self, feature: Feature, mode: Mode, fields: Fields) -> None:
+        """Put edits of header fields, and what is told of them, where the mode says."""
+        self.apply(feature, mode, fields.edits)
+        for notice in fields.notices:
+            if mode is Mode.ENFORCE:
+                self.notices.append(notice)
+                self.steps.append(f"{feature}: {notice.text}")
+            elif mode is Mode.OBSERVE:
+                self.observe(feature, "leave-header", notice.text)
 
     def apply(self, feature: Feature, mode: Mode, edits: Sequence[Action]) -> None:
         """Put edits into the plan, or into observations, as the mode says."""
@@ -97,6 +117,7 @@ class _Draft:
             ask_admission,
             tuple(self.observations),
             tuple(self.steps),
+            tuple(self.notices),
         )
 
 
@@ -106,7 +127,7 @@ def wanted_headers(snapshot: Snapshot) -> frozenset[str]:
     The adapter keeps these and forgets all others, so a header block of any size costs nothing.
     """
     platform = snapshot.platform
-    names = {platform.tenant_header, platform.token_header, SESSION_HEADER, FEEDBACK_ID}
+    names = {platform.tenant_header, SESSION_HEADER, *header_names(platform)}
     for tenant in snapshot.tenants.by_id.values():
         if tenant.check_from:
             names.add("from")
@@ -150,13 +171,14 @@ def decide_message(
     )
     if reject is not None:
         return draft.plan(reject)
-    tag_edits = set_header(facts.headers, snapshot.platform.tenant_header, tenant.id)
-    draft.apply(Feature.TAG, tenant.modes.tag, tag_edits)
+    tag = Fields(facts.headers)
+    tag.set(snapshot.platform.tenant_header, tenant.id, lies=True)
+    draft.settle(Feature.TAG, tenant.modes.tag, tag)
     if tags and tenant.modes.tag is not Mode.ENFORCE:
         draft.protect(_protected(tags, snapshot), snapshot)
     if tenant.modes.feedback is not Mode.OFF:
-        edits = feedback_edits(facts, tenant, snapshot, now)
-        draft.apply(Feature.FEEDBACK, tenant.modes.feedback, edits)
+        fields = feedback_edits(facts, tenant, snapshot, now, tag.covered)
+        draft.settle(Feature.FEEDBACK, tenant.modes.feedback, fields)
     return draft.plan(ask_admission=platform_login is not None)
 
 
@@ -195,9 +217,8 @@ def _unidentified(draft: _Draft, identity: Identity, snapshot: Snapshot) -> Plan
     if modes.tag is not Mode.ENFORCE:
         draft.protect(_protected(values_of(facts.headers, header), snapshot), snapshot)
     if modes.feedback is not Mode.OFF:
-        draft.apply(
-            Feature.FEEDBACK, modes.feedback, stray_feedback_edits(facts, snapshot, draft.now)
-        )
+        stray = stray_feedback_edits(facts, snapshot, draft.now)
+        draft.apply(Feature.FEEDBACK, modes.feedback, stray.edits)
     return draft.plan()
 
 

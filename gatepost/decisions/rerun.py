@@ -25,6 +25,25 @@ from gatepost.tenants.identity import is_loopback
 from gatepost.tenants.model import Tenant
 
 
+def genuine_token(
+    text: str, purpose: Purpose, tenant: Tenant | None, snapshot: Snapshot, now: float
+) -> Token | None:
+    """Return what a text says, if it is a token of ours for a purpose, or None.
+
+    Args:
+        text: What may be a token.
+        purpose: Its purpose.
+        tenant: The tenant that it must belong to, or None for any.
+        snapshot: The configuration.
+        now: Unix time in seconds.
+    """
+    try:
+        token = open_token(text, purpose, snapshot.keyring, now)
+    except MalformedMessage:
+        return None
+    return token if tenant is None or token.tenant == tenant.number else None
+
+
 def complaint_token(
     facts: MessageFacts,
     tenant: Tenant | None,
@@ -46,7 +65,7 @@ def complaint_token(
         if len(values) != 1:
             return None
         value = values[0]
-    return _open(value.strip(BLANKS), Purpose.COMPLAINT, tenant, snapshot, now)
+    return genuine_token(value.strip(BLANKS), Purpose.COMPLAINT, tenant, snapshot, now)
 
 
 def return_path_token(
@@ -56,18 +75,18 @@ def return_path_token(
     domain = snapshot.platform.bounce_domain
     if domain is None or domain_of(sender) != domain:
         return None
-    return _open(sender.rpartition("@")[0], Purpose.BOUNCE, tenant, snapshot, now)
+    return genuine_token(sender.rpartition("@")[0], Purpose.BOUNCE, tenant, snapshot, now)
 
 
-def ran_before(facts: MessageFacts, tenant: Tenant, snapshot: Snapshot, now: float) -> bool:
-    """Tell whether a tenant's message shows the tokens of an earlier run over it."""
+def earlier_run(
+    facts: MessageFacts, tenant: Tenant, snapshot: Snapshot, now: float
+) -> Token | None:
+    """Return the token of an earlier run over a tenant's message, or None if there was none."""
     header = complaint_token(facts, tenant, snapshot, now)
-    if header is None:
-        return False
-    if _is_here(facts, header):
-        return True
+    if header is None or _is_here(facts, header):
+        return header
     envelope = return_path_token(facts.sender, tenant, snapshot, now)
-    return envelope is not None and envelope.message == header.message
+    return header if envelope is not None and envelope.message == header.message else None
 
 
 def processed_tenant(facts: MessageFacts, snapshot: Snapshot, now: float) -> str | None:
@@ -86,13 +105,3 @@ def _is_here(facts: MessageFacts, token: Token) -> bool:
     """Tell whether a message is the token's own, or comes from a client on this host."""
     own = token.message == message_id_of(facts.host, facts.queue_id)
     return own or is_loopback(facts.client.address)
-
-
-def _open(
-    text: str, purpose: Purpose, tenant: Tenant | None, snapshot: Snapshot, now: float
-) -> Token | None:
-    try:
-        token = open_token(text, purpose, snapshot.keyring, now)
-    except MalformedMessage:
-        return None
-    return token if tenant is None or token.tenant == tenant.number else None

@@ -27,7 +27,7 @@ MAX_CHARACTERS = 8192
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _BLANKS = " \t\r\n"
-_MAX_DOMAIN = 255
+_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Names of tags are told apart by case, RFC 6376 §3.2.
 _TAG = re.compile(r"(?:^|;)[ \t\r\n]*([dh])[ \t\r\n]*=([^;]*)")
 
@@ -39,13 +39,15 @@ def covered_fields(signatures: Sequence[str]) -> Mapping[str, str]:
         signatures: Values of ``DKIM-Signature``, folded or not.
 
     Returns:
-        Field name in lower case to the ``d=`` of the first signature that names it.
+        Field name in lower case to the ``d=`` of the first signature that names it, which is empty
+        where it is no domain in ASCII.
     """
     found: dict[str, str] = {}
     for value in signatures[:MAX_SIGNATURES]:
         tags = _TAG.findall(value[:MAX_CHARACTERS])
         domain = next((text for name, text in tags if name == "d"), "")
-        domain = "".join(domain.split())[:_MAX_DOMAIN].lower()
+        domain = "".join(domain.split()).lower()
+        domain = domain if _DOMAIN.fullmatch(domain) else ""
         for name, text in tags:
             if name == "h":
                 for field in text.split(":"):

@@ -1,7 +1,8 @@
 """Kinds of values that only the settings of what comes back have; see `kinds`.
 
 Source: RFC 3986 §3 (addresses on the web).
-Limits: an address of 1,000 characters; shares to a ten-thousandth of a per cent.
+Limits: an address of 1,000 characters, or 400 where it stands in a header of one line; shares to a
+ten-thousandth of a per cent.
 Errors: each parser raises `Rejected`.
 Security: an address with a login would put a password into a file that everybody may read.
 """
@@ -17,6 +18,7 @@ from gatepost.settings.schema import Scalar
 
 _FALSE = frozenset({"false", "no", "off"})
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%")
+_MAX_IN_HEADER = 400
 _URL = re.compile(r"[!-;=?-Z\[\]_a-z~%]{1,1000}")
 
 
@@ -64,6 +66,11 @@ def _https_url(text: str) -> str:
         raise Rejected(
             f"{quoted(text)} is no address of HTTPS without a query",
             "write one such as https://mail.example.org/unsubscribe",
+        )
+    if len(url) > _MAX_IN_HEADER:
+        raise Rejected(
+            f"it has {len(url)} characters, and {_MAX_IN_HEADER} fit the header with the token",
+            "choose a shorter one",
         )
     return url.rstrip("/")
 

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from gatepost.domains import parents
+from gatepost.feedback.list_unsubscribe import fold_mail_type
 from gatepost.modes import Mode, Modes
 from gatepost.settings.keys import PlatformLoginSection
 from gatepost.settings.keys_tenants import ModesSection, TenantSection
@@ -70,7 +71,7 @@ def _all(mode: Mode) -> Modes:
 
 
 def _folded(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word.casefold() for word in words) if words else words
+    return tuple(map(fold_mail_type, words)) if words else words
 
 
 def _resolve(section: ModesSection, base: Modes) -> Modes:

@@ -16,6 +16,7 @@ from gatepost.tenants.model import PlatformLogin, ReturnPath
 from tests.world import ENFORCE, KEYS, NOW, OBSERVE, OFF, snapshot, tenant
 
 HOST = "mail.example"
+URL = "https://mail.example/unsubscribe"
 QUEUE_ID = "4Xyz123"
 
 ACME = tenant(
@@ -29,6 +30,7 @@ ACME = tenant(
     check_from=True,
     campaign_header="x-campaign",
     mail_type_header="x-mail-type",
+    unsubscribe_types=("news",),
 )
 SHOP = tenant(
     "shop",
@@ -36,6 +38,7 @@ SHOP = tenant(
     certificates=("aa:bb",),
     profile="bank",
     listeners=("SHOP",),
+    cfbl=False,
 )
 FREE = tenant("free", logins=("free",))
 TENANTS = (ACME, SHOP, FREE)
@@ -53,6 +56,11 @@ def token(name: str, purpose: Purpose, queue_id: str = QUEUE_ID) -> str:
 
 def return_path(name: str, queue_id: str = QUEUE_ID) -> str:
     return f"{token(name, Purpose.BOUNCE, queue_id)}@bounces.example"
+
+
+def unsubscribe(name: str, queue_id: str = QUEUE_ID) -> str:
+    text = token(name, Purpose.UNSUBSCRIBE, queue_id)
+    return f"<{URL}/{text}>, <mailto:{text}@fbl.example?subject=unsubscribe>"
 
 
 CLIENTS = st.builds(
@@ -95,6 +103,10 @@ RECIPIENTS = st.lists(
     min_size=1,
     max_size=3,
 ).map(tuple)
+COVERED = (
+    *("from", "X-Tenant-ID", "x-gatepost-token", "Feedback-ID"),
+    *("CFBL-Address", "cfbl-feedback-id", "List-Unsubscribe", "list-unsubscribe-post"),
+)
 FIELDS = st.one_of(
     st.builds(
         Header,
@@ -128,6 +140,49 @@ FIELDS = st.one_of(
         Header,
         st.just("From"),
         st.sampled_from(["a@acme.example", "x@shop.example", "ceo@bank.example", '"']),
+    ),
+    st.builds(Header, st.just("X-Mail-Type"), st.sampled_from(["news", " NEWS\r\n", "invoice"])),
+    st.builds(
+        Header,
+        st.sampled_from(["CFBL-Address", "cfbl-address"]),
+        st.sampled_from(["fbl@fbl.example; report=arf", "FBL@FBL.example", "fbl@acme.example"]),
+    ),
+    st.builds(
+        Header,
+        st.just("CFBL-Feedback-ID"),
+        st.sampled_from(
+            [
+                token("acme", Purpose.COMPLAINT),
+                token("acme", Purpose.COMPLAINT, "other")[:20]
+                + "\r\n "
+                + token("acme", Purpose.COMPLAINT, "other")[20:],
+                "111:222",
+            ]
+        ),
+    ),
+    st.builds(
+        Header,
+        st.sampled_from(["List-Unsubscribe", "list-unsubscribe"]),
+        st.sampled_from(
+            [
+                unsubscribe("acme"),
+                unsubscribe("acme", "other"),
+                f"<{URL}/forged>",
+                "<https://acme.example/u>",
+            ]
+        ),
+    ),
+    st.builds(
+        Header,
+        st.just("List-Unsubscribe-Post"),
+        st.sampled_from(["List-Unsubscribe=One-Click", "what"]),
+    ),
+    st.builds(
+        Header,
+        st.just("DKIM-Signature"),
+        st.lists(st.sampled_from(COVERED), max_size=4).map(
+            lambda names: f"v=1; d=acme.example; h={':'.join(names)}; b=x"
+        ),
     ),
     st.just(Header(SESSION_HEADER, "forged")),
 )
@@ -164,4 +219,6 @@ def snapshots(draw: st.DrawFn, modes: st.SearchStrategy[Modes] = MODES) -> Snaps
         inbound=frozenset({"inbound.example"}),
         sender_id=draw(st.sampled_from(["examplesp", ""])),
         null_sender_profile=draw(st.sampled_from([None, "private"])),
+        feedback_domain=draw(st.sampled_from([None, "fbl.example"])),
+        unsubscribe_url=draw(st.sampled_from([None, URL])),
     )

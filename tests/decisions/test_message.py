@@ -363,6 +363,7 @@ def test_a_message_that_could_not_be_read_whole_is_refused_only_where_it_must_be
 
 def test_the_adapter_keeps_what_is_read_and_nothing_else() -> None:
     always = {"x-tenant-id", "x-gatepost-token", "x-gatepost-session", "feedback-id"}
+    always |= {"dkim-signature"}
     assert wanted_headers(WORLD) == always
     assert wanted_headers(snapshot(TOKENS)) == always | {"x-campaign", "x-mail-type"}
     assert wanted_headers(snapshot(STRICT)) == always | {"from"}
@@ -402,6 +403,7 @@ def test_actions_in_words() -> None:
     assert describe(AddHeader("A", "b")) == "add A: b"
     assert describe(RemoveHeader("A", 2)) == "remove A number 2"
     assert describe(ChangeSender("a@b")) == "change the envelope sender to a@b"
+    assert describe(ChangeSender("a@b", "c")).endswith("to a@b, and the envelope id to c")
 
 
 @pytest.mark.fuzz

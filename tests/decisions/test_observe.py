@@ -86,10 +86,12 @@ def test_each_feature_at_the_end_of_message(feature: Feature, facts, world: Snap
         assert without_session(after) == without_session(facts)
         assert after.sender == facts.sender
     assert off.observations == ()
+    assert (off.notices, observed.notices) == ((), ())
     if enforced.reject is not None:
         assert ("reject", enforced.reject.text) in told(observed.observations)
     else:
-        assert sorted(told(observed.observations)) == summary(enforced.actions)
+        left = [("leave-header", notice.text[:200]) for notice in enforced.notices]
+        assert sorted(told(observed.observations)) == sorted(summary(enforced.actions) + left)
     for observation in observed.observations:
         assert observation.feature is feature
         assert (observation.at, observation.tenant) == (NOW, observed.tenant)

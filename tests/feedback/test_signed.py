@@ -33,7 +33,8 @@ def test_names(signature: str, names: set[str]) -> None:
 
 
 def test_who_signed() -> None:
-    signatures = ["h=from:to; d=one.example", "d=\r\n two.example ; h=to:subject", "h=date"]
+    signatures = ["h=from:to; d=one.example", "d=\r\n Two.example ; h=to:subject", "h=date"]
+    assert covered_fields(["d=<b>.example\udcff; h=date"]) == {"date": ""}
     assert covered_fields(signatures) == {
         "from": "one.example",
         "to": "one.example",
@@ -51,7 +52,7 @@ def test_no_signature_covers_nothing() -> None:
 def test_whatever_comes(signatures: list[str]) -> None:
     covered = covered_fields(signatures)
     assert all(name == name.lower().strip(" \t\r\n") and ":" not in name for name in covered)
-    assert all(len(domain) <= 255 for domain in covered.values())
+    assert all(len(domain) <= 255 and domain.isascii() for domain in covered.values())
 
 
 def test_bounds() -> None:

@@ -28,11 +28,18 @@ class Editor:
 
 def test_actions_become_calls_in_order() -> None:
     editor = Editor()
-    apply([RemoveHeader("X", 2), AddHeader("X", "a"), ChangeSender("a@b")], editor)
+    edits = [
+        RemoveHeader("X", 2),
+        AddHeader("X", "a"),
+        ChangeSender("a@b"),
+        ChangeSender("c@d", "t"),
+    ]
+    apply(edits, editor)
     assert editor.calls == [
         ("chgheader", "X", 2, None),
         ("addheader", "X", "a"),
-        ("chgfrom", "<a@b>"),
+        ("chgfrom", "<a@b>", None),
+        ("chgfrom", "<c@d>", "ENVID=t"),
     ]
 
 
