@@ -3,8 +3,7 @@
 Purpose: see `store.suppression`. Ten million addresses must cost a look-up no more than one do.
 Format: a row for each list, address and reason, found by a keyed hash (`feedback.suppression`), so
 that the key is short and of equal length, and is the same whether the address is kept or not.
-Limits: a look-up is one descent in one tree, whose upper levels fit into SQLite's page cache of
-2 MiB; the file is not mapped into memory, so that a process does not grow with the list.
+Limits: see `suppression_rows`.
 Errors, security: see `sqlite_file` and `suppression_key`.
 """
 
@@ -14,7 +13,7 @@ Errors, security: see `sqlite_file` and `suppression_key`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
@@ -26,7 +25,6 @@ from gatepost.feedback.suppression import (
     GLOBAL,
     MAX_NOTE,
     MAX_SOURCE,
-    STRONGEST_FIRST,
     AddressKey,
     Reason,
     Suppressed,
@@ -38,22 +36,21 @@ from gatepost.store.external_sort import Row, sorted_rows
 from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.store.suppression import Delivered, Page
 from gatepost.store.suppression_key import load_secret
+from gatepost.store.suppression_rows import (
+    ADDRESS,
+    CODES,
+    COLUMNS,
+    MAILBOX,
+    WHOLE,
+    entry_of,
+    find_row,
+)
 
-CODES: Mapping[Reason, int] = {reason: code for code, reason in enumerate(STRONGEST_FIRST, 1)}
-REASONS: Mapping[int, Reason] = {code: reason for reason, code in CODES.items()}
 _FIRST_LIFTED = min(CODES[reason] for reason in Reason if reason.lifted_by_delivery)
 _EVENT_OCTETS = 8
 # How many rows are written in one go: others wait for less than 0.1 s.
 LOAD_ROWS = 2_000
 
-_ROW = "reason, at, expires, address, source, note"
-_WHOLE = "sub = :sub"
-_MAILBOX = "true"
-_ADDRESS = "owner = :owner and key = :key and {which}"
-_FIND = f"""
-select {_ROW} from suppression where {_ADDRESS} and (expires is null or expires > :now)
-order by reason limit 1
-"""
 # As `gatepost.feedback.suppression.merged` has it.
 _ADD = f"""
 insert into suppression (owner, key, sub, reason, at, expires, address, source, note)
@@ -77,21 +74,23 @@ where at is not case
     or note is not coalesce(excluded.note, note)
 """
 _PAGE = f"""
-select owner, key, sub, {_ROW} from suppression
-where (owner, key, sub, reason) > (:owner, :key, :sub, :code)
-    and (:list is null or owner = :list) and (:reason is null or reason = :reason)
+select owner, key, sub, {COLUMNS} from suppression
+where {{where}} and (:reason is null or reason = :reason)
 order by owner, key, sub, reason limit :limit
 """
-_LIFT = f"delete from suppression where {_ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at"
+# A condition that may or may not hold would read on through the lists of all others.
+_PAGE_OF_ALL = _PAGE.format(where="(owner, key, sub, reason) > (:owner, :key, :sub, :code)")
+_PAGE_OF_ONE = _PAGE.format(where="owner = :owner and (key, sub, reason) > (:key, :sub, :code)")
+_LIFT = f"delete from suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at"
 _LIFTABLE = f"""
 select exists (
-    select 1 from suppression where {_ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at
-) or exists (select 1 from suppression_soft where {_ADDRESS} and at <= :at)
+    select 1 from suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at
+) or exists (select 1 from suppression_soft where {ADDRESS} and at <= :at)
 """
-_FORGET_SOFT = f"delete from suppression_soft where {_ADDRESS} and at <= :at"
+_FORGET_SOFT = f"delete from suppression_soft where {ADDRESS} and at <= :at"
 _COUNT_SOFT = f"""
-select count(*), max(at) from suppression_soft where {_ADDRESS} and at > (
-    select max(at) from suppression_soft where {_ADDRESS}
+select count(*), max(at) from suppression_soft where {ADDRESS} and at > (
+    select max(at) from suppression_soft where {ADDRESS}
 ) - :window
 """
 
@@ -109,7 +108,7 @@ class SqliteSuppression(SqliteFile):
                 key = self._key(db, each, recipient) if owner is not None else None
                 if owner is None or key is None:
                     continue
-                found = find_row(db, owner, key, now, fold=rules.fold_sub_addresses)
+                found = find_row(db.conn, owner, key, now, fold=rules.fold_sub_addresses)
                 if found is not None:
                     return entry_of(each, found, recipient)
         return None
@@ -122,7 +121,7 @@ class SqliteSuppression(SqliteFile):
                 return []
             which = _which(rules)
             rows = db.execute(
-                f"select {_ROW} from suppression where {_ADDRESS.format(which=which)} "
+                f"select {COLUMNS} from suppression where {ADDRESS.format(which=which)} "
                 "order by sub, reason",
                 where,
             ).fetchall()
@@ -164,17 +163,15 @@ class SqliteSuppression(SqliteFile):
             where = self._where(db, tenant, address)
         if where is None:
             return []
-        condition = (
-            f"{_ADDRESS.format(which=_which(rules))} and (:reason is null or reason=:reason)"
-        )
+        condition = f"{ADDRESS.format(which=_which(rules))} and (:reason is null or reason=:reason)"
         where = {**where, "reason": None if reason is None else CODES[reason]}
         with self._writing() as db:
             rows = db.execute(
-                f"delete from suppression where {condition} returning {_ROW}", where
+                f"delete from suppression where {condition} returning {COLUMNS}", where
             ).fetchall()
             if reason in {None, Reason.SOFT_BOUNCES}:
                 db.execute(
-                    f"delete from suppression_soft where {_ADDRESS.format(which=_which(rules))}",
+                    f"delete from suppression_soft where {ADDRESS.format(which=_which(rules))}",
                     where,
                 )
         return sorted(
@@ -248,11 +245,10 @@ class SqliteSuppression(SqliteFile):
                 return Page((), "")
             where = {
                 **_cursor(after, owner or 0),
-                "list": owner,
                 "reason": None if reason is None else CODES[reason],
                 "limit": limit,
             }
-            rows = db.execute(_PAGE, where).fetchall()
+            rows = db.execute(_PAGE_OF_ALL if owner is None else _PAGE_OF_ONE, where).fetchall()
             names = dict(db.execute("select id, tenant from suppression_owners").fetchall())
         last = rows[-1] if len(rows) == limit else None
         return Page(
@@ -336,51 +332,8 @@ class SqliteSuppression(SqliteFile):
         return known[1]
 
 
-def find_row(
-    db: Database, owner: int, key: AddressKey, now: float, *, fold: bool
-) -> tuple[Any, ...] | None:
-    """Return the strongest row in force.
-
-    Args:
-        db: The connection.
-        owner: Whose list.
-        key: The address.
-        now: Unix time in seconds.
-        fold: Whether sub-addresses are left out of account.
-    """
-    found: tuple[Any, ...] | None = db.conn.execute(
-        _FIND_MAILBOX if fold else _FIND_WHOLE,
-        {"owner": owner, "key": key.base, "sub": key.sub, "now": now},
-    ).fetchone()
-    return found
-
-
-_FIND_WHOLE = _FIND.format(which=_WHOLE)
-_FIND_MAILBOX = _FIND.format(which=_MAILBOX)
-
-
-def entry_of(tenant: str, row: Sequence[Any], address: str) -> Suppressed:
-    """Return a row as an entry.
-
-    Args:
-        tenant: Whose.
-        row: Its columns from ``reason`` on.
-        address: The address if the row has none.
-    """
-    code, at, expires, stored, source, note = row
-    return Suppressed(
-        tenant,
-        stored or address,
-        REASONS[code],
-        float(at),
-        None if expires is None else float(expires),
-        source or "",
-        note or "",
-    )
-
-
 def _which(rules: SuppressionRules) -> str:
-    return _MAILBOX if rules.fold_sub_addresses else _WHOLE
+    return MAILBOX if rules.fold_sub_addresses else WHOLE
 
 
 def _make_owners(db: Database, tenants: Iterable[str]) -> dict[str, int]:

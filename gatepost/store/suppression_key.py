@@ -52,25 +52,50 @@ def load_secret(database: Path, db: Database) -> bytes:
         os.close(descriptor)
 
 
-def _load(path: Path, db: Database) -> bytes:
-    row = db.execute("select fingerprint from suppression_key").fetchone()
+def read_secret(path: Path, fingerprint: bytes) -> bytes:
+    """Return the secret in a file.
+
+    Args:
+        path: The file.
+        fingerprint: What the database holds of it.
+
+    Raises:
+        StoreUnavailable: If there is no file, or it holds something else.
+        OSError: If it cannot be read.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        if row is not None:
-            raise StoreUnavailable(f"{path} is missing; {_REMEDY}") from None
-        text = _make(path)
-    if not _FORMAT.fullmatch(text):
-        raise StoreUnavailable(f"{path} does not hold 64 hexadecimal digits; {_REMEDY}")
-    secret = bytes.fromhex(text.decode())
-    fingerprint = hashlib.blake2b(secret, digest_size=8, person=b"gatepost supp.").digest()
-    if row is None:
-        db.execute("insert or ignore into suppression_key values (1, ?)", (fingerprint,))
-    elif row[0] != fingerprint:
+        raise StoreUnavailable(f"{path} is missing; {_REMEDY}") from None
+    secret = _decoded(path, text)
+    if _fingerprint(secret) != fingerprint:
         raise StoreUnavailable(
             f"{path} is not the file that the suppression list was made with; {_REMEDY}"
         )
     return secret
+
+
+def _load(path: Path, db: Database) -> bytes:
+    row = db.execute("select fingerprint from suppression_key").fetchone()
+    if row is not None:
+        return read_secret(path, row[0])
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        text = _make(path)
+    secret = _decoded(path, text)
+    db.execute("insert or ignore into suppression_key values (1, ?)", (_fingerprint(secret),))
+    return secret
+
+
+def _decoded(path: Path, text: bytes) -> bytes:
+    if not _FORMAT.fullmatch(text):
+        raise StoreUnavailable(f"{path} does not hold 64 hexadecimal digits; {_REMEDY}")
+    return bytes.fromhex(text.decode())
+
+
+def _fingerprint(secret: bytes) -> bytes:
+    return hashlib.blake2b(secret, digest_size=8, person=b"gatepost supp.").digest()
 
 
 def _make(path: Path) -> bytes:
