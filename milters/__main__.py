@@ -27,6 +27,7 @@ from pathlib import Path
 
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
 from gatepost.runtime.log import log_event
+from gatepost.runtime.message_book import MessageBook, open_book
 from gatepost.runtime.role import FAILED, OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.status_book import StatusBook
@@ -51,7 +52,8 @@ def main() -> None:
 
 def _serve(role: Role) -> int:
     with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
-        shared = _share(role)
+        book = MessageBook(role.metrics, lambda: open_book(role.settings.state))
+        shared = _share(role, book)
         register(GatepostMilter)
         socket = open_socket(role.place.socket_dir / MILTER_SOCKET, role.settings.postfix_group)
         loop = LibmilterLoop()
@@ -68,6 +70,7 @@ def _serve(role: Role) -> int:
                 messages=shared.in_flight.count,
                 after_s=role.settings.grace_s,
             )
+        book.stop()
     return FAILED if loop.ended else OK
 
 
@@ -115,7 +118,7 @@ def _somebody_waits_for_signals() -> bool:
     return False
 
 
-def _share(role: Role) -> Shared:
+def _share(role: Role, book: MessageBook) -> Shared:
     assert role.recorder is not None
     admission = AdmissionClient(
         role.place.socket_dir / POLICY_SOCKET, role.settings.policy_timeout_s
@@ -128,6 +131,7 @@ def _share(role: Role) -> Shared:
         role.metrics.message,
         time.time,
         statuses=statuses.current,
+        accepted=book.accepted,
     )
     role.metrics.watch_messages(lambda: shared.in_flight.count)
     role.metrics.milter_messages.expect("accept", "reject", "tempfail", "error")

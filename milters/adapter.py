@@ -20,9 +20,11 @@ from typing import ClassVar
 import Milter
 
 from gatepost.decisions.actions import Plan, Reject
+from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
 from gatepost.errors import Unavailable
 from gatepost.runtime.log import format_event, log_event
+from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from milters.context import Shared, View
 from milters.edits import RIGHTS, apply, set_reply
@@ -147,7 +149,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             facts = message.facts(queue_id)
             plan = decide_message(facts, view.snapshot, shared.clock(), shared.statuses())
             tenant = plan.tenant
-            return self._carry_out(plan, message, queue_id)
+            return self._carry_out(plan, message, facts, view.snapshot)
         except Exception as error:
             return self._fail(error, queue_id, tenant)
         finally:
@@ -163,8 +165,10 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         self._end()
         return int(Milter.CONTINUE)
 
-    def _carry_out(self, plan: Plan, message: MessageInProgress, queue_id: str) -> int:
-        shared = self.shared
+    def _carry_out(
+        self, plan: Plan, message: MessageInProgress, facts: MessageFacts, snapshot: Snapshot
+    ) -> int:
+        shared, queue_id = self.shared, facts.queue_id
         reject, observations = plan.reject, plan.observations
         if reject is None and plan.ask_admission:
             reject = shared.admit(plan.tenant, message, queue_id)
@@ -185,6 +189,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             shared.count(verdict)
             return int(Milter.REJECT if verdict == "reject" else Milter.TEMPFAIL)
         apply(plan.actions, self)
+        shared.accepted(facts, plan, snapshot)
         shared.count("accept")
         return int(Milter.CONTINUE)
 

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gatepost.decisions.actions import Reject
+from gatepost.decisions.actions import Plan, Reject
+from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import wanted_headers
 from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Recorder
@@ -99,6 +100,7 @@ class Shared:
         clock: Unix time in seconds.
         in_flight: Messages in hand.
         statuses: Returns which tenants are paused.
+        accepted: Takes each message that passes: the facts, what was done, the configuration.
     """
 
     views: Views
@@ -108,3 +110,4 @@ class Shared:
     clock: Callable[[], float]
     in_flight: InFlight = field(default_factory=InFlight)
     statuses: Callable[[], Statuses] = lambda: NO_STATUSES
+    accepted: Callable[[MessageFacts, Plan, Snapshot], None] = lambda *_: None
