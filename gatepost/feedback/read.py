@@ -12,8 +12,8 @@ by its words, and what a person did before what a server says:
 6. bounces that follow no standard, known by their texts;
 7. whatever else calls itself automatic.
 
-A notice that lists no failed recipient is no bounce: delayed, relayed and delivered mail is told by
-an `auto-reply` of format ``dsn``, from which nothing follows.
+A notice that lists no failed recipient is no bounce. That mail was delayed, relayed or delivered is
+told by an `auto-reply` of format ``dsn`` or ``bounce-text``, from which nothing follows.
 Limits: those of `mime`. Of a larger mail the first MiB is read, as it holds all that a report says
 before it shows the original; where that tells nothing, the mail is refused for its size.
 Errors: `MalformedMessage`, and nothing else, for what cannot be read within the limits.
@@ -22,16 +22,19 @@ Security: the result is a claim, but for its token. `trust` decides what may fol
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.addresses import author_domain, bare_address
 from gatepost.feedback.arf import read_arf
 from gatepost.feedback.auto_reply import read_automatic, read_reply
+from gatepost.feedback.bounce_text import original_in_text, read_bounce_text
+from gatepost.feedback.dsn import FAILED, read_dsn
 from gatepost.feedback.jmrp import read_jmrp
 from gatepost.feedback.mime import MAX_OCTETS, Part, parse_mime, values, walk
-from gatepost.feedback.reading import Reading, declared
-from gatepost.feedback.report import Kind, Original, Report
+from gatepost.feedback.reading import Reading, declared, original_in
+from gatepost.feedback.report import Kind, Original, Report, ReportedRecipient
 from gatepost.feedback.token import Keyring, Purpose
 from gatepost.feedback.tokens_in import Tokens, choose_token, find_tokens, places_in
 from gatepost.feedback.unsubscribe_mail import read_unsubscribe
@@ -110,8 +113,10 @@ def _reading(mail: Part, envelope: EnvelopeFacts, to_us: Tokens) -> Reading:
         or read_xarf(mail)
         or read_arf(mail)
         or read_jmrp(mail)
+        or _notice(mail)
         or read_reply(mail)
         or read_unsubscribe(mail, null_sender=null_sender, to_token=to_token)
+        or _notice_in_words(mail)
         or read_automatic(mail)
         or Reading(Kind.UNKNOWN, "unknown")
     )
@@ -121,6 +126,34 @@ def _tls_report(mail: Part) -> Reading | None:
     if declared(mail) == "tlsrpt" or any(part.type in _TLS_REPORTS for part in walk(mail)):
         return Reading(Kind.TLS_REPORT, "tlsrpt")
     return None
+
+
+def _notice(mail: Part) -> Reading | None:
+    dsn = read_dsn(mail)
+    if dsn is None:
+        return None
+    kind, notes = _kind_of_notice(dsn.recipients)
+    return Reading(
+        *(kind, "dsn", "", dsn.recipients, dsn.original, dsn.envelope_id),
+        notes=(*dsn.notes, *notes),
+    )
+
+
+def _notice_in_words(mail: Part) -> Reading | None:
+    recipients = read_bounce_text(mail)
+    if recipients is None:
+        return None
+    kind, notes = _kind_of_notice(recipients)
+    original = original_in(mail) or original_in_text(mail)
+    return Reading(kind, "bounce-text", "", recipients, original, notes=notes)
+
+
+def _kind_of_notice(recipients: Iterable[ReportedRecipient]) -> tuple[Kind, tuple[str, ...]]:
+    actions = {each.action for each in recipients}
+    if FAILED in actions:
+        return Kind.BOUNCE, ()
+    told = " and ".join(sorted(actions - {""})) or "nothing"
+    return Kind.AUTO_REPLY, (f"nobody failed, so this is no bounce: it tells of {told}",)
 
 
 def _format(mail: Part, envelope: EnvelopeFacts, reading: Reading) -> str:

@@ -28,7 +28,7 @@ token made under an earlier ``platform.token_header`` is found as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -194,8 +194,8 @@ def _tokens_alone(part: Part) -> Iterator[Place]:
             yield Place(_written(name), text, (Purpose.COMPLAINT,))
 
 
-def _candidates(place: Place) -> Sequence[str]:
-    return [match.lower() for match in _WORD.findall(place.text)]
+def _candidates(place: Place) -> list[str]:
+    return _WORD.findall(place.text)
 
 
 def _open(text: str, place: Place, keyring: Keyring, now: float) -> tuple[FoundToken | None, str]:

@@ -226,6 +226,19 @@ def test_recipients_that_are_told_twice_are_one() -> None:
     assert len(read(arf(fields)).recipients) == 1
 
 
+def test_a_note_is_told_once() -> None:
+    fields = "Feedback-Type: abuse\nUser-Agent: x\nVersion: 1\n"
+    report = read(arf(fields + "Original-Rcpt-To: redacted\n" * 3))
+    assert report.notes == ("the recipient was redacted",)
+
+
+@pytest.mark.parametrize("body", ["From: a@b.example\n\nHello", "To: x\nFrom: a@b.example\ntext"])
+def test_text_that_shows_a_field_is_no_original(body: str) -> None:
+    octets = arf("Feedback-Type: abuse").replace(b"message/rfc822\n\nFrom: news@acme.example", b"")
+    report = read(octets.replace(b"Hello", body.encode()))
+    assert report.original.sender == ""
+
+
 def test_a_list_of_recipients_in_the_original_tells_nothing() -> None:
     octets = arf("Feedback-Type: abuse", "From: a@acme.example\nTo: b@c.example, d@e.example\n\nx")
     assert read(octets).recipients == ()

@@ -82,6 +82,10 @@ def test_a_missing_last_boundary_ends_with_the_mail() -> None:
     assert bodies(parse_mime(multipart("\none", "\ntwo", last=""))) == [b"one", b"two\n"]
 
 
+def test_a_boundary_within_a_line_is_none() -> None:
+    assert bodies(parse_mime(multipart("\none --b\ntwo x--b--"))) == [b"one --b\ntwo x--b--"]
+
+
 def test_a_boundary_that_another_begins_with_is_told_apart() -> None:
     inner = multipart("\ndeep", boundary="bb", last="--bb--\n").decode()
     mail = parse_mime(multipart(inner, "\nflat"))

@@ -48,6 +48,11 @@ def test_automatic_replies(header: str) -> None:
     assert report.recipients == ()
 
 
+def test_why_a_mail_is_an_automatic_reply_is_told() -> None:
+    (note,) = read("Auto-Submitted: auto-notified; owner-email=x@example.org").notes
+    assert note == "Auto-Submitted is auto-notified (RFC 3834)"
+
+
 @pytest.mark.parametrize(
     "header",
     [

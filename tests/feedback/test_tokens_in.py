@@ -152,6 +152,12 @@ def test_white_space_in_cfbl_feedback_id_means_nothing(value: str) -> None:
     assert found(report) == (COMPLAINT, "CFBL-Feedback-ID")
 
 
+def test_a_uri_that_was_folded_is_put_together() -> None:
+    text = token(UNSUBSCRIBE)
+    report = read(complaint(f"List-Unsubscribe: <https://u.example.net/u/{text[:9]}\n {text[9:]}>"))
+    assert found(report) == (UNSUBSCRIBE, "List-Unsubscribe")
+
+
 @pytest.mark.parametrize("around", ["a{}", "{}a", "{}{}", "7{}7"])
 def test_a_token_within_a_longer_word_is_none(around: str) -> None:
     text = token(COMPLAINT)
