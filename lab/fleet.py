@@ -42,6 +42,7 @@ class Received:
         sender: Envelope sender.
         recipients: Envelope recipients.
         raw: The octets, as characters of Latin-1.
+        parameters: What stood behind the sender, such as ``SIZE=1024 ENVID=x``.
     """
 
     at: float
@@ -52,6 +53,7 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     raw: str
+    parameters: str = ""
 
     @property
     def message(self) -> email.message.EmailMessage:
@@ -162,6 +164,7 @@ class Fleet:
                 event["sender"],
                 tuple(event["recipients"]),
                 event["message"],
+                event["parameters"],
             )
             for event in self._events()
             if event["event"] == "message" and (domain is None or event["host"] == f"mx.{domain}")

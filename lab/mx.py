@@ -137,6 +137,7 @@ class _Session:
         self._writer = writer
         self._tls: dict[str, Any] | None = None
         self._sender: str | None = None
+        self._parameters = ""
         self._recipients: list[str] = []
         self._client = writer.get_extra_info("peername")[0]
         self._commands: list[str] = []
@@ -225,6 +226,7 @@ class _Session:
 
     async def _mail(self, argument: str) -> None:
         self._sender = _path(argument)
+        self._parameters = argument.partition(">")[2].strip()
         self._recipients = []
         await self._say("250 2.1.0 fine")
 
@@ -252,6 +254,7 @@ class _Session:
             event="message",
             **self._where(),
             sender=self._sender,
+            parameters=self._parameters,
             recipients=self._recipients,
             message=message.decode("latin-1"),
         )

@@ -33,6 +33,8 @@ SENDER_DOMAIN = "sender.example"
 HOSTNAME = f"mail.{SENDER_DOMAIN}"
 ADDRESS = "198.18.0.25"
 BOUNCE_DOMAIN = f"bounces.{SENDER_DOMAIN}"
+FEEDBACK_DOMAIN = f"fbl.{SENDER_DOMAIN}"
+SIGNED_DOMAINS = ("acme.example", FEEDBACK_DOMAIN)
 
 
 class World:
@@ -43,7 +45,8 @@ class World:
         names: What the name service will know.
         authority: The certification authority that good servers use.
         fleet: The mail servers.
-        signer: A DKIM signer for the tenant domain ``acme.example``, not started.
+        signer: A DKIM signer for the tenant domain ``acme.example`` and, if it is asked to, for
+            the platform, not started.
     """
 
     def __init__(self, kinds: Sequence[Kind] = tuple(Kind)) -> None:
@@ -65,9 +68,9 @@ class World:
         self.authority = Authority(self.directory / "ca")
         self.fleet = Fleet(self.directory / "mx", self.authority, kinds)
         self.fleet.publish(self.names)
-        self.signer = Signer(self.directory / "dkim", "acme.example", self.names)
+        self.signer = Signer(self.directory / "dkim", SIGNED_DOMAINS, self.names)
         self.names.address(HOSTNAME, ADDRESS)
-        for domain in (SENDER_DOMAIN, BOUNCE_DOMAIN):
+        for domain in (SENDER_DOMAIN, BOUNCE_DOMAIN, FEEDBACK_DOMAIN):
             self.names.mail(domain, HOSTNAME)
         self._stack = contextlib.ExitStack()
         self._used = 0
