@@ -158,7 +158,8 @@ def test_a_bounce_with_its_class_and_rule(gatepost: Gatepost) -> None:
     octets = (
         b"From: MAILER-DAEMON@mx.example\nTo: x@bounces.example.net\n"
         b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
-        b"--b\n\nFailed.\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example\n\n"
+        b"--b\n\nFailed.\n--b\nContent-Type: message/delivery-status\n\n"
+        b"Reporting-MTA: dns; mx.example\n\n"
         b"Final-Recipient: rfc822; gone@isp.example\nAction: failed\nStatus: 5.1.1\n"
         b"Diagnostic-Code: smtp; 550 5.1.1 No such user here\n\n--b--\n"
     )
