@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 
+from gatepost.runtime.ladder import ladder_watch
 from gatepost.runtime.observer import Observer
 from gatepost.runtime.promoted_watch import PromotedWatch
 from gatepost.runtime.role import OK, Role, run
@@ -41,6 +42,7 @@ def _serve(role: Role) -> int:
             lambda: open_as(SqliteSurvey, settings.state),
             role.metrics,
         )
+        ladder = ladder_watch(settings.state, role.current, role.metrics)
         details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
         role.details = lambda: {
             **details,
@@ -52,6 +54,7 @@ def _serve(role: Role) -> int:
         role.stopping()
         upkeep.stop()
         promoted.stop()
+        ladder.stop()
         if observer is not None:
             observer.stop()
         if web is not None:
