@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import smtplib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import dkim
 import pytest
 
 from gatepost.feedback.token import Purpose, open_token
+from gatepost.postfix.doctor.signature import MUST_COVER
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import tenant_number
-from lab.dkim import signed_headers
+from lab.dkim import signatures
 from lab.fleet import Received
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
-from lab.send import Mail, queue_id, send
-from lab.world import ADDRESS, BOUNCE_DOMAIN, HOSTNAME, World
+from lab.send import Mail, connect, queue_id, send
+from lab.world import ADDRESS, BOUNCE_DOMAIN, FEEDBACK_DOMAIN, HOSTNAME, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.usefixtures("gatepost")]
 
@@ -28,6 +30,8 @@ CONFIGURATION: dict[str, Any] = {
     "platform": {
         "sender_id": "examplesp",
         "bounce_domain": BOUNCE_DOMAIN,
+        "feedback_domain": FEEDBACK_DOMAIN,
+        "unsubscribe_url": "https://mail.sender.example/unsubscribe",
         # The hardest case for a bounce: mail of nobody is refused.
         "unknown": "reject",
     },
@@ -37,7 +41,11 @@ CONFIGURATION: dict[str, Any] = {
         "acme": {
             "logins": ["acme"],
             "senders": ["acme.example"],
-            "feedback": {"campaign": "X-Campaign", "mail_type": "X-Mail-Type"},
+            "feedback": {
+                "campaign": "X-Campaign",
+                "mail_type": "X-Mail-Type",
+                "unsubscribe": ["newsletter"],
+            },
         },
         "beta": {
             "logins": ["beta"],
@@ -61,7 +69,7 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
         "mynetworks": "127.0.0.0/8",
     }
     with world.postfix(main=main) as running:
-        running.configure({"smtpd_milters": world.signer.start(running)})
+        running.configure({"smtpd_milters": world.signer.start(running, platform=True)})
         running.reload()
         yield running
 
@@ -115,17 +123,71 @@ def test_feedback_ids_that_were_there_are_replaced(sent: Callable) -> None:
     assert "elsewhere" not in arrived.raw
 
 
-def test_the_signature_of_a_signer_behind_covers_feedback_id(sent: Callable) -> None:
+def test_the_signatures_of_a_signer_behind_cover_what_is_added(sent: Callable) -> None:
+    """Of the From: domain and of the CFBL domain, as RFC 9477 wants it of a provider."""
+    headers = ["X-Campaign: spring", "X-Mail-Type: Newsletter"]
+    _, arrived = sent(Mail("n@acme.example", "u@good.example", "signed", "acme", headers=headers))
+    (token,) = arrived.headers("X-Gatepost-Token")
+    assert arrived.headers("Feedback-ID") == ["cspring:mNewsletter:tacme:examplesp"]
+    assert arrived.headers("CFBL-Address") == [f"fbl@{FEEDBACK_DOMAIN}; report=arf"]
+    assert arrived.headers("CFBL-Feedback-ID") == [token]
+    found = signatures(arrived.octets)
+    assert set(found) == {"acme.example", FEEDBACK_DOMAIN}
+    for good, names in found.values():
+        assert good
+        # As they are written, since one who reads them compares letter by letter; and once more
+        # than they are there, so that nobody adds another.
+        for name in MUST_COVER:
+            assert names.count(name) == 2, (name, names)
+    for change in (b"cspring:", b"CFBL-Feedback-ID: " + token.encode(), b"fbl@fbl.sender.example"):
+        changed = arrived.octets.replace(change, change[:-1] + b"x")
+        assert changed != arrived.octets
+        assert not any(good for good, _ in signatures(changed).values())
+
+
+def test_one_click_unsubscription_for_the_types_that_ask_for_it(
+    sent: Callable, snapshot: Snapshot
+) -> None:
+    headers = ["X-Mail-Type: newsletter"]
     _, arrived = sent(
-        Mail("n@acme.example", "u@good.example", "signed", "acme", headers=["X-Campaign: spring"])
+        Mail("n@acme.example", "u@good.example", "one-click", "acme", headers=headers)
     )
-    assert arrived.headers("Feedback-ID") == ["cspring::tacme:examplesp"]
-    good, covered = signed_headers(arrived.octets)
-    assert good
-    assert "feedback-id" in covered
-    changed = arrived.octets.replace(b"cspring:", b"cautumn:")
-    assert changed != arrived.octets
-    assert not dkim.verify(changed)
+    (value,) = arrived.headers("List-Unsubscribe")
+    found = re.fullmatch(
+        rf"<https://mail\.sender\.example/unsubscribe/(\w{{48}})>, "
+        rf"<mailto:\1@{FEEDBACK_DOMAIN}\?subject=unsubscribe>",
+        value,
+    )
+    assert found is not None
+    token = open_token(found[1], Purpose.UNSUBSCRIBE, snapshot.keyring, time.time())
+    (other,) = arrived.headers("X-Gatepost-Token")
+    assert token == open_token(other, Purpose.COMPLAINT, snapshot.keyring, time.time())
+    assert arrived.headers("List-Unsubscribe-Post") == ["List-Unsubscribe=One-Click"]
+    # On one line, as added.
+    assert f"\nList-Unsubscribe: {value}\r\n" in arrived.raw
+    _, arrived = sent(Mail("n@acme.example", "u@good.example", "an invoice", "acme"))
+    assert arrived.headers("List-Unsubscribe") == []
+
+
+def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(sent: Callable, world: World) -> None:
+    """It covers that there is no Feedback-ID; so there is none, and the tenant is told."""
+    mail = Mail(
+        "n@acme.example",
+        "u@good.example",
+        "signed by itself",
+        "acme",
+        headers=["X-Mail-Type: newsletter"],
+    )
+    names = [*("From", "Subject"), *("Feedback-ID", "CFBL-Address", "List-Unsubscribe")]
+    signature = world.signer.sign(mail.octets(), names)
+    mail = replace(mail, headers=[signature, *mail.headers])
+    _, arrived = sent(mail)
+    assert all(good for good, _ in signatures(arrived.octets).values())
+    assert len(arrived.headers("DKIM-Signature")) == 3
+    absent = [*names[2:], "CFBL-Feedback-ID", "List-Unsubscribe-Post"]
+    assert [arrived.headers(name) for name in absent] == [[]] * 5
+    # What no signature forbids is there all the same.
+    assert len(arrived.headers("X-Gatepost-Token")) == 1
 
 
 def test_the_token_header_names_tenant_and_message(sent: Callable, snapshot: Snapshot) -> None:
@@ -180,7 +242,7 @@ def test_a_bounce_from_elsewhere_comes_back_through_the_token_address(
     delivered = mailbox(postfix, "Subject: came back")
     # As it came: not tagged as anybody's.
     assert "X-Tenant-ID" not in delivered
-    assert "Feedback-ID" not in delivered
+    assert "\nFeedback-ID:" not in delivered
     # No other domain of this host is open to strangers here.
     with pytest.raises(smtplib.SMTPResponseException, match="mail of an unknown account"):
         send(ADDRESS, Mail("a@stranger.example", f"root@{HOSTNAME}", "x", client=REMOTE))
@@ -194,6 +256,54 @@ def test_a_bounce_of_our_own_comes_back_through_the_token_address(
     made = postfix.wait_log(r": sender non-delivery notification: (?P<id>\w+)$")
     postfix.wait_log(rf"/local\[.*: {made['id']}: .*orig_to=<\w+@{BOUNCE_DOMAIN}>.*=sent")
     assert "X-Tenant-ID" not in mailbox(postfix, "550 5.1.1 no such user").partition("\n\n")[0]
+
+
+def test_a_bounce_names_the_token_and_is_as_the_client_asked_for_it(
+    postfix: PrivatePostfix, world: World, snapshot: Snapshot
+) -> None:
+    """ENVID is ours; RET, NOTIFY and ORCPT stay those of the client."""
+    made = []
+    with contextlib.closing(connect(ADDRESS, "beta")) as client:
+        for subject, ret, notify in (
+            ("dsn full", "RET=FULL", "NOTIFY=FAILURE"),
+            ("dsn headers", "RET=HDRS ENVID=of-the-client", "NOTIFY=SUCCESS,FAILURE"),
+            ("dsn default", "", "NOTIFY=FAILURE"),
+            ("dsn never", "RET=FULL", "NOTIFY=NEVER"),
+        ):
+            mail = Mail("n@beta.example", "u@refuses.example", subject, body="the whole text")
+            client.docmd("MAIL", f"FROM:<{mail.sender}> {ret}")
+            client.docmd("RCPT", f"TO:<{mail.recipient}> {notify} ORCPT=rfc822;who+40x.example")
+            made.append(queue_id(client.data(mail.octets())[1].decode()))
+    for identifier in made:
+        postfix.wait_log(rf"{identifier}: to=<u@refuses\.example>.*status=bounced")
+        postfix.wait_log(rf"qmgr.*: {identifier}: removed")
+    postfix.wait_empty_queue()
+    came = [each.read_text() for each in (postfix.mail_dir / "nobody" / "new").iterdir()]
+    for subject, part in (
+        ("dsn full", "message/rfc822"),
+        ("dsn headers", "text/rfc822-headers"),
+        ("dsn default", "message/rfc822"),
+    ):
+        (bounce,) = [text for text in came if f"Subject: {subject}" in text]
+        identifier = re.search(r"^Original-Envelope-Id: (\w+)$", bounce, re.MULTILINE)
+        assert identifier is not None, bounce
+        token = open_token(identifier[1], Purpose.BOUNCE, snapshot.keyring, time.time())
+        assert token.tenant == tenant_number("beta")
+        assert f"To: {identifier[1]}@{BOUNCE_DOMAIN}" in bounce
+        assert f"Content-Type: {part}" in bounce
+        assert ("the whole text" in bounce) == (part == "message/rfc822")
+        assert "Original-Recipient: rfc822;who@x.example" in bounce
+        assert "of-the-client" not in bounce
+    assert not any("Subject: dsn never" in text for text in came)
+    # The next server is told, too, and keeps what the client asked for.
+    with contextlib.closing(connect(ADDRESS, "beta")) as client:
+        mail = Mail("n@beta.example", "u@good.example", "envid onwards")
+        client.docmd("MAIL", f"FROM:<{mail.sender}> RET=HDRS")
+        client.docmd("RCPT", f"TO:<{mail.recipient}>")
+        client.data(mail.octets())
+    arrived = world.fleet.wait_subject("envid onwards")
+    assert f"ENVID={arrived.sender.partition('@')[0]}" in arrived.parameters.split()
+    assert "RET=HDRS" in arrived.parameters.split()
 
 
 def test_a_bounce_comes_back_also_in_capitals(sent: Callable, postfix: PrivatePostfix) -> None:
