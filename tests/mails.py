@@ -39,5 +39,5 @@ def corpus(name: str) -> bytes:
 
 
 def corpus_files(folder: str) -> list[str]:
-    """Return the names of all files in a folder of the corpus."""
-    return sorted(f"{folder}/{path.name}" for path in (CORPUS / folder).iterdir())
+    """Return the names of all mails in a folder of the corpus."""
+    return sorted(f"{folder}/{path.name}" for path in (CORPUS / folder).glob("*.eml"))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gatepost.errors import MalformedMessage
+from gatepost.feedback.bounce_rules import Rule, load_rules
 from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.token import Keyring
 
@@ -43,6 +44,33 @@ def report(fields: bytes, original: bytes = b"From: a@b.example\n\nx") -> bytes:
 
 def with_json(text: bytes) -> bytes:
     return b"From: a@isp.example\nContent-Type: application/json; name=xarf.json\n\n" + text
+
+
+def notice(blocks: str, text: str = "x") -> bytes:
+    return (
+        "From: MAILER-DAEMON@isp.example\nContent-Type: multipart/report; "
+        f"report-type=delivery-status; boundary=b\n\n--b\n\n{text}\n"
+        f"--b\nContent-Type: message/delivery-status\n\n{blocks}\n--b--\n"
+    ).encode()
+
+
+def reasons() -> str:
+    """A text in which as many rules as possible must be looked at."""
+    return " ".join(sorted(word for rule in load_rules().rules for word in _words_of(rule)))
+
+
+def _words_of(rule: Rule) -> list[str]:
+    return [word for phrase in rule.phrases for word in phrase.words]
+
+
+def failed(count: int, more: str = "") -> str:
+    return "".join(f"Final-Recipient: rfc822; a{n}@isp.example\n{more}" for n in range(count))
+
+
+def notice_in_words() -> bytes:
+    named = ",".join(f"a{n}@b.c" for n in range(900))
+    head = f"From: MAILER-DAEMON@isp.example\nX-Failed-Recipients: {named}\n"
+    return f"{head}Subject: failure notice\n\n{reasons() * 10}".encode()
 
 
 def encoded_messages() -> bytes:
@@ -109,6 +137,16 @@ MAILS: dict[str, Callable[[], bytes]] = {
     ),
     "HTML of numbers": lambda: (
         b"From: a@b.example\nContent-Type: text/html\n\n" + b"&#9" * (MEGA // 3 - 100)
+    ),
+    "a notice of 1,000 recipients for one reason": lambda: notice(
+        f"Action: failed\nStatus: 5.1.1\nDiagnostic-Code: {reasons()[:2000]}\n" + failed(990)
+    ),
+    "a notice of 1,000 recipients without a reason": lambda: notice(
+        failed(990, "Action: failed\n\n"), reasons() * 10
+    ),
+    "a notice in words of 1,000 recipients": notice_in_words,
+    "lists of failed recipients": lambda: (
+        b"From: MAILER-DAEMON@isp.example\n\n" + b"The following address(es) failed:\n" * 20_000
     ),
     "messages encoded in messages": encoded_messages,
     "fields": lambda: report(b"A: b\n" * 100_000),

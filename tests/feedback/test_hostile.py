@@ -10,7 +10,7 @@ import pytest
 
 from tests.feedback.hostile import MAILS
 
-READ = {"complaint", "unknown"}
+READ = {"bounce", "complaint", "unknown"}
 REFUSED = {
     "25 MiB of multiparts in multiparts": "limit on depth",
     "25 MiB of messages in messages": "limit on depth",

@@ -7,7 +7,7 @@ import pytest
 from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.report import Kind, Report, Severity
 from gatepost.feedback.token import Purpose
-from tests.mails import MESSAGE, token
+from tests.mails import CORPUS, MESSAGE, corpus, corpus_files, token
 from tests.world import KEYS, NOW
 
 FAILED = "Final-Recipient: rfc822; a@isp.example\nAction: failed\nStatus: 5.1.1\n"
@@ -28,6 +28,28 @@ def notice(*blocks: str, head: str = "", message: str = "", original: str = "") 
 
 def read(octets: bytes, recipient: str = "", sender: str | None = "") -> Report:
     return read_mail(octets, EnvelopeFacts(sender, recipient), KEYS, NOW)
+
+
+def expected() -> dict[str, tuple[str, set[str]]]:
+    """Return for each mail with a notice how it is read, and its actions."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for line in (CORPUS / "bounces" / "EXPECTED").read_text(encoding="utf-8").splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if not line.startswith("#") and len(fields) > 3:
+            found.setdefault(fields[0], (fields[1], set()))[1].add(fields[3])
+    return found
+
+
+@pytest.mark.parametrize("name", corpus_files("bounces"))
+def test_each_notice_of_the_corpus_is_read_as_what_it_is(name: str) -> None:
+    read_by, actions = expected().get(name.partition("/")[2], ("none", set()))
+    report = read(corpus(name), sender=None)
+    if read_by == "none":
+        assert report.kind in {Kind.AUTO_REPLY, Kind.UNKNOWN}
+        assert report.format in {"auto-reply", "unknown"}
+        return
+    assert report.format == ("dsn" if read_by == "dsn" else "bounce-text")
+    assert report.kind is (Kind.BOUNCE if "failed" in actions else Kind.AUTO_REPLY)
 
 
 def test_who_failed_makes_a_bounce() -> None:

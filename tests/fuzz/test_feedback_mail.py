@@ -64,6 +64,9 @@ JSON = (
 )
 
 
+CORPUS = [name for folder in ("feedback", "bounces") for name in corpus_files(folder)]
+
+
 def mixed(*words: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(st.one_of(st.sampled_from(words), st.binary(max_size=6))).map(b"".join)
 
@@ -71,7 +74,7 @@ def mixed(*words: bytes) -> st.SearchStrategy[bytes]:
 @st.composite
 def spoiled(draw: st.DrawFn) -> bytes:
     """A mail of the corpus in which something is not as it was."""
-    octets = corpus(draw(st.sampled_from(corpus_files("feedback"))))
+    octets = corpus(draw(st.sampled_from(CORPUS)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(octets)))
         end = draw(st.integers(start, min(len(octets), start + 200)))
