@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from gatepost.feedback.cfbl import CFBL_ADDRESS, CFBL_FEEDBACK_ID, format_cfbl_address
+from gatepost.feedback.list_unsubscribe import LIST_UNSUBSCRIBE, format_list_unsubscribe
 from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.report import Report
 from gatepost.feedback.token import MAX_AGE_DAYS, Keyring, Purpose
@@ -156,6 +158,18 @@ def test_a_uri_that_was_folded_is_put_together() -> None:
     text = token(UNSUBSCRIBE)
     report = read(complaint(f"List-Unsubscribe: <https://u.example.net/u/{text[:9]}\n {text[9:]}>"))
     assert found(report) == (UNSUBSCRIBE, "List-Unsubscribe")
+
+
+def test_what_we_put_into_headers_is_found_again() -> None:
+    by_web = format_list_unsubscribe(token(UNSUBSCRIBE), "https://u.example.net/u", None)
+    both = format_list_unsubscribe(token(UNSUBSCRIBE), "https://u.example.net/u", "f.example.net")
+    for value in (by_web, both):
+        report = read(complaint(f"{LIST_UNSUBSCRIBE}: {value}"))
+        assert found(report) == (UNSUBSCRIBE, "List-Unsubscribe")
+        assert report.notes == ("no complaint token; the unsubscribe token only identifies",)
+    asked = f"{CFBL_ADDRESS}: {format_cfbl_address('f.example.net')}\n"
+    report = read(complaint(f"{asked}{CFBL_FEEDBACK_ID}: {token(COMPLAINT)}"), "fbl@f.example.net")
+    assert (report.format, found(report)) == ("cfbl", (COMPLAINT, CFBL_FEEDBACK_ID))
 
 
 @pytest.mark.parametrize("around", ["a{}", "{}a", "{}{}", "7{}7"])
