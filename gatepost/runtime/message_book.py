@@ -26,6 +26,7 @@ from gatepost.feedback.token import Purpose, open_token
 from gatepost.runtime.batches import CAPACITY, BatchThread
 from gatepost.runtime.feedback_metrics import watch_book
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.notices import Notices
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.messages import MessageStore
@@ -97,6 +98,7 @@ class MessageBook(BatchThread[Message | Event]):
             clock: Monotonic time in seconds.
         """
         counts = watch_book(metrics, self.waiting)
+        self._notices = Notices()
         super().__init__("book", open_store, counts, _log, capacity=capacity, clock=clock)
 
     def accepted(self, facts: MessageFacts, plan: Plan, snapshot: Snapshot) -> None:
@@ -105,9 +107,12 @@ class MessageBook(BatchThread[Message | Event]):
         Postfix may still refuse it, for another milter or for want of room; a message in the book
         that never went out does no harm, as nobody has its token.
         """
-        message = accepted_message(facts, plan, snapshot, time.time())
+        now = time.time()
+        message = accepted_message(facts, plan, snapshot, now)
         if message is not None:
             self.put(message)
+        for event in self._notices.events(facts, plan, now):
+            self.put(event)
 
 
 def message_of_delivery(

@@ -12,15 +12,19 @@ from typing import Any
 
 import pytest
 
+from gatepost.feedback.events import EventKind
 from gatepost.feedback.token import Purpose, open_token
 from gatepost.postfix.doctor.signature import MUST_COVER
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.tenants.model import tenant_number
 from lab.dkim import signatures
 from lab.fleet import Received
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
+from lab.process import wait_until
 from lab.send import Mail, connect, queue_id, send
 from lab.world import ADDRESS, BOUNCE_DOMAIN, FEEDBACK_DOMAIN, HOSTNAME, World
 
@@ -169,7 +173,9 @@ def test_one_click_unsubscription_for_the_types_that_ask_for_it(
     assert arrived.headers("List-Unsubscribe") == []
 
 
-def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(sent: Callable, world: World) -> None:
+def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(
+    sent: Callable, world: World, gatepost: Gatepost
+) -> None:
     """It covers that there is no Feedback-ID; so there is none, and the tenant is told."""
     mail = Mail(
         "n@acme.example",
@@ -188,6 +194,16 @@ def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(sent: Callable, wo
     assert [arrived.headers(name) for name in absent] == [[]] * 5
     # What no signature forbids is there all the same.
     assert len(arrived.headers("X-Gatepost-Token")) == 1
+    with contextlib.closing(
+        open_as(SqliteEvents, f"sqlite:///{gatepost.directory}/state/gatepost.db")
+    ) as events:
+
+        def told() -> set[object]:
+            found = events.after(0, 100, "acme", [EventKind.WARNING])
+            return {each.event.details["header"] for each in found}
+
+        wait_until(lambda: told() == set(names[2:]), 10, "the warnings of the message")
+    assert sum("tenant-warning tenant=acme" in line for line in gatepost.log_lines()) == 3
 
 
 def test_the_token_header_names_tenant_and_message(sent: Callable, snapshot: Snapshot) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gatepost.decisions.actions import Notice
 from gatepost.decisions.message import decide_message
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.sent import Message
@@ -43,6 +45,19 @@ def test_an_accepted_message_is_put_in(tmp_path: Path) -> None:
     with contextlib.closing(open_book(url)) as stores:
         (stored,) = stores.events.after(0, 9)
     assert (stored.event.queue_id, stored.event.campaign) == ("4Xyz123", "Spring")
+
+
+def test_so_are_its_warnings(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/g.db"
+    book = MessageBook(Metrics("milter"), lambda: open_book(url))
+    notice = Notice("signed-header", "Feedback-ID", "Feedback-ID was not added")
+    plan = replace(decide_message(FACTS, WORLD, NOW), notices=(notice,))
+    for _ in range(3):
+        book.accepted(FACTS, plan, WORLD)
+    assert book.stop()
+    with contextlib.closing(open_book(url)) as stores:
+        (stored,) = stores.events.after(0, 9, kinds=[EventKind.WARNING])
+    assert stored.event.details["header"] == "Feedback-ID"
 
 
 def sender(index: int = 1, purpose: Purpose = Purpose.BOUNCE, age_days: int = 0) -> str:
