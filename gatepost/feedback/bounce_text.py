@@ -88,31 +88,35 @@ _LISTS: Final = {
     "cannot be delivered to the following": FAILED,
     "not delivered to the following": FAILED,
     "failed address": FAILED,
+    "failed recipient": FAILED,
 }
 # Where the reasons stand apart from the recipients.
 _TRANSCRIPTS: Final = ("transcript of session follows", "session transcript")
-# What begins the copy of the message.
-_COPY: Final = re.compile(
+# What stands above the copy of the message, and what the copy itself begins with.
+_ABOVE_COPY: Final = re.compile(
     r"\s{0,9}(?:-{2,}\s{0,3}(?:below (?:this|the next) line|this is a copy|original message"
     r"|message header|unsent message|returned message|the header of the original|undelivered"
     r"|enclosed (?:is|are)|message text follows|attached is|mail sent|header of)"
-    r"|original message (?:headers?|follows)|(?:received|return-path|mime-version|x-[a-z-]{1,40})"
-    r"[ \t]{0,3}:[ \t])",
+    r"|original message (?:headers?|follows)|message headers? follow|below is a copy of"
+    r"|possibly truncated original)",
     re.IGNORECASE,
+)
+_COPY: Final = re.compile(
+    r"(?:received|return-path|mime-version|x-[a-z-]{1,40})[ \t]{0,3}:[ \t]", re.IGNORECASE
 )
 _EXPANDED: Final = re.compile(
     r"(?:expanded from|generated (?:by|from))[ :]{0,3}(<?[^\s<>()]{1,300})", re.IGNORECASE
 )
 # What tells one recipient in a sentence, in lower case.
 _IN_SENTENCE: Final = re.compile(
-    r"(?:undeliverable to|failed to deliver to|failed address|failed recipient|unknown user"
-    r"|delivered to|rcpt to|delivery to|deliver (?:(?:mail|message|your message|it) )?to"
-    r"|recipient address)"
+    r"(?:undeliverable to|failed to deliver to|failed recipient|unknown user|rcpt to"
+    r"|recipient address|(?:your|the|this|following) (?:mail|message|e-?mail) to"
+    r"|deliver(?:y|ed|ing)?(?: your| the| a| this)?(?: mail| message| e-?mail| it)? to)"
     r"[ :]{0,3}['\"<]{0,2}([^\s'\"<>]{1,64}@[^\s'\"<>]{1,255})"
 )
 _FAILURE: Final = re.compile(
-    r"undeliver|not (?:be )?delivered|n't (?:be )?delivered|deliver[a-z]{0,3} (?:has )?fail"
-    r"|failed to deliver|unable to deliver|cannot deliver|could not deliver|couldn't deliver"
+    r"undeliver|error delivering|not (?:be )?delivered|n't (?:be )?delivered"
+    r"|deliver[a-z]{0,3} (?:has )?fail|failed to deliver|unable to deliver|cannot deliver|could not deliver|couldn't deliver"
     r"|returned mail|mail returned|returned to sender|failure notice|bounced|rejected"
     r"|unzustellbar|nicht zugestellt|non remis|no entregado|non recapitabil"
 )
@@ -125,6 +129,8 @@ _DAEMON: Final = re.compile(
     r"|mail[-_.]?system|system[-_.]?administrator|microsoftexchange[0-9a-f]*|notes[-_.]?admin)@",
     re.IGNORECASE,
 )
+# The DragonFly Mail Agent writes "MAILER-DAEMON <>".
+_DAEMON_ALONE: Final = re.compile(r"[\"<]{0,2}mailer-daemon\b", re.IGNORECASE)
 _ANSWER: Final = re.compile(r"\s{0,9}(?:re|aw|sv|antw|fw|fwd|wg)\s{0,3}:", re.IGNORECASE)
 # How transcripts mark what the other side said.
 _REPLY: Final = ("<<<", "<--", "<=")
@@ -164,9 +170,9 @@ def original_in_text(mail: Part) -> Part | None:
     text = text_of(mail)
     place = 0
     for line in text.split("\n")[:_MAX_LINES]:
-        if _COPY.match(line):
-            if line.lstrip().startswith("-"):
-                place += len(line) + 1
+        above = _ABOVE_COPY.match(line)
+        if above or _COPY.match(line):
+            place += len(line) + 1 if above else 0
             try:
                 copy = parse_mime(text[place:].lstrip("\n").encode("utf-8", "replace"))
             except MalformedMessage:
@@ -179,14 +185,17 @@ def original_in_text(mail: Part) -> Part | None:
 def _is_from_daemon(mail: Part) -> bool:
     if values(mail, "x-failed-recipients"):
         return True
-    return any(_DAEMON.match(bare_address(value)) for value in values(mail, "from"))
+    return any(
+        _DAEMON.match(bare_address(value)) or _DAEMON_ALONE.match(value)
+        for value in values(mail, "from")
+    )
 
 
 def _notice_lines(mail: Part) -> list[str]:
     """Return the lines before the copy of the message, without those that somebody quotes."""
     lines = []
     for line in text_of(mail)[:_MAX_CHARACTERS].split("\n")[:_MAX_LINES]:
-        if _COPY.match(line):
+        if _ABOVE_COPY.match(line) or _COPY.match(line):
             break
         if not line.startswith(">") or line.startswith(">>>"):
             lines.append(line.strip())

@@ -65,7 +65,7 @@ def test_each_says_where_it_is_from(path: Path) -> None:
     [
         *("qmail.eml", "exim-text.eml", "gmx-text.eml", "domino-old.eml", "google-old.eml"),
         *("yahoo-text.eml", "yahoo-old.eml", "sendmail-old.eml", "transcript-only.eml"),
-        "opensmtpd.eml",
+        *("opensmtpd.eml", "dragonfly.eml"),
     ],
 )
 def test_the_copy_of_the_message_is_found(name: str) -> None:
