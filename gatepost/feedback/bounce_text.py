@@ -116,7 +116,8 @@ _IN_SENTENCE: Final = re.compile(
 )
 _FAILURE: Final = re.compile(
     r"undeliver|error delivering|not (?:be )?delivered|n't (?:be )?delivered"
-    r"|deliver[a-z]{0,3} (?:has )?fail|failed to deliver|unable to deliver|cannot deliver|could not deliver|couldn't deliver"
+    r"|deliver[a-z]{0,3} (?:has )?fail|(?:failed|unable) to deliver"
+    r"|(?:cannot|could not|couldn't) deliver"
     r"|returned mail|mail returned|returned to sender|failure notice|bounced|rejected"
     r"|unzustellbar|nicht zugestellt|non remis|no entregado|non recapitabil"
 )
