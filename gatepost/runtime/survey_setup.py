@@ -55,7 +55,8 @@ class Conduct:
         sts: Whether to fetch MTA-STS policies.
         timeouts: Of a probe.
         options: Pace and numbers.
-        ca_file: Trusted roots for mail servers, best those of Postfix; the system's if None.
+        ca_file: Trusted roots for mail servers, best those of Postfix.
+        ca_path: A directory of them; the system's roots where both are None.
     """
 
     ehlo: str
@@ -66,7 +67,8 @@ class Conduct:
     sts: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     options: Options = field(default_factory=Options)
-    ca_file: Path | None = None
+    ca_file: str | None = None
+    ca_path: str | None = None
 
 
 def run_survey(
@@ -106,7 +108,7 @@ async def _run(
     if conduct.check_ehlo:
         await check_name(resolver, conduct.ehlo, own_addresses(conduct.sources, conduct.also))
     try:
-        trust = Trust(str(conduct.ca_file) if conduct.ca_file else None)
+        trust = Trust(conduct.ca_file, conduct.ca_path)
     except (OSError, ssl.SSLError) as error:
         raise StartError(
             f"the trusted roots in {conduct.ca_file} cannot be read: {error}"

@@ -179,6 +179,30 @@ def test_a_bad_opt_out_list_visits_nobody(
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("main_cf", "roots"),
+    [
+        ([], (None, None)),
+        (["smtp_tls_CAfile = /a.pem"], ("/a.pem", None)),
+        (["smtp_tls_CApath = /own"], (None, "/own")),
+        # Debian's default: all of these are the system's roots.
+        (["smtp_tls_CApath = /etc/ssl/certs"], (None, None)),
+        # ... and here they are not.
+        (
+            ["smtp_tls_CApath = /etc/ssl/certs", "smtp_tls_CAfile = /a.pem"],
+            ("/a.pem", "/etc/ssl/certs"),
+        ),
+    ],
+)
+def test_the_roots_are_those_of_postfix(
+    config: Path, gatepost: Gatepost, asked: list[Any], main_cf: list[str], roots: tuple[str, str]
+) -> None:
+    (config.parent / "names").write_text("a.example\n")
+    (config.parent / "main.cf").write_text("\n".join([*main_cf, ""]))
+    gatepost(config.parent / "names", "--ehlo", "s.example")
+    assert (asked[0][0].ca_file, asked[0][0].ca_path) == roots
+
+
 def test_without_postfix_the_name_has_to_be_given(
     config: Path, gatepost: Gatepost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

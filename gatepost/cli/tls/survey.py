@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +36,7 @@ from gatepost.cli.tls.survey_rows import print_csv, print_table, rows_of
 from gatepost.domains import normalise_domain
 from gatepost.errors import GatepostError, MalformedMessage
 from gatepost.postfix.commands import PostfixCommands
+from gatepost.postfix.detect import parse_settings
 from gatepost.runtime.survey import DAY_S, IN_FLIGHT, Options, Progress
 from gatepost.runtime.survey_names import Network
 from gatepost.runtime.survey_setup import Conduct, read_names, run_survey
@@ -49,6 +52,8 @@ from gatepost.tls.survey.probe import Timeouts
 STANDARD_INPUT = "-"
 OPT_OUT_FILE = "survey-opt-out"
 _SHOWN_PROBLEMS = 5
+_CA_FILE = "smtp_tls_CAfile"
+_CA_PATH = "smtp_tls_CApath"
 # With or without the mark that Windows puts at the beginning.
 _ENCODING = "utf-8-sig"
 
@@ -192,6 +197,7 @@ def run(  # noqa: PLR0913 - the options of a command
     start = time.time() - seconds_of(since)
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
+        ca_file, ca_path = _roots(settings)
         conduct = Conduct(
             _name(ehlo, settings),
             check_ehlo=not force_ehlo,
@@ -203,7 +209,8 @@ def run(  # noqa: PLR0913 - the options of a command
             options=_options(
                 Pace(network_delay, provider_delay), in_flight, limit, per_provider, dry_run=dry_run
             ),
-            ca_file=_roots(settings),
+            ca_file=ca_file,
+            ca_path=ca_path,
         )
         problems: list[str] = []
         names = _names(file, tenant, start, settings, problems)
@@ -285,14 +292,19 @@ def _name(ehlo: str | None, settings: Settings) -> str:
         raise GatepostError(f"our name in EHLO: {error}; name another with --ehlo") from error
 
 
-def _roots(settings: Settings) -> Path | None:
-    """Return the file of the roots that Postfix trusts, as its verdict is the one that counts."""
+def _roots(settings: Settings) -> tuple[str | None, str | None]:
+    """Return file and directory of the roots of Postfix, whose verdict is the one that counts."""
     commands = PostfixCommands(settings.postfix_config_dir)
     try:
-        text = commands.postconf("-hx", "smtp_tls_CAfile").stdout.strip()
+        values = parse_settings(commands.postconf("-x", _CA_FILE, _CA_PATH).stdout)
     except GatepostError:
-        return None
-    return Path(text) if text else None
+        return None, None
+    file, directory = values.get(_CA_FILE) or None, values.get(_CA_PATH) or None
+    system = ssl.get_default_verify_paths().openssl_capath
+    if file is None and directory and os.path.realpath(directory) == os.path.realpath(system):
+        # As in Debian's main.cf. Loaded as the system's, they are all at hand.
+        return None, None
+    return file, directory
 
 
 def _sources(addresses: list[str]) -> tuple[str, ...]:

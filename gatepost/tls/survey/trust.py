@@ -44,17 +44,19 @@ _EXTENSIONS = b"\x00\x05" + b"\xff\x01\x00\x01\x00"
 class Trust:
     """The roots of this host, and what OpenSSL says on their account."""
 
-    def __init__(self, ca_file: str | None = None) -> None:
-        """Load the roots.
+    def __init__(self, ca_file: str | None = None, ca_path: str | None = None) -> None:
+        """Load the roots: those of the system, if neither file nor directory is given.
 
         Args:
-            ca_file: Trusted roots in PEM; those of the system if None.
+            ca_file: Trusted roots in PEM.
+            ca_path: A directory of them, as openssl-rehash(1) leaves it. They are read when they
+                are asked for, so no verifier but OpenSSL has them, and it takes longer.
         """
         self._context = _context()
-        if ca_file is None:
-            self._context.load_default_certs()
+        if ca_file or ca_path:
+            self._context.load_verify_locations(ca_file, ca_path)
         else:
-            self._context.load_verify_locations(ca_file)
+            self._context.load_default_certs()
         self._kept: dict[bytes, ChainStatus] = {}
         self._hour = 0
         self._strict = _strict_policy(self._context.get_ca_certs(binary_form=True))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -164,6 +166,14 @@ def test_a_verdict_is_kept_for_an_hour(
     for now in (NOW, NOW + 1, NOW + 3600):
         trust.judge(chain, HOST, now)
     assert len(asked) == 2
+
+
+def test_a_directory_of_roots(issue: Issue, authority: Authority, tmp_path: Path) -> None:
+    chain = issue(oddity=Oddity.INTERMEDIATE)
+    assert not Trust(ca_path=str(tmp_path)).judge(chain, HOST, NOW).trusted
+    (tmp_path / "root.pem").write_bytes(authority.ca_file.read_bytes())
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+    assert Trust(ca_path=str(tmp_path)).judge(chain, HOST, NOW).trusted
 
 
 def test_nonsense_is_not_trusted(trust: Trust) -> None:
