@@ -62,7 +62,7 @@ class Observation:
         tenant: Tenant id, empty for unidentified mail.
         feature: The feature that decided.
         action: Short verb, stable for counting: ``add-header``, ``remove-header``,
-            ``change-sender``, ``reject``, ``defer``, ``route``.
+            ``change-sender``, ``delete-recipient``, ``reject``, ``defer``, ``route``.
         detail: What exactly, at most `MAX_DETAIL` characters of printable ASCII.
         queue_id: Postfix queue id, empty where Postfix has not made one yet.
         sender: Envelope sender, empty for the null sender.

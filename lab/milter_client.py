@@ -7,7 +7,7 @@ Format: a packet is a length of 4 octets, most significant first, a command octe
 texts in it end in NUL. `Reply.text` shows a packet in the words of tests/dialogs/README.md.
 Limits: 128 KiB a packet, as Postfix has it for replies (XXX_MAX_DATA in milter8.c).
 Errors: `MilterProtocolError` for anything that a milter must not send.
-Not handled: SMFIR_ADDRCPT, DELRCPT, REPLBODY, QUARANTINE and INSHEADER, for which no milter of ours
+Not handled: SMFIR_ADDRCPT, REPLBODY, QUARANTINE and INSHEADER, for which no milter of ours
 asks.
 """
 
@@ -78,6 +78,7 @@ COMMANDS = {
     "unknown": b"U",
 }
 _VERDICTS = {b"c": "continue", b"r": "reject", b"t": "tempfail", b"a": "accept", b"d": "discard"}
+_OF_ONE_TEXT = {b"y": "reply", b"-": "delete-recipient"}
 _LENGTH = struct.Struct(">I")
 _NEGOTIATION = struct.Struct(">III")
 
@@ -113,8 +114,8 @@ class Reply:
         code, data = self.code, self.data
         if code in _VERDICTS and not data:
             return _VERDICTS[code]
-        if code == b"y":
-            return f"reply {_strings(data, 1)[0]}"
+        if code in _OF_ONE_TEXT:
+            return f"{_OF_ONE_TEXT[code]} {_strings(data, 1)[0]}"
         if code == b"h":
             name, value = _strings(data, 2)
             return f"add-header {name}: {value}"

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import Milter
 
-from gatepost.decisions.actions import Plan, Reject
+from gatepost.decisions.actions import Action, Plan, Reject
 from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
 from gatepost.errors import Unavailable
@@ -169,10 +169,12 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         self, plan: Plan, message: MessageInProgress, facts: MessageFacts, snapshot: Snapshot
     ) -> int:
         shared, queue_id = self.shared, facts.queue_id
-        reject, observations = plan.reject, plan.observations
+        reject = plan.reject
+        actions: tuple[Action, ...] = plan.actions
         if reject is None and plan.ask_admission:
-            reject = shared.admit(plan.tenant, message, queue_id)
-        for observation in observations:
+            admission = shared.admit(plan.tenant, message, queue_id)
+            reject, actions = admission.reject, (*actions, *admission.edits)
+        for observation in plan.observations:
             shared.recorder.record(observation)
         if reject is not None:
             set_reply(reject, self)
@@ -188,7 +190,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             )
             shared.count(verdict)
             return int(Milter.REJECT if verdict == "reject" else Milter.TEMPFAIL)
-        apply(plan.actions, self)
+        apply(actions, self)
         shared.accepted(facts, plan, snapshot)
         shared.count("accept")
         return int(Milter.CONTINUE)

@@ -14,11 +14,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
-from gatepost.decisions.actions import Reject
+from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
 from gatepost.errors import LocalProtocolError, PolicyUnavailable, RemoteProtocolError
-from gatepost.wire.policy import Action, AdmitRequest, PolicyClient
+from gatepost.feedback.token import message_id_of
+from gatepost.wire.policy import DELETE, Action, AdmitRequest, PolicyClient
 from gatepost.wire.signals import Signal
 from milters.session import MessageInProgress
 
@@ -27,6 +29,7 @@ _FIRST_DELAY_S = 0.1
 # A timeout of 0 would make the socket non-blocking.
 _SHORTEST_WAIT_S = 0.001
 _READ_OCTETS = 16384
+_MAX_DIGITS = 4
 
 
 class _Connection:
@@ -53,14 +56,21 @@ class AdmissionClient:
         # Not one for each thread: libmilter's threads come and go with SMTP connections.
         self._idle: deque[_Connection] = deque()
 
-    def admit(self, tenant: str, message: MessageInProgress, queue_id: str) -> Reject | None:
-        """Return the refusal for a message, or None if it may go out.
+    def admit(self, tenant: str, message: MessageInProgress, queue_id: str) -> Admission:
+        """Return whether a message may go out, and without which recipients.
 
         Raises:
             PolicyUnavailable: If there is no answer in time.
         """
         facts = message.facts(queue_id)
-        request = AdmitRequest(tenant, facts.client.login, queue_id, facts.sender, facts.recipients)
+        request = AdmitRequest(
+            tenant,
+            facts.client.login,
+            queue_id,
+            facts.sender,
+            facts.recipients,
+            message_id_of(facts.host, queue_id).hex(),
+        )
         deadline = time.monotonic() + self._timeout_s
         delay = _FIRST_DELAY_S
         while True:
@@ -81,7 +91,7 @@ class AdmissionClient:
                     raise PolicyUnavailable(f"policy server: {error}") from error
             else:
                 self._idle.append(connection)
-                return parse_action(action)
+                return parse_action(action, facts.recipients)
             time.sleep(delay)
             delay *= 2
 
@@ -117,16 +127,39 @@ def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), _SHORTEST_WAIT_S)
 
 
-def parse_action(action: Action) -> Reject | None:
-    """Return the refusal that an action asks for, or None for DUNNO.
+def parse_action(action: Action, recipients: Sequence[str]) -> Admission:
+    """Return what an action asks for: a refusal, recipients to delete, or nothing for DUNNO.
+
+    Args:
+        action: What the policy server answered.
+        recipients: What it was asked about.
 
     Raises:
         PolicyUnavailable: If the action is none that the policy server uses here.
     """
     if action.text == "DUNNO":
-        return None
+        return Admission()
     code, _, rest = action.text.partition(" ")
+    if code == DELETE:
+        return Admission(edits=_deletions(rest.split(" "), recipients))
     status, _, text = rest.partition(" ")
     if len(code) == len("550") and code[0] in "45" and code.isdigit() and text:
-        return Reject(code, status, text)
-    raise PolicyUnavailable(f"policy server answered {action.text[:60]!a}")
+        return Admission(Reject(code, status, text))
+    raise _unknown(action.text)
+
+
+def _deletions(numbers: Sequence[str], recipients: Sequence[str]) -> tuple[DeleteRecipient, ...]:
+    addresses = []
+    for word in numbers:
+        number = int(word) if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS else 0
+        if not 1 <= number <= len(recipients):
+            raise _unknown(f"{DELETE} {word}")
+        addresses.append(recipients[number - 1])
+    # Postfix deletes every recipient of that spelling. One without any left would vanish.
+    if set(addresses) == set(recipients):
+        raise _unknown(f"{DELETE} of all recipients")
+    return tuple(map(DeleteRecipient, dict.fromkeys(addresses)))
+
+
+def _unknown(text: str) -> PolicyUnavailable:
+    return PolicyUnavailable(f"policy server answered {text[:60]!a}")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gatepost.decisions.actions import Plan, Reject
+from gatepost.decisions.actions import Admission, Plan
 from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import wanted_headers
 from gatepost.feedback.status import NO_STATUSES, Statuses
@@ -95,7 +95,7 @@ class Shared:
         views: The configuration.
         recorder: Takes observations.
         admit: Asks the policy server about a message of a platform login (tenant id, message,
-            queue id); returns its refusal or None; raises `PolicyUnavailable`.
+            queue id); raises `PolicyUnavailable`.
         count: Counts one message by verdict: ``accept``, ``reject``, ``tempfail``, ``error``.
         clock: Unix time in seconds.
         in_flight: Messages in hand.
@@ -105,7 +105,7 @@ class Shared:
 
     views: Views
     recorder: Recorder
-    admit: Callable[[str, MessageInProgress, str], Reject | None]
+    admit: Callable[[str, MessageInProgress, str], Admission]
     count: Callable[[str], None]
     clock: Callable[[], float]
     in_flight: InFlight = field(default_factory=InFlight)

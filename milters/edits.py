@@ -3,7 +3,7 @@
 Purpose: Postfix grants a milter the edits that it asked for. The rights are derived from the action
 types, so that a plan can never hold an action without its right, nor we ask for an idle one.
 Source: libmilter smfi_addheader, smfi_chgheader (deletes with a null value), smfi_chgfrom,
-smfi_setreply.
+smfi_delrcpt, smfi_setreply.
 Errors: `apply` lets milter.error through: Postfix went away, and nothing is lost, since it has not
 taken the message.
 """
@@ -17,12 +17,20 @@ from typing import Protocol, assert_never, get_args
 
 import Milter
 
-from gatepost.decisions.actions import Action, AddHeader, ChangeSender, Reject, RemoveHeader
+from gatepost.decisions.actions import (
+    Action,
+    AddHeader,
+    ChangeSender,
+    DeleteRecipient,
+    Reject,
+    RemoveHeader,
+)
 
 _RIGHTS: Mapping[type, int] = {
     AddHeader: Milter.ADDHDRS,
     RemoveHeader: Milter.CHGHDRS,
     ChangeSender: Milter.CHGFROM,
+    DeleteRecipient: Milter.DELRCPT,
 }
 
 RIGHTS: int = reduce(or_, (_RIGHTS[kind] for kind in get_args(Action)), Milter.SETSYMLIST)
@@ -40,6 +48,9 @@ class Editor(Protocol):
     def chgfrom(self, sender: str, params: str | None = None) -> None:
         """Replace the envelope sender, and what ESMTP parameters say."""
 
+    def delrcpt(self, rcpt: str) -> None:
+        """Take a recipient out."""
+
     def setreply(self, rcode: str, xcode: str, msg: str) -> None:
         """Choose the reply to the client."""
 
@@ -55,6 +66,8 @@ def apply(actions: Iterable[Action], editor: Editor) -> None:
             case ChangeSender(address, envid):
                 # RET stays what the client asked for, as long as it is not named here.
                 editor.chgfrom(f"<{address}>", f"ENVID={envid}" if envid else None)
+            case DeleteRecipient(address):
+                editor.delrcpt(f"<{address}>")
             case _:
                 assert_never(action)
 

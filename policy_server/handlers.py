@@ -10,13 +10,14 @@ Security: the answer to Postfix is DUNNO, PREPEND or a refusal, and never OK or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.reachability import asks_for_sights, decide_reachability
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
+from gatepost.decisions.suppression import Outcome
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP
 from gatepost.decisions.transport import decide_transport
 from gatepost.errors import Unavailable
@@ -30,8 +31,16 @@ from gatepost.tenants.client import Client
 from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.reachability import NO_SIGHTS, Sights
-from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply, PolicyRequest
+from gatepost.wire.policy import (
+    DELETE,
+    AccessRequest,
+    Action,
+    AdmitRequest,
+    PolicyReply,
+    PolicyRequest,
+)
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
+from policy_server.suppression import SuppressionCheck
 from policy_server.tls_maps import Destinations, TlsMaps
 
 TRANSPORT_MAP = "transport"
@@ -74,6 +83,7 @@ class Handlers:
         destinations: What is known of destinations, or None if nothing ever is.
         sights: What was seen of their mail servers, or None if nobody ever looks.
         statuses: Returns which tenants are warned, slowed down or paused.
+        suppression: Looks recipients up, or None if nobody does.
     """
 
     def __init__(
@@ -88,6 +98,7 @@ class Handlers:
         destinations: Destinations | None = None,
         sights: SightsOf | None = None,
         statuses: Callable[[], Statuses] = lambda: NO_STATUSES,
+        suppression: SuppressionCheck | None = None,
     ) -> None:
         self._current = current
         self._recorder = recorder
@@ -97,6 +108,7 @@ class Handlers:
         self._operator = operator
         self._sights = sights
         self._statuses = statuses
+        self._suppression = suppression
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
         """Take note of what Postfix has become."""
@@ -106,7 +118,7 @@ class Handlers:
     def policy(self, request: PolicyRequest) -> PolicyReply | Awaitable[PolicyReply]:
         """Answer one request on the policy socket, at once or later."""
         if isinstance(request, AdmitRequest):
-            return self._finish(self._admit(request), request.queue_id, request.sender)
+            return self._admit(request)
         if request.protocol_state != "RCPT":
             # A check that the operator put into another restriction list has nothing to say.
             self._counts.policy("dunno")
@@ -115,7 +127,10 @@ class Handlers:
             _client(request), request.sender, request.recipient, request.queue_id
         )
         snapshot = self._current()
-        verdict = decide_recipient(facts, snapshot, self._clock(), self._statuses())
+        now = self._clock()
+        verdict = decide_recipient(facts, snapshot, now, self._statuses())
+        if self._suppression is not None:
+            verdict = self._suppression.recipient(verdict, facts, request.instance, snapshot, now)
         if self._sights is None or self._operator.relays:
             return self._finish_rcpt(verdict, facts)
         domain = asks_for_sights(verdict, facts, snapshot)
@@ -193,8 +208,8 @@ class Handlers:
         # A label for each name that somebody made up would have no bound.
         self._counts.lookup(name if known else "other", "temp")
 
-    def _admit(self, request: AdmitRequest) -> Verdict:
-        snapshot = self._current()
+    def _admit(self, request: AdmitRequest) -> PolicyReply:
+        snapshot, now = self._current(), self._clock()
         tenant = snapshot.tenants.by_id.get(request.tenant)
         login = snapshot.tenants.platform.get(fold_login(request.sasl_username))
         if tenant is None or login is None or not login.may(request.tenant):
@@ -203,15 +218,20 @@ class Handlers:
             raise Unavailable(
                 f"login {clean(request.sasl_username, 60)} may not act for {request.tenant}"
             )
-        return admit(
+        verdict = admit(
             tenant,
             request.sender,
             request.recipients,
             request.queue_id,
             snapshot,
-            self._clock(),
+            now,
             statuses=self._statuses(),
         )
+        outcome = Outcome(verdict)
+        if self._suppression is not None:
+            outcome = self._suppression.message(verdict, request, snapshot, now)
+        reply = self._finish(outcome.verdict, request.queue_id, request.sender)
+        return Action(format_delete(outcome.delete)) if outcome.delete else reply
 
     def _finish(
         self, verdict: Verdict, queue_id: str, sender: str, recipient: str = ""
@@ -241,6 +261,11 @@ class Handlers:
 def format_reject(reject: Reject) -> str:
     """Return a refusal in the words of access(5): code, enhanced status, text."""
     return f"{reject.code} {reject.status} {reject.text}"
+
+
+def format_delete(indices: Iterable[int]) -> str:
+    """Return what tells the milter to delete recipients, by their indices from 0."""
+    return " ".join((DELETE, *(str(index + 1) for index in indices)))
 
 
 def _client(request: AccessRequest) -> Client:

@@ -4,7 +4,7 @@ Purpose: the plan is data, so it can be tested, shown by ``gatepost explain`` an
 observe mode; `milters` turns each action into one libmilter call and asks at negotiation for just
 the rights that these types need.
 Source: Postfix MILTER_README, "Milter actions"; libmilter smfi_addheader, smfi_chgheader,
-smfi_chgfrom.
+smfi_chgfrom, smfi_delrcpt.
 Errors: none.
 """
 
@@ -57,7 +57,18 @@ class ChangeSender:
     envid: str = ""
 
 
-Action = AddHeader | RemoveHeader | ChangeSender
+@dataclass(frozen=True, slots=True)
+class DeleteRecipient:
+    """Take one recipient out, with all that Postfix has made of it by now.
+
+    Attributes:
+        address: The recipient as the client gave it, without angle brackets.
+    """
+
+    address: str
+
+
+Action = AddHeader | RemoveHeader | ChangeSender | DeleteRecipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,19 @@ class Reject:
     code: str
     status: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the policy server says of a whole message.
+
+    Attributes:
+        reject: Set when the message is refused.
+        edits: What to do to it otherwise.
+    """
+
+    reject: Reject | None = None
+    edits: tuple[DeleteRecipient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +156,7 @@ def describe(action: Action) -> str:
         case ChangeSender(address, envid):
             also = f", and the envelope id to {envid}" if envid else ""
             return f"change the envelope sender to {address}{also}"
+        case DeleteRecipient(address):
+            return f"delete the recipient {address}"
         case _:
             assert_never(action)

@@ -5,7 +5,8 @@ whether they go into the plan or into an observation.
 Source: DESIGN "How a message passes"; libmilter edits are made at end of message only.
 Errors: none; a message that must not pass gets a plan with `Plan.reject`.
 Security: header values are hostile text; they are compared and encoded, never interpreted.
-Not handled: recipients are never changed, and the body is never read.
+Not handled: suppressed recipients of a platform login are deleted when the policy server admits the
+message, see `suppression`; the body is never read.
 """
 
 from __future__ import annotations

@@ -209,7 +209,12 @@ def canonical_address(address: str) -> CanonicalAddress:
     local = _fold_case(_unquoted(local))
     if not local or _CONTROL.search(local) or local.startswith("<"):
         raise MalformedMessage(f"{address[:60]!a} is not an address", rule=_RULE)
-    if len(_octets(local)) + 1 + len(domain) > MAX_ADDRESS_OCTETS:
+    try:
+        octets = len(local.encode()) + 1 + len(domain)
+    except UnicodeEncodeError as error:
+        # RFC 6531 §3.3: beyond ASCII, a local part is UTF-8.
+        raise MalformedMessage(f"{address[:60]!a} is not UTF-8", rule="RFC 6531 §3.3") from error
+    if octets > MAX_ADDRESS_OCTETS:
         raise MalformedMessage(f"{address[:60]!a} is not an address", rule="RFC 5321 §4.5.3.1")
     base, plus, _ = local.partition("+")
     return CanonicalAddress(local, base if plus and base else local, domain)
@@ -225,19 +230,14 @@ def key_of(address: CanonicalAddress, tenant: str, secret: bytes) -> AddressKey:
         secret: The key of the hash, 16 to 64 octets.
     """
     head = f"{tenant}\0".encode()
-    base = _hash(head + _octets(f"{address.base}@{address.domain}"), secret, KEY_OCTETS)
-    if address.base is address.local or address.base == address.local:
+    base = _hash(head + f"{address.base}@{address.domain}".encode(), secret, KEY_OCTETS)
+    if address.base == address.local:
         return AddressKey(base, b"")
-    return AddressKey(base, _hash(head + _octets(str(address)), secret, SUB_KEY_OCTETS))
+    return AddressKey(base, _hash(head + str(address).encode(), secret, SUB_KEY_OCTETS))
 
 
 def _hash(data: bytes, secret: bytes, size: int) -> bytes:
     return hashlib.blake2b(data, digest_size=size, key=secret).digest()
-
-
-def _octets(text: str) -> bytes:
-    # Octets that are not UTF-8 come as surrogate escapes, which UTF-8 cannot hold.
-    return text.encode("utf-8", "backslashreplace")
 
 
 def _unquoted(local: str) -> str:

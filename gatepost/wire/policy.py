@@ -4,7 +4,8 @@ Purpose: answer ``check_policy_service``, and carry one request of our own on th
 Source: Postfix SMTPD_POLICY_README, "Protocol description"; access(5) for the actions.
 Format: request and reply are attribute lists, see `attributes`. The attribute ``request`` names
 the type: ``smtpd_access_policy`` is Postfix's; ``gatepost_admit`` is ours and described in
-docs/protocols/policy.md. The reply is the single attribute ``action``.
+docs/protocols/policy.md. The reply is the single attribute ``action``; to an admission request it
+may also be ``DELETE 2 5``: the message may go out without its second and fifth recipient.
 Limits: requests as in `attributes`; an action of 8,192 octets, four times line_length_limit, the
 bound that attr_scan_plain(3) names for a string.
 Errors: `RemoteProtocolError` for a request of another type or one that lacks what its type needs.
@@ -30,6 +31,8 @@ from gatepost.wire.xtext import decode_xtext, encode_xtext
 
 ACCESS_TYPE: Final = "smtpd_access_policy"
 ADMIT_TYPE: Final = "gatepost_admit"
+# Our own answer to an admission request: numbers of recipients to delete follow, from 1.
+DELETE: Final = "DELETE"
 MAX_ACTION_OCTETS: Final = 8_192
 
 # A 64-bit number; int() would also take blanks, signs and other scripts' digits, and refuses
@@ -122,6 +125,7 @@ class AdmitRequest:
         queue_id: Queue id.
         sender: Envelope sender, empty for the null sender.
         recipients: Accepted envelope recipients, at least one.
+        message: Message id of the token in hex, or empty.
     """
 
     tenant: str
@@ -129,6 +133,7 @@ class AdmitRequest:
     queue_id: str
     sender: str
     recipients: tuple[str, ...]
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +265,7 @@ def format_admit(request: AdmitRequest) -> bytes:
             "sasl_username": request.sasl_username,
             "queue_id": request.queue_id,
             "sender": request.sender,
+            **({"message": request.message} if request.message else {}),
             "recipients": " ".join(map(encode_xtext, request.recipients)),
         }
     )
@@ -287,4 +293,5 @@ def _parse_admit(attributes: dict[str, str]) -> AdmitRequest:
         queue_id=attributes.get("queue_id", ""),
         sender=attributes.get("sender", ""),
         recipients=tuple(map(decode_xtext, attributes["recipients"].split(" "))),
+        message=attributes.get("message", ""),
     )

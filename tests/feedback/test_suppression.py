@@ -76,6 +76,7 @@ def test_the_form_in_which_addresses_are_compared(written: str, canonical: str) 
         "ann@[IPv6:192.0.2.1]",
         "ann\n@example.org",
         "ann\0@example.org",
+        "\udce4nn@example.org",
         "<ann@example.org",
         "ann@example.org>",
         "a" * MAX_ADDRESS_OCTETS + "@example.org",

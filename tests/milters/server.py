@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from gatepost.decisions.actions import Reject
+from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
 from gatepost.errors import PolicyUnavailable
 from gatepost.modes import Observation
 from gatepost.runtime.log import set_up
@@ -86,15 +86,18 @@ class State:
     def count(self, verdict: str) -> None:
         self.counts[verdict] += 1
 
-    def admit(self, tenant_id: str, message: MessageInProgress, queue_id: str) -> Reject | None:
+    def admit(self, tenant_id: str, message: MessageInProgress, queue_id: str) -> Admission:
         facts = message.facts(queue_id)
         if self.policy == "away":
             raise PolicyUnavailable("policy server: no such file")
         if self.policy == "refuses":
-            return Reject("553", "5.7.1", f"100% no: {tenant_id} {queue_id} {facts.recipients[0]}")
+            text = f"100% no: {tenant_id} {queue_id} {facts.recipients[0]}"
+            return Admission(Reject("553", "5.7.1", text))
+        if self.policy == "deletes":
+            return Admission(edits=(DeleteRecipient(facts.recipients[0]),))
         if self.policy == "defers":
-            return Reject("450", "4.7.1", "later")
-        return None
+            return Admission(Reject("450", "4.7.1", "later"))
+        return Admission()
 
 
 def answer(state: State, shared: Shared, command: dict[str, str]) -> dict[str, Any]:

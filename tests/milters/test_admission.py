@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.decisions.actions import Reject
+from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
 from gatepost.errors import PolicyUnavailable
+from gatepost.feedback.token import message_id_of
 from gatepost.tenants.client import Client
 from gatepost.wire.policy import Action, AdmitRequest, PolicyServer
 from gatepost.wire.signals import Signal
@@ -22,6 +23,8 @@ from milters.admission import AdmissionClient, parse_action
 from milters.session import MessageInProgress
 
 Behaviour = Callable[[socket.socket], None]
+
+ADMITTED = Admission()
 
 
 def message(*recipients: str, sender: str = "a@acme.example") -> MessageInProgress:
@@ -137,17 +140,21 @@ def silent(connection: socket.socket) -> None:
         pass
 
 
+def _number(queue_id: str) -> str:
+    return message_id_of("mail.example", queue_id).hex()
+
+
 def test_what_is_asked(path: Path, connect: Connect) -> None:
     server = Server(path)
     server._behaviours.append(server.answering("DUNNO"))
     recipients = ("u@example.org", '"a b"@example.org', "\udcff@example.org")
     with server:
         client = connect()
-        assert client.admit("acme", message(*recipients), "4Xyz") is None
-        assert client.admit("acme", message(sender=""), "4Xya") is None
+        assert client.admit("acme", message(*recipients), "4Xyz") == ADMITTED
+        assert client.admit("acme", message(sender=""), "4Xya") == ADMITTED
     assert server.asked == [
-        AdmitRequest("acme", "mailer", "4Xyz", "a@acme.example", recipients),
-        AdmitRequest("acme", "mailer", "4Xya", "", ("u@example.org",)),
+        AdmitRequest("acme", "mailer", "4Xyz", "a@acme.example", recipients, _number("4Xyz")),
+        AdmitRequest("acme", "mailer", "4Xya", "", ("u@example.org",), _number("4Xya")),
     ]
     assert server.connections == 1, "a connection is kept between messages"
 
@@ -157,7 +164,15 @@ def test_a_refusal(path: Path, connect: Connect) -> None:
     server._behaviours.append(server.answering("553 5.7.1 x.example is not among the 2"))
     with server:
         reject = connect().admit("acme", message(), "Q")
-    assert reject == Reject("553", "5.7.1", "x.example is not among the 2")
+    assert reject == Admission(Reject("553", "5.7.1", "x.example is not among the 2"))
+
+
+def test_recipients_that_are_taken_out(path: Path, connect: Connect) -> None:
+    server = Server(path)
+    server._behaviours.append(server.answering("DELETE 2"))
+    with server:
+        admission = connect().admit("acme", message("u@example.org", '"a b"@example.org'), "Q")
+    assert admission == Admission(edits=(DeleteRecipient('"a b"@example.org'),))
 
 
 def test_as_many_connections_as_ask_at_once(path: Path, connect: Connect) -> None:
@@ -190,7 +205,7 @@ def test_as_many_connections_as_ask_at_once(path: Path, connect: Connect) -> Non
             thread = threading.Thread(target=ask)
             thread.start()
             thread.join(30)
-    assert answers == [None] * 8
+    assert answers == [ADMITTED] * 8
     assert server.connections == 3
 
 
@@ -202,8 +217,8 @@ def test_a_connection_that_a_restarted_server_has_closed_is_made_anew(
     server._behaviours += [server.answering("DUNNO", 1), server.answering("450 4.7.1 later")]
     with server:
         client = connect()
-        assert client.admit("acme", message(), "Q") is None
-        assert client.admit("acme", message(), "Q") == Reject("450", "4.7.1", "later")
+        assert client.admit("acme", message(), "Q") == ADMITTED
+        assert client.admit("acme", message(), "Q") == Admission(Reject("450", "4.7.1", "later"))
     assert server.connections == 2
 
 
@@ -225,8 +240,8 @@ def test_trouble_is_tried_again(path: Path, connect: Connect, trouble: Behaviour
         # Half an answer is waited for, so this one ends by its time limit and is tried once more.
         client = connect(0.5)
         with contextlib.suppress(PolicyUnavailable):
-            assert client.admit("acme", message(), "Q") is None
-        assert client.admit("acme", message(), "Q") is None
+            assert client.admit("acme", message(), "Q") == ADMITTED
+        assert client.admit("acme", message(), "Q") == ADMITTED
 
 
 def test_a_server_that_is_being_started_is_waited_for(path: Path, connect: Connect) -> None:
@@ -239,7 +254,7 @@ def test_a_server_that_is_being_started_is_waited_for(path: Path, connect: Conne
     asking.start()
     with server:
         asking.join(30)
-    assert answers == [None]
+    assert answers == [ADMITTED]
 
 
 @pytest.mark.parametrize("behaviour", [silent, closing])
@@ -278,7 +293,7 @@ def test_what_cannot_be_asked_is_not_tried_again(
         client = connect()
         with pytest.raises(PolicyUnavailable, match="needs a tenant"):
             client.admit("", message(), "Q")
-        assert client.admit("acme", message(), "Q") is None
+        assert client.admit("acme", message(), "Q") == ADMITTED
 
 
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(
@@ -293,8 +308,8 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(
     server._behaviours.append(server.answering("450 4.7.1 later"))
     with server:
         client = connect()
-        assert client.admit("acme", message(), "Q") is None
-        assert client.admit("acme", message(), "Q") == Reject("450", "4.7.1", "later")
+        assert client.admit("acme", message(), "Q") == ADMITTED
+        assert client.admit("acme", message(), "Q") == Admission(Reject("450", "4.7.1", "later"))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +321,38 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(
     ],
 )
 def test_actions(text: str, reject: Reject | None) -> None:
-    assert parse_action(Action(text)) == reject
+    assert parse_action(Action(text), ["a@b"]) == Admission(reject)
+
+
+def test_recipients_to_delete() -> None:
+    recipients = ["a@x", "b@x", '"c d"@x', "b@x"]
+    assert parse_action(Action("DELETE 2 3"), recipients) == Admission(
+        edits=(DeleteRecipient("b@x"), DeleteRecipient('"c d"@x'))
+    )
+    # Postfix deletes all of that spelling at once.
+    assert parse_action(Action("DELETE 2 4"), recipients) == Admission(
+        edits=(DeleteRecipient("b@x"),)
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DELETE",
+        "DELETE ",
+        "DELETE 0",
+        "DELETE 3",
+        "DELETE -1",
+        "DELETE 1,2",
+        "DELETE ١",
+        f"DELETE {'1' * 5000}",
+        # None would be left, and Postfix would throw the message away.
+        "DELETE 1 2",
+    ],
+)
+def test_no_other_recipients_can_be_deleted(text: str) -> None:
+    with pytest.raises(PolicyUnavailable):
+        parse_action(Action(text), ["a@x", "b@x"])
 
 
 @pytest.mark.parametrize(
@@ -327,4 +373,4 @@ def test_actions(text: str, reject: Reject | None) -> None:
 )
 def test_no_other_action_admits_or_refuses(text: str) -> None:
     with pytest.raises(PolicyUnavailable):
-        parse_action(Action(text))
+        parse_action(Action(text), ["a@b"])

@@ -5,7 +5,14 @@ from typing import get_args
 import Milter
 import pytest
 
-from gatepost.decisions.actions import Action, AddHeader, ChangeSender, Reject, RemoveHeader
+from gatepost.decisions.actions import (
+    Action,
+    AddHeader,
+    ChangeSender,
+    DeleteRecipient,
+    Reject,
+    RemoveHeader,
+)
 from milters.edits import RIGHTS, apply, set_reply
 
 
@@ -22,6 +29,9 @@ class Editor:
     def chgfrom(self, *args: object) -> None:
         self.calls.append(("chgfrom", *args))
 
+    def delrcpt(self, *args: object) -> None:
+        self.calls.append(("delrcpt", *args))
+
     def setreply(self, *args: object) -> None:
         self.calls.append(("setreply", *args))
 
@@ -33,6 +43,7 @@ def test_actions_become_calls_in_order() -> None:
         AddHeader("X", "a"),
         ChangeSender("a@b"),
         ChangeSender("c@d", "t"),
+        DeleteRecipient('"e f"@g'),
     ]
     apply(edits, editor)
     assert editor.calls == [
@@ -40,6 +51,7 @@ def test_actions_become_calls_in_order() -> None:
         ("addheader", "X", "a"),
         ("chgfrom", "<a@b>", None),
         ("chgfrom", "<c@d>", "ENVID=t"),
+        ("delrcpt", '<"e f"@g>'),
     ]
 
 
@@ -59,7 +71,8 @@ def test_rights_are_those_that_actions_need_and_no_others() -> None:
         AddHeader: Milter.ADDHDRS,
         RemoveHeader: Milter.CHGHDRS,
         ChangeSender: Milter.CHGFROM,
+        DeleteRecipient: Milter.DELRCPT,
     }
     assert set(get_args(Action)) == set(needed)
     assert sum(needed.values()) | Milter.SETSYMLIST == RIGHTS
-    assert not RIGHTS & (Milter.CHGBODY | Milter.ADDRCPT | Milter.DELRCPT | Milter.QUARANTINE)
+    assert not RIGHTS & (Milter.CHGBODY | Milter.ADDRCPT | Milter.QUARANTINE)

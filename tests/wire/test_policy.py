@@ -41,6 +41,7 @@ ADMIT = AdmitRequest(
     queue_id="4Xyz",
     sender="",
     recipients=('"a b"@example.org', "x+y=z@example.org", "é@example.org", "\udcff@example.org"),
+    message="0123456789abcdef",
 )
 
 
@@ -142,6 +143,7 @@ def test_admit(feed):
     data = PolicyClient().send(ADMIT)
     assert data == (
         b"request=gatepost_admit\ntenant=acme\nsasl_username=platform\nqueue_id=4Xyz\nsender=\n"
+        b"message=0123456789abcdef\n"
         b'recipients="a+20b"@example.org x+2By+3Dz@example.org +C3+A9@example.org'
         b" +FF@example.org\n\n"
     )
