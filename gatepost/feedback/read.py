@@ -36,7 +36,13 @@ from gatepost.feedback.mime import MAX_OCTETS, Part, parse_mime, values, walk
 from gatepost.feedback.reading import Reading, declared, original_in
 from gatepost.feedback.report import Kind, Original, Report, ReportedRecipient
 from gatepost.feedback.token import Keyring, Purpose
-from gatepost.feedback.tokens_in import Tokens, choose_token, find_tokens, places_in
+from gatepost.feedback.tokens_in import (
+    TOKEN_HEADER,
+    Tokens,
+    choose_token,
+    find_tokens,
+    places_in,
+)
 from gatepost.feedback.unsubscribe_mail import read_unsubscribe
 from gatepost.feedback.xarf import read_xarf
 
@@ -57,7 +63,13 @@ class EnvelopeFacts:
     recipient: str = ""
 
 
-def read_mail(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: float) -> Report:
+def read_mail(
+    octets: bytes,
+    envelope: EnvelopeFacts,
+    keyring: Keyring,
+    now: float,
+    token_header: str = TOKEN_HEADER,
+) -> Report:
     """Return what a mail that came back says.
 
     Args:
@@ -65,17 +77,20 @@ def read_mail(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: flo
         envelope: Its envelope.
         keyring: The keys that may have signed our tokens.
         now: Unix time in seconds.
+        token_header: Name of the header that carries our token.
 
     Raises:
         MalformedMessage: If it cannot be read within the limits.
     """
     try:
-        return _read(octets, envelope, keyring, now)
+        return _read(octets, envelope, keyring, now, token_header)
     except (RecursionError, MemoryError) as error:
         raise MalformedMessage("the mail takes too much to read", rule="limit on memory") from error
 
 
-def _read(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: float) -> Report:
+def _read(
+    octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: float, token_header: str
+) -> Report:
     mail = parse_mime(octets[:MAX_OCTETS])
     if not mail.headers:
         raise MalformedMessage("there is no header, so it is no mail", rule="RFC 5322 §3.6")
@@ -87,7 +102,8 @@ def _read(octets: bytes, envelope: EnvelopeFacts, keyring: Keyring, now: float) 
             f"the mail has {len(octets)} octets; its first {MAX_OCTETS} say nothing",
             rule="limit on size",
         )
-    tokens = find_tokens(places_in(mail, envelope.recipient, reading), keyring, now)
+    places = places_in(mail, envelope.recipient, reading, token_header)
+    tokens = find_tokens(places, keyring, now)
     notes = [*reading.notes, *tokens.notes]
     if cut:
         notes.append(f"of {len(octets)} octets, {MAX_OCTETS} were read")

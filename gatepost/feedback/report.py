@@ -84,7 +84,7 @@ class FoundToken:
     Attributes:
         token: What it says.
         purpose: What it authorises.
-        where: Where it stood, such as ``return-path`` or ``CFBL-Feedback-ID``.
+        where: Where it stood, such as ``envelope recipient`` or ``CFBL-Feedback-ID``.
     """
 
     token: Token
@@ -113,7 +113,8 @@ class Report:
         feedback_type: Feedback-Type as written, in lower case, or empty.
         recipients: Whom it is about.
         original: What it shows of the original.
-        token: Our token, or None.
+        token: Our token, or None. Where there is none of the purpose that the kind needs, one of
+            another, which tells the message and proves nothing.
         incidents: What ``Incidents:`` claims; 1 if it is absent. It never multiplies anything.
         notes: What was odd and yet read, one sentence each.
     """

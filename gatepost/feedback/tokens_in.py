@@ -16,20 +16,24 @@ any header of the original, or of the mail, that is a token alone   complaint
 ``List-Unsubscribe`` of the original                                unsubscribe
 ==================================================================  ==========================
 
-Limits: 60 texts in the form of a token are tried.
+Limits: 60 texts in the form of a token are tried, and 5 of them in places of the same name.
 Errors: none.
 Security: a token authorises by its signature, wherever it was found; where it stood only says which
 signature it must have. What looks like a token and is expired, of another purpose or of nobody is
-noted, and never believed.
-Not handled: the header that carries tokens is found by its content, not by its name, so that a
-token made under an earlier ``platform.token_header`` is found as well.
+noted, and never believed. A tenant can put the token of another's mail into a header, and have the
+complaints about its own mail count against that other: so the token of the envelope, which no
+tenant writes, goes before all headers, and the header that is ours before those of any name.
+Not handled: whether a header under any other name was ours once. A token that stands alone in it is
+taken for one that was made under an earlier ``platform.token_header``.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from gatepost.errors import MalformedMessage
@@ -44,7 +48,9 @@ from gatepost.feedback.token import (
     open_token,
 )
 
+TOKEN_HEADER: Final = "X-Gatepost-Token"  # noqa: S105  # not a password
 MAX_CANDIDATES = 60
+MAX_OF_ONE_PLACE = 5
 MAX_NOTES = 5
 
 # Which purpose a kind of mail needs; others name the message, and authorise nothing.
@@ -66,6 +72,9 @@ _WHY: Final = {
     "token signature": "was not signed by us for this purpose",
     "token key": "has a version or a key that is not ours",
 }
+# Written by who delivered the original, the surest first.
+_ENVELOPE = ("Original-Envelope-Id", "Original-Mail-From", "Return-Path")
+_FOREIGN = "the token in {} is of another message than that in {}, and proves nothing"
 # Texts of this form that are no tokens of ours stand in headers of others.
 _OURS_ALONE = frozenset({"envelope recipient", "CFBL-Feedback-ID", "Original-Envelope-Id"})
 
@@ -97,6 +106,11 @@ class Tokens:
     found: tuple[FoundToken, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def envelope(self) -> FoundToken | None:
+        """Return the token of the envelope that the original had, or None."""
+        return next((each for each in self.found if each.where in _ENVELOPE), None)
+
     def of(self, purpose: Purpose) -> FoundToken | None:
         """Return the first token of a purpose, or None."""
         return next((each for each in self.found if each.purpose is purpose), None)
@@ -112,25 +126,31 @@ def find_tokens(places: Iterable[Place], keyring: Keyring, now: float) -> Tokens
     """
     found: dict[tuple[str, Purpose], FoundToken] = {}
     notes: dict[str, None] = {}
-    tried = 0
-    for place in places:
-        for text in _candidates(place):
-            tried += 1
-            if tried > MAX_CANDIDATES:
-                return Tokens(tuple(found.values()), tuple(notes)[:MAX_NOTES])
-            token, why = _open(text, place, keyring, now)
-            if token is not None:
-                found.setdefault((text, token.purpose), token)
-            elif why:
-                notes[why] = None
+    for place, text in islice(_candidates(places), MAX_CANDIDATES):
+        token, why = _open(text, place, keyring, now)
+        if token is not None:
+            found.setdefault((text, token.purpose), token)
+        elif why:
+            notes[why] = None
     return Tokens(tuple(found.values()), tuple(notes)[:MAX_NOTES])
+
+
+def _candidates(places: Iterable[Place]) -> Iterator[tuple[Place, str]]:
+    tried: Counter[str] = Counter()
+    for place in places:
+        for text in _WORD.findall(place.text):
+            tried[place.where] += 1
+            # Whoever fills one header with texts like tokens hides none in another.
+            if tried[place.where] <= MAX_OF_ONE_PLACE:
+                yield place, text
 
 
 def choose_token(tokens: Tokens, kind: Kind, notes: list[str]) -> FoundToken | None:
     """Return the token of the purpose that a kind of mail needs, or else one of another purpose.
 
-    One of another purpose tells which message it is about; `trust` compares the purpose before
-    anything follows.
+    Where the envelope of the original is known, a token of another message proves nothing. One of
+    another purpose tells which message it is about; `trust` compares the purpose before anything
+    follows.
 
     Args:
         tokens: What was found.
@@ -138,26 +158,37 @@ def choose_token(tokens: Tokens, kind: Kind, notes: list[str]) -> FoundToken | N
         notes: Takes a sentence if there is more than one message, or only another purpose.
     """
     needed = NEEDED.get(kind)
-    token = None if needed is None else tokens.of(needed)
-    messages = {(each.token.tenant, each.token.message) for each in tokens.found}
-    if len(messages) > 1:
-        notes.append("tokens of several messages; the first of the right purpose counts")
-    if token is None and tokens.found:
-        token = tokens.found[0]
-        if needed is not None:
-            notes.append(
-                f"no {needed.value} token; the {token.purpose.value} token only identifies"
-            )
+    # A bounce is addressed to its token; all else that it says of an envelope is a claim.
+    sent = None if needed in {None, Purpose.BOUNCE} else tokens.envelope
+    right = [each for each in tokens.found if each.purpose is needed]
+    if sent is not None:
+        of_another = [each for each in right if _message(each) != _message(sent)]
+        right = [each for each in right if each not in of_another]
+        notes += [_FOREIGN.format(each.where, sent.where) for each in of_another[:1]]
+    elif len({_message(each) for each in right}) > 1:
+        notes.append("tokens of several messages; the first counts")
+    if right or not tokens.found:
+        return right[0] if right else None
+    token = sent or tokens.found[0]
+    if needed is not None:
+        notes.append(f"no {needed.value} token; the {token.purpose.value} token only identifies")
     return token
 
 
-def places_in(mail: Part, recipient: str, reading: Reading | None) -> Iterator[Place]:
+def _message(found: FoundToken) -> tuple[int, bytes]:
+    return found.token.tenant, found.token.message
+
+
+def places_in(
+    mail: Part, recipient: str, reading: Reading | None, token_header: str = TOKEN_HEADER
+) -> Iterator[Place]:
     """Yield the places where tokens of ours may stand, the surest first.
 
     Args:
         mail: The mail that came.
         recipient: Its envelope recipient, or empty.
         reading: What a parser made of it, or None where none has yet.
+        token_header: Name of the header that carries our token.
     """
     here = (Purpose.BOUNCE, Purpose.UNSUBSCRIBE)
     yield Place("envelope recipient", recipient, here)
@@ -169,14 +200,15 @@ def places_in(mail: Part, recipient: str, reading: Reading | None) -> Iterator[P
     yield Place("Original-Envelope-Id", reading.envelope_id, (Purpose.BOUNCE,))
     yield Place("Original-Mail-From", reading.mail_from, (Purpose.BOUNCE,))
     if reading.original is not None:
-        yield from _places_in_original(reading.original)
+        yield from _places_in_original(reading.original, token_header.lower())
     yield from _tokens_alone(mail)
 
 
-def _places_in_original(original: Part) -> Iterator[Place]:
+def _places_in_original(original: Part, token_header: str) -> Iterator[Place]:
+    for value in _values(original, token_header):
+        yield Place(_written(token_header), value, (Purpose.COMPLAINT,))
     for value in _values(original, "cfbl-feedback-id"):
         yield Place("CFBL-Feedback-ID", _BLANKS.sub("", value), (Purpose.COMPLAINT,))
-    yield from _tokens_alone(original)
     for name in _OF_THE_SENDER:
         for value in _values(original, name):
             yield Place(_written(name), value, (Purpose.BOUNCE,))
@@ -185,6 +217,7 @@ def _places_in_original(original: Part) -> Iterator[Place]:
         yield Place("List-Unsubscribe", _BLANKS.sub("", value), (Purpose.UNSUBSCRIBE,))
     for value in _values(original, "message-id"):
         yield Place("Message-ID", value, (Purpose.COMPLAINT,))
+    yield from _tokens_alone(original)
 
 
 def _tokens_alone(part: Part) -> Iterator[Place]:
@@ -192,10 +225,6 @@ def _tokens_alone(part: Part) -> Iterator[Place]:
         text = _BLANKS.sub("", value[: 2 * TOKEN_CHARACTERS])
         if looks_like_token(text) and name != "cfbl-feedback-id":
             yield Place(_written(name), text, (Purpose.COMPLAINT,))
-
-
-def _candidates(place: Place) -> list[str]:
-    return _WORD.findall(place.text)
 
 
 def _open(text: str, place: Place, keyring: Keyring, now: float) -> tuple[FoundToken | None, str]:

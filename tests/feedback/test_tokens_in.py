@@ -195,16 +195,52 @@ def test_a_complaint_token_goes_before_others() -> None:
     assert report.notes == ()
 
 
-def test_tokens_of_two_messages_are_told() -> None:
+def test_of_two_messages_that_of_the_token_header_counts() -> None:
     report = read(
         complaint(
-            f"Return-Path: <{token(BOUNCE, message=OTHER)}@b.example.net>\n"
-            f"X-Gatepost-Token: {token(COMPLAINT)}"
+            f"X-A: {token(COMPLAINT, message=OTHER)}\nX-Gatepost-Token: {token(COMPLAINT)}\n"
+            f"CFBL-Feedback-ID: {token(COMPLAINT, message=OTHER)}"
         )
     )
     assert report.token is not None
     assert report.token.token.message == MESSAGE
-    assert report.notes == ("tokens of several messages; the first of the right purpose counts",)
+    assert report.notes == ("tokens of several messages; the first counts",)
+
+
+@pytest.mark.parametrize("name", ["CFBL-Feedback-ID", "X-Gatepost-Token", "X-Anything"])
+@pytest.mark.parametrize("where", ["Original-Mail-From", "Return-Path"])
+def test_a_header_with_the_token_of_anothers_mail_accuses_nobody(name: str, where: str) -> None:
+    stolen = f"{name}: {token(COMPLAINT, message=OTHER)}\n"
+    path = f"{where}: <{token(BOUNCE)}@bounces.example.net>\n"
+    shown, fields = (path, "") if where == "Return-Path" else ("", path)
+    note = f"the token in {name} is of another message than that in {where}, and proves nothing"
+    alone = read(complaint(stolen + shown, fields))
+    assert found(alone) == (BOUNCE, where)
+    assert note in alone.notes
+    # The message's own token is believed, wherever it stands.
+    both = read(complaint(f"{stolen}{shown}Message-ID: <{token(COMPLAINT)}@x>", fields))
+    assert found(both) == (COMPLAINT, "Message-ID")
+    assert both.notes == (note,)
+
+
+def test_the_address_of_a_bounce_goes_before_what_it_says_of_its_original() -> None:
+    octets = (
+        "From: MAILER-DAEMON@isp.example\nContent-Type: multipart/report; "
+        "report-type=delivery-status; boundary=b\n\n--b\nContent-Type: message/delivery-status"
+        f"\n\nOriginal-Envelope-Id: {token(BOUNCE, message=OTHER)}\n\n"
+        "Final-Recipient: rfc822; a@isp.example\nAction: failed\nStatus: 5.1.1\n--b--\n"
+    ).encode()
+    report = read(octets, f"{token(BOUNCE)}@bounces.example.net")
+    assert report.token is not None
+    assert report.token.token.message == MESSAGE
+    assert report.notes == ("tokens of several messages; the first counts",)
+
+
+def test_a_token_header_of_another_name_is_known_by_it() -> None:
+    octets = complaint(f"X-A: {token(COMPLAINT, message=OTHER)}\nMy-Token: ({token(COMPLAINT)})")
+    assert found(read(octets)) == (COMPLAINT, "X-A")
+    report = read_mail(octets, EnvelopeFacts(), KEYS, NOW, "My-Token")
+    assert found(report) == (COMPLAINT, "My-Token")
 
 
 def test_a_token_of_another_purpose_identifies_and_is_told() -> None:
@@ -214,10 +250,22 @@ def test_a_token_of_another_purpose_identifies_and_is_told() -> None:
     assert report.notes == ("no complaint token; the bounce token only identifies",)
 
 
-def test_a_thousand_false_tokens_cost_sixty_looks() -> None:
-    false = "".join(f"X-A: {'abcdefgh' * 6}\n" for _ in range(990))
-    report = read(complaint(false + f"X-Gatepost-Token: {token(COMPLAINT)}"))
-    assert report.token is None
+FALSE = "abcdefgh" * 6
+
+
+def test_false_tokens_in_one_header_hide_none_in_another() -> None:
+    false = f"X-Gatepost-Token: {FALSE}\n" * 900
+    report = read(complaint(false + f"CFBL-Feedback-ID: {token(COMPLAINT)}"))
+    assert found(report) == (COMPLAINT, "CFBL-Feedback-ID")
+
+
+@pytest.mark.parametrize(("before", "is_found"), [(59, True), (60, False)])
+def test_false_tokens_in_a_thousand_headers_cost_sixty_looks(
+    before: int, *, is_found: bool
+) -> None:
+    false = "".join(f"X-{n}: {FALSE}\n" for n in range(before))
+    report = read(complaint(false + f"X-Last: {token(COMPLAINT)}"))
+    assert (report.token is not None) == is_found
 
 
 def test_nothing_is_opened_without_keys() -> None:

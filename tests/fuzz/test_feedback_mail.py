@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.cli.feedback.parse import parse
+from gatepost.cli.feedback.parse import Known, parse
 from gatepost.errors import MalformedMessage
 from gatepost.feedback import arf, auto_reply, jmrp, unsubscribe_mail, xarf
 from gatepost.feedback.addresses import MAX_ADDRESS_CHARACTERS, bare_address, recipient_of
@@ -90,7 +90,7 @@ ANY_MAIL = st.one_of(mixed(*MIME, *REPORT), mixed(*MIME, *REPORT, *JSON), spoile
 @given(ANY_MAIL)
 def test_a_report_can_be_shown_and_sent(octets: bytes) -> None:
     try:
-        parsed = parse("x", octets, KEYS, {}, NOW)
+        parsed = parse("x", octets, Known(KEYS), NOW)
     except MalformedMessage:
         return
     json.dumps(parsed.document, allow_nan=False).encode()
@@ -108,7 +108,7 @@ def test_a_report_can_be_shown_and_sent(octets: bytes) -> None:
 @given(ANY_MAIL)
 def test_nothing_verifies_without_the_keys(octets: bytes) -> None:
     try:
-        parsed = parse("x", octets, Keyring({1: bytes(32), 2: bytes(32)}, 1), {}, NOW)
+        parsed = parse("x", octets, Known(Keyring({1: bytes(32), 2: bytes(32)}, 1)), NOW)
     except MalformedMessage:
         return
     assert parsed.report.token is None

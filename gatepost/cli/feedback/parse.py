@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from gatepost.errors import MalformedMessage
 from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.report import FoundToken, Report, ReportedRecipient, Severity
 from gatepost.feedback.token import Keyring
+from gatepost.feedback.tokens_in import TOKEN_HEADER
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 from gatepost.tenants.model import Tenant
@@ -26,9 +27,25 @@ from gatepost.tenants.model import Tenant
 _ENVELOPE_UNKNOWN = EnvelopeFacts()
 _FIRST_DAY = dt.date(2020, 1, 1)
 _SHOWN = 20
+_NO_KEYS = Keyring({}, 0)
 
 # Says whether a mail is from whom it claims to be from, or None where that was not looked at.
 Authenticate = Callable[[bytes, Report], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the configuration tells of our tokens.
+
+    Attributes:
+        keyring: The keys that may have signed them.
+        tenants: Tenants by number.
+        token_header: Name of the header that carries them.
+    """
+
+    keyring: Keyring = _NO_KEYS
+    tenants: Mapping[int, Tenant] = field(default_factory=dict)
+    token_header: str = TOKEN_HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +99,14 @@ def command(
     Example: gatepost feedback parse --json /var/mail/bounces Maildir/ - < complaint.eml
     """
     with errors_to_exit():
-        keyring, tenants = _configuration(config)
+        known = _configuration(config)
     show = _print_json if as_json else _print
     failed = False
     for name, octets in _mails(files):
         try:
             if isinstance(octets, OSError):
                 raise octets
-            document = parse(name, octets, keyring, tenants, time.time())
+            document = parse(name, octets, known, time.time())
         except (MalformedMessage, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             print(clean(f"gatepost: {name}: {reason or error}"), file=sys.stderr)
@@ -103,8 +120,7 @@ def command(
 def parse(
     name: str,
     octets: bytes,
-    keyring: Keyring,
-    tenants: Mapping[int, Tenant],
+    known: Known,
     now: float,
     authenticate: Authenticate = _not_looked_at,
 ) -> Parsed:
@@ -113,8 +129,7 @@ def parse(
     Args:
         name: What to call it.
         octets: The mail.
-        keyring: The keys that may have signed our tokens.
-        tenants: Tenants by number.
+        known: What the configuration tells.
         now: Unix time in seconds.
         authenticate: Says whether the reporter is who it claims to be.
 
@@ -123,7 +138,7 @@ def parse(
     """
     if not octets.strip():
         raise MalformedMessage("there is no mail in it", rule="RFC 5322 §3.5")
-    report = read_mail(octets, _ENVELOPE_UNKNOWN, keyring, now)
+    report = read_mail(octets, _ENVELOPE_UNKNOWN, known.keyring, now, known.token_header)
     document = {
         "file": name,
         "kind": report.kind.value,
@@ -131,7 +146,7 @@ def parse(
         "reporter": report.reporter,
         "authenticated": authenticate(octets, report),
         "recipients": [_recipient(each) for each in report.recipients],
-        "token": None if report.token is None else _token(report.token, tenants),
+        "token": None if report.token is None else _token(report.token, known.tenants),
         "original": {
             "message_id": report.original.message_id,
             "from": report.original.sender,
@@ -142,13 +157,13 @@ def parse(
     return Parsed(document, report)
 
 
-def _configuration(config: Path) -> tuple[Keyring, Mapping[int, Tenant]]:
-    """Return keys and tenants; none if the default configuration does not exist."""
+def _configuration(config: Path) -> Known:
+    """Return what the configuration tells; nothing if it is the default and does not exist."""
     if config == DEFAULT_CONFIG and not config.exists():
         print(f"gatepost: there is no {config}: no token is opened", file=sys.stderr)
-        return Keyring({}, 0), {}
+        return Known()
     snapshot = Loader(config).load(promoted=False).snapshot
-    return snapshot.keyring, snapshot.tenants.by_number
+    return Known(snapshot.keyring, snapshot.tenants.by_number, snapshot.platform.token_header)
 
 
 def _mails(files: list[str]) -> Iterator[tuple[str, bytes | OSError]]:
