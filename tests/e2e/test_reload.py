@@ -48,7 +48,7 @@ def test_twenty_reloads_under_load(
     world: World, postfix: PrivatePostfix, gatepost: Gatepost
 ) -> None:
     ended = threading.Event()
-    # A batch for each reload, and no more: mail is on its way during each, and not for its own sake.
+    # A batch for each reload and no more: mail is on its way during each.
     due = threading.Semaphore(1)
     mails: list[Mail] = []
     outcomes: list[Outcome] = []
