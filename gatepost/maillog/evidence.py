@@ -244,12 +244,14 @@ class Check:
         unproven: Those of them of which the log does not tell whether they had it.
         weaker: Those that had less, newest first, at most `KEEP_WEAKER`.
         weaker_count: How many those were.
+        last_at: Unix time of the last delivery of any kind, or None: behind it, nothing is proved.
     """
 
     asked: int
     unproven: int
     weaker_count: int
     weaker: tuple[Weaker, ...] = ()
+    last_at: float | None = None
 
 
 class DeliveryEvidence(Protocol):

@@ -242,6 +242,7 @@ class SqliteDeliveries(SqliteFile):
             sums[Verdict.UNPROVEN],
             max(sums[Verdict.WEAKER], len(weaker)),
             weaker,
+            max((row[-1] for row in rows), default=None),
         )
 
     def _rows(self, query: str, since: float, until: float, **values: str | None) -> list[Any]:

@@ -147,13 +147,19 @@ def test_json(store, gatepost):
 def test_the_proof_without_a_weaker_delivery(store, gatepost):
     fill(store, *RECORDS)
     last = gatepost("--check").stdout.splitlines()[-1]
-    assert last == "TLS was asked for 997 message-recipients: 0 had less, 1 unproven"
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW - 60))
+    assert last == (
+        f"TLS was asked for 997 message-recipients: 0 had less, 1 unproven; last delivery {at}"
+    )
+    # A proof of nothing is told as one.
+    nobody = gatepost("--check", "--tenant", "nobody").stdout.splitlines()[-1]
+    assert nobody.endswith("0 had less, 0 unproven; no delivery was seen")
 
 
 def test_the_proof_with_one(store, gatepost):
     fill(store, *RECORDS, WEAKER)
     *_, summary, line = gatepost("--check", status=1).stdout.splitlines()
-    assert summary == "TLS was asked for 998 message-recipients: 1 had less, 1 unproven"
+    assert summary.startswith("TLS was asked for 998 message-recipients: 1 had less, 1 unproven")
     assert line.endswith(
         "4AAAA acme to=<u@a.example> relay=mx.a.example[192.0.2.1] service=gp-normal-private: "
         "asked encrypt (profile private), got plaintext"

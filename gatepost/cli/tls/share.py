@@ -248,15 +248,25 @@ def _bar(counts: Counts, width: int, *, blocks: bool) -> str:
 def _print_proof(proof: Check) -> None:
     print()
     asked = number(proof.asked, "message-recipient")
-    print(f"TLS was asked for {asked}: {proof.weaker_count} had less, {proof.unproven} unproven")
+    # A log that nobody reads any more proves nothing.
+    last = (
+        "no delivery was seen" if proof.last_at is None else f"last delivery {_at(proof.last_at)}"
+    )
+    print(
+        f"TLS was asked for {asked}: {proof.weaker_count} had less, {proof.unproven} unproven; "
+        f"{last}"
+    )
     for each in proof.weaker:
         print(f"    {_weaker(each)}")
 
 
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
 def _weaker(each: Weaker) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.at))
     who = each.tenant or UNIDENTIFIED
     return clean(
-        f"{at} {each.queue_id} {who} to=<{each.recipient}> relay={each.relay} "
+        f"{_at(each.at)} {each.queue_id} {who} to=<{each.recipient}> relay={each.relay} "
         f"service={each.service or UNIDENTIFIED}: asked {each.asked}, got {each.got}"
     )

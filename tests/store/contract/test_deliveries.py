@@ -194,6 +194,8 @@ def test_tenant_domains(mixed):
 def test_the_proof_of_enforcement(mixed):
     found = mixed.check(*ALL)
     assert (found.asked, found.unproven, found.weaker_count) == (3, 1, 1)
+    assert found.last_at == max(each.last_at for each in mixed.destinations(*ALL))
+    assert mixed.check(*ALL, "nobody").last_at is None
     (weaker,) = found.weaker
     assert (weaker.at, weaker.tenant, weaker.queue_id) == (NOON + 5, "acme", "4AAAA")
     assert (weaker.recipient, weaker.relay) == ("u@a.example", "mx1.a.example[192.0.2.1]")
