@@ -20,6 +20,7 @@ from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
 from gatepost.runtime.status_book import StatusBook
+from gatepost.runtime.suppression import SuppressionDesk
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import SqliteSts
@@ -32,6 +33,7 @@ from policy_server.listen import open_socket
 from policy_server.maps import maps
 from policy_server.pump import Pump
 from policy_server.serve import Endpoint, serve
+from policy_server.suppression import SuppressionCheck
 
 
 def main() -> None:
@@ -74,6 +76,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
 
     sights = SightBook(open_sights, clock=time.time)
     statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
+    suppression = SuppressionDesk(role.settings.state, role.metrics)
     handlers = Handlers(
         role.current,
         role.recorder,
@@ -84,6 +87,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         destinations=discovery,
         sights=sights,
         statuses=statuses.current,
+        suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
     loop = asyncio.get_running_loop()
 
@@ -103,6 +107,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
     role.details = lambda: {
         "connections": {n: p.connections for n, p in pumps.items()},
         "discovery": discovery.status(),
+        "suppression": suppression.status(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
     role.metrics.policy_requests.expect("dunno", "prepend", "reject")
@@ -125,6 +130,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
     finally:
         alive.cancel()
         sights.close()
+        suppression.close()
         statuses.stop()
 
 

@@ -1,0 +1,113 @@
+"""The suppression list in the process that answers mail: opened, counted, and its events sent off.
+
+Purpose: make the database before the first mail comes, so that the check at RCPT TO has
+only to read; write events off the path of mail.
+Limits: see `store.suppression_lookup` and `batches`.
+Errors: none: a list that cannot be opened is tried again with each question, once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from gatepost.errors import StoreUnavailable
+from gatepost.feedback.events import Event
+from gatepost.runtime.batches import BatchCounts, BatchThread
+from gatepost.runtime.log import log_event
+from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
+from gatepost.store.open import open_as, sqlite_path
+from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.suppression_lookup import SuppressionLookup
+
+RESULTS = ("clear", "suppressed", "unknown")
+
+_log = logging.getLogger("gatepost.suppression")
+
+
+class SuppressionDesk:
+    """What the policy server needs to refuse suppressed recipients.
+
+    Attributes:
+        lookup: Answers, on the thread of the event loop alone.
+    """
+
+    def __init__(self, url: str, metrics: Metrics) -> None:
+        """Open it, and start the thread that writes events.
+
+        Args:
+            url: Of the store.
+            metrics: Where to count.
+
+        Raises:
+            StoreUnavailable: If there is no such kind of store.
+        """
+        path = sqlite_path(url)
+        if path is None:
+            raise StoreUnavailable(f"{url!a} is no store that is known here")
+        self._checks = Tally(_counter(metrics, "suppression_checks", _CHECKS), limit=MAX_VALUES)
+        self._checks.expect(*RESULTS)
+        self._events = _event_thread(url, metrics)
+        self.lookup = SuppressionLookup(path, time.monotonic)
+        try:
+            open_as(SqliteSuppression, url).close()
+        except StoreUnavailable as error:
+            log_event(_log, logging.WARNING, "suppression-unavailable", reason=str(error))
+
+    def count(self, result: str) -> None:
+        """Count a recipient that was looked up."""
+        self._checks[result]()
+
+    def tell(self, event: Event) -> None:
+        """Have an event written soon."""
+        self._events.put(event)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``gatepost status`` shows."""
+        return {"problem": self.lookup.problem or ""}
+
+    def close(self) -> None:
+        """Write what waits, and close; on the thread of the event loop."""
+        self.lookup.close()
+        self._events.stop()
+
+
+_CHECKS = "Recipients that were looked up in the suppression list, by result."
+
+
+def _counter(metrics: Metrics, name: str, text: str, label: str = "result") -> Counter:
+    return Counter(f"{PREFIX}{name}", text, [label], registry=metrics.registry)
+
+
+def _event_thread(url: str, metrics: Metrics) -> BatchThread[Event]:
+    stored = Counter(
+        f"{PREFIX}suppression_events_stored",
+        "Events of suppressed recipients written to the store.",
+        registry=metrics.registry,
+    )
+    dropped = Tally(
+        _counter(
+            metrics,
+            "suppression_events_dropped",
+            "Events of suppressed recipients that were not stored, by reason.",
+            "reason",
+        ),
+        limit=MAX_VALUES,
+    )
+    dropped.expect("queue", "store")
+    counts = BatchCounts(
+        stored.inc, lambda reason: dropped[reason](), lambda: metrics.error("store")
+    )
+    thread: BatchThread[Event] = BatchThread(
+        "suppression-events", lambda: open_as(SqliteEvents, url), counts, _log
+    )
+    Gauge(
+        f"{PREFIX}suppression_events_queued",
+        "Events of suppressed recipients that wait to be stored.",
+        registry=metrics.registry,
+    ).set_function(thread.waiting)
+    return thread
