@@ -11,7 +11,7 @@ stays ours. What speaks in our name and is not true goes all the same: its sende
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gatepost.decisions.actions import Action, Notice
 from gatepost.decisions.facts import Header
@@ -49,32 +49,28 @@ class Fields:
         """Return the values of all fields of a name, in message order."""
         return values_of(self.headers, name)
 
-    def set(self, name: str, value: str, *, lies: bool = False) -> bool:
-        """Have a field stand once with a value; tell whether it does.
+    def set(self, name: str, value: str, lies: Callable[[str], bool] | None = None) -> None:
+        """Have a field stand once with a value.
 
         Args:
             name: Field name as written.
             value: Its value.
-            lies: Whether what stands there speaks in our name and is not true.
+            lies: Tells of a value that is not this one whether it speaks in our name.
         """
         edits = set_header(self.headers, name, value)
-        domain = self.covered.get(name.lower()) if edits else None
-        if domain is not None:
-            # An absence is no lie.
-            if not (lies and self.values(name)):
+        if edits and self.covered and (domain := self.covered.get(name.lower())) is not None:
+            if lies is None or not any(map(lies, self.values(name))):
                 self.leave(name, domain)
-                return False
+                return
             self.notices.append(Notice(SIGNED, name, _replaced(name, domain)))
         self.edits += edits
-        return True
 
     def set_both(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         """Have two fields that belong together stand once each, or leave both as they are."""
         edits = []
         for name, value in (one, other):
             needed = set_header(self.headers, name, value)
-            domain = self.covered.get(name.lower()) if needed else None
-            if domain is not None:
+            if needed and self.covered and (domain := self.covered.get(name.lower())) is not None:
                 self.leave(name, domain)
                 return
             edits += needed

@@ -55,9 +55,9 @@ FEEDBACK_ID = "Feedback-ID"
 SEVERAL = "several-recipients"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Subject:
-    """A tenant's message, and the token that stands for it.
+    """A tenant's message, and the token that stands for it; not frozen, as that takes longer.
 
     Attributes:
         again: Whether the token is that of an earlier run.
@@ -166,8 +166,7 @@ def _set_feedback_id(
         tenant_id=tenant.id,
         sender_id=platform.sender_id,
     )
-    lies = any(_claims(each, platform) for each in fields.values(FEEDBACK_ID))
-    fields.set(FEEDBACK_ID, value, lies=lies)
+    fields.set(FEEDBACK_ID, value, lambda present: _claims(present, platform))
 
 
 def _set_references(fields: Fields, subject: _Subject) -> None:

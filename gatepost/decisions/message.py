@@ -173,7 +173,7 @@ def decide_message(
     if reject is not None:
         return draft.plan(reject)
     tag = Fields(facts.headers)
-    tag.set(snapshot.platform.tenant_header, tenant.id, lies=True)
+    tag.set(snapshot.platform.tenant_header, tenant.id, lambda _: True)
     draft.settle(Feature.TAG, tenant.modes.tag, tag)
     if tags and tenant.modes.tag is not Mode.ENFORCE:
         draft.protect(_protected(tags, snapshot), snapshot)
