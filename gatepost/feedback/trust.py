@@ -127,6 +127,8 @@ def judge(
     signer, listed = _signer(report, proven, reporters)
     by = signer or report.reporter
     authenticated = bool(signer) or proven.own
+    if report.kind is Kind.TLS_REPORT:
+        return Judgement(Result.TLS_REPORT, "gatepost tls reports shows it", by, authenticated)
     if report.kind not in ACTING:
         return Judgement(Result.COUNTED, f"nothing follows from {report.kind}", by, authenticated)
     needs_signature = report.kind is Kind.COMPLAINT

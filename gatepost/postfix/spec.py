@@ -17,6 +17,7 @@ DEFAULT_SOCKET_DIR = "gatepost"
 MILTER_SOCKET = "milter.sock"
 POLICY_SOCKET = "policy.sock"
 MAPS_SOCKET = "maps.sock"
+INTAKE_SOCKET = "intake.sock"
 
 
 class Hook(StrEnum):

@@ -161,6 +161,8 @@ def directories(settings: Settings, place: Place) -> list[Directory]:
     database = sqlite_path(settings.state)
     if database is not None:
         found.append(Directory(database.parent, setting="state"))
+    if settings.intake_dir is not None:
+        found.append(Directory(settings.intake_dir, setting="feedback.intake_dir"))
     return found
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from gatepost.errors import ConfigErrors, GatepostError, StartError
 from gatepost.postfix.services import is_attached
+from gatepost.postfix.spec import INTAKE_SOCKET
 from gatepost.runtime.control import ask
 from gatepost.runtime.installation import ask_postfix, find
 from gatepost.runtime.paths import (
@@ -148,7 +149,10 @@ def look_at_sockets(settings: Settings) -> Iterator[dict[str, Any]]:
     except GatepostError as error:
         yield {"path": settings.socket_dir, "role": None, "problem": str(error)}
         return
-    for role, names in SOCKETS.items():
+    offered = dict(SOCKETS)
+    if settings.intake_dir is not None:
+        offered["back"] += (INTAKE_SOCKET,)
+    for role, names in offered.items():
         for name in names:
             path = directory / name
             problem = _socket_problem(path, settings.postfix_group)
@@ -240,6 +244,8 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
             f"TLS is enforced for {enforced} tenants and maillog is off: nothing tells of mail "
             "that goes out with less"
         )
+    if unread := (answer.get("suppression") or {}).get("problem"):
+        yield f"the suppression list is not read, see suppression.on_failure: {unread}"
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
     yield from answer.get("promoted_dropped", ())

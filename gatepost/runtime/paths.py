@@ -15,7 +15,8 @@ from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET
 
 ROLES = ("policy", "milter", "back")
 
-# What each role offers to Postfix, by file name in the socket directory.
+# What each role offers to Postfix, by file name in the socket directory; back offers INTAKE_SOCKET
+# as well, where there is a domain that mail can come back to.
 SOCKETS: Mapping[str, tuple[str, ...]] = {
     "policy": (POLICY_SOCKET, MAPS_SOCKET),
     "milter": (MILTER_SOCKET,),

@@ -31,8 +31,9 @@ class FeedbackFlowSection:
         kinds.OWN_DIRECTORY,
         "/var/lib/gatepost/intake",
         doc="""Directory in which bounces and reports lie from the moment that Postfix has handed
-        them over until they are dealt with, and the quarantine. It must be Gatepost's alone. A
-        change takes effect after a restart.""",
+        them over until they are dealt with, and the quarantine. It must be Gatepost's alone. It is
+        made where platform.bounce_domain or feedback_domain is set. A change takes effect after a
+        restart, and so does the first of these domains.""",
     )
     reporters: tuple[str, ...] = part(
         ListOf(kinds.DOMAIN),

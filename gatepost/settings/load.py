@@ -420,7 +420,9 @@ def _settings(path: Path, main: MainFile) -> Settings:
         state=main.state,
         metrics=main.metrics,
         maillog=main.maillog,
-        intake_dir=Path(main.feedback.intake_dir),
+        intake_dir=Path(main.feedback.intake_dir)
+        if main.platform.bounce_domain or main.platform.feedback_domain
+        else None,
         events_file=Path(main.feedback.events_file) if main.feedback.events_file else None,
         unsubscribe=main.feedback.unsubscribe,
         postmaster_token=path.parent / main.feedback.postmaster_token

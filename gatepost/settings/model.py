@@ -55,7 +55,8 @@ class Settings:
         dns_bogus: A name whose signature is wrong.
         https_ca_file: Trusted roots for policy hosts, or None for those of the system.
         maillog: The file that Postfix logs to, ``journal``, or None where the log is not read.
-        intake_dir: Where mail that came back lies until it is dealt with.
+        intake_dir: Where mail that came back lies until it is dealt with, or None where no domain
+            is set that it could come to.
         events_file: Where events are appended to, or None for nowhere.
         unsubscribe: Where unsubscriptions are answered, or None for nowhere.
         postmaster_token: The OAuth token for Postmaster Tools, or None where they are not asked.
@@ -81,7 +82,7 @@ class Settings:
     dns_bogus: str = "dnssec-failed.org"
     https_ca_file: Path | None = None
     maillog: str | None = None
-    intake_dir: Path = Path("/var/lib/gatepost/intake")
+    intake_dir: Path | None = None
     events_file: Path | None = None
     unsubscribe: Address | None = None
     postmaster_token: Path | None = None

@@ -161,10 +161,14 @@ def test_an_unsubscription_needs_its_token_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    "kind", [Kind.AUTH_FAILURE, Kind.AUTO_REPLY, Kind.NOT_SPAM, Kind.TLS_REPORT, Kind.UNKNOWN]
+    "kind", [Kind.AUTH_FAILURE, Kind.AUTO_REPLY, Kind.NOT_SPAM, Kind.UNKNOWN]
 )
 def test_nothing_follows_from_other_kinds(kind):
     assert result(complaint(kind=kind), LISTED) is Result.COUNTED
+
+
+def test_a_tls_report_is_for_the_tls_side():
+    assert result(complaint(kind=Kind.TLS_REPORT), LISTED) is Result.TLS_REPORT
 
 
 def test_incidents_multiply_nothing():

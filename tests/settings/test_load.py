@@ -87,6 +87,7 @@ def test_whole_configuration(load, config):
         Address("::1", 9465),
         "stderr",
         "debug",
+        intake_dir=Path("/var/lib/gatepost/intake"),
     )
     snapshot = loaded.snapshot
     assert snapshot.platform == Platform(
