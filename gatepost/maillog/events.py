@@ -122,6 +122,7 @@ class Attempt(NamedTuple):
         dsn: Enhanced status code.
         status: ``sent`` and the like.
         refused: Whether it failed because the server does not do the TLS that was asked for.
+        reply: The text in parentheses.
     """
 
     queue_id: str
@@ -135,6 +136,7 @@ class Attempt(NamedTuple):
     dsn: str
     status: str
     refused: bool
+    reply: str = ""
 
 
 class Unreadable(Enum):
@@ -205,6 +207,7 @@ def _attempt(found: re.Match[str]) -> Attempt:
         dsn,
         status,
         refused,
+        reason.removesuffix(")"),
     )
 
 

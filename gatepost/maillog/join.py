@@ -294,6 +294,7 @@ class Joiner:
             version,
             opens,
             entry.repeats,
+            event.reply,
         )
 
     def _protection(

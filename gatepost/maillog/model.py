@@ -49,6 +49,7 @@ class Delivery:
         version: Protocol version, such as ``TLSv1.3``; empty where the log does not tell.
         opens: Whether it is the first of its SMTP session, for counts of sessions.
         count: How often the line stands for: syslog writes one for several equal ones.
+        reply: What the line says in parentheses: the server's reply, or what went wrong.
     """
 
     at: float
@@ -65,3 +66,4 @@ class Delivery:
     version: str = ""
     opens: bool = True
     count: int = 1
+    reply: str = ""

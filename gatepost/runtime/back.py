@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import signal
 
+from gatepost.runtime.delivery_events import open_outcome_stores
+from gatepost.runtime.feedback_intake import FeedbackIntake
 from gatepost.runtime.ladder import ladder_watch
 from gatepost.runtime.observer import Observer
 from gatepost.runtime.promoted_watch import PromotedWatch
@@ -43,15 +45,19 @@ def _serve(role: Role) -> int:
             role.metrics,
         )
         ladder = ladder_watch(settings.state, role.current, role.metrics)
+        intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
         role.details = lambda: {
             **details,
             **(observer.details() if observer else {}),
+            **(intake.details() if intake else {}),
             "promoted_dropped": promoted.dropped(),
         }
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
+        if intake is not None:
+            intake.stop()
         upkeep.stop()
         promoted.stop()
         ladder.stop()
@@ -72,6 +78,7 @@ def _observer(role: Role) -> Observer | None:
         role.current(),
         role.holder.loaded_at,
         lambda: open_as(SqliteDeliveries, settings.state),
+        lambda: open_outcome_stores(settings.state),
     )
     role.on_reload.append(observer.reloaded)
     return observer

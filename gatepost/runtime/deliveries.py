@@ -35,6 +35,11 @@ class History:
             self._known.insert(0, (since, snapshot))
             del self._known[_KEEP:]
 
+    @property
+    def latest(self) -> Snapshot:
+        """Return the one that is in force."""
+        return self._known[0][1]
+
     def during(self, start: float, end: float) -> tuple[Sequence[Snapshot], bool]:
         """Return those that may have been in force in a period, the latest first.
 

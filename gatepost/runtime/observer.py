@@ -40,6 +40,7 @@ from gatepost.maillog.model import Delivery
 from gatepost.maillog.stamps import Clock
 from gatepost.postfix.log_facts import LogFacts, log_facts
 from gatepost.runtime.deliveries import History, record_of
+from gatepost.runtime.delivery_events import DeliveryEvents, OutcomeStores
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.settings import Settings
@@ -97,6 +98,7 @@ class _Work:
     facts: LogFacts
     # Up to where the log was read when the joiner remembered this; None behind the first chunk.
     remembered: str | None
+    events: DeliveryEvents | None = None
 
 
 class _Overtaken(Unavailable):
@@ -113,6 +115,7 @@ class Observer:
         snapshot: Snapshot,
         loaded_at: float,
         open_store: Callable[[], DeliveryStore],
+        open_outcomes: Callable[[], OutcomeStores] | None = None,
     ) -> None:
         """Start the thread.
 
@@ -122,6 +125,7 @@ class Observer:
             snapshot: The configuration in force.
             loaded_at: Unix time since when it is.
             open_store: Opens the store, on the observer's own thread.
+            open_outcomes: Opens what events and suppression are kept in, or None to keep none.
         """
         assert settings.maillog is not None
         self._settings = settings
@@ -129,6 +133,7 @@ class Observer:
         self._errors = metrics
         self._metrics = metrics.watch_deliveries()
         self._open_store = open_store
+        self._open_outcomes = open_outcomes
         self._history = History(snapshot, loaded_at)
         self._stop = threading.Event()
         self._retry_s = 0.0
@@ -165,8 +170,9 @@ class Observer:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with contextlib.closing(self._open_store()) as store:
-                    self._follow(store)
+                with contextlib.ExitStack() as stack:
+                    store = stack.enter_context(contextlib.closing(self._open_store()))
+                    self._follow(store, self._events(stack))
             except _Overtaken:
                 self._stop.wait(LOOK_S)
                 continue
@@ -187,9 +193,18 @@ class Observer:
         self._trouble = str(error)
         self._retry_s = min(self._retry_s * 2 or RETRY_FIRST_S, RETRY_MAX_S)
 
-    def _follow(self, store: DeliveryStore) -> None:
+    def _events(self, stack: contextlib.ExitStack) -> DeliveryEvents | None:
+        if self._open_outcomes is None:
+            return None
+        events = DeliveryEvents(self._open_outcomes(), self._stop)
+        return stack.enter_context(contextlib.closing(events))
+
+    def _follow(self, store: DeliveryStore, events: DeliveryEvents | None) -> None:
         """Read until told to stop, or until something fails."""
         facts = self._facts()
+        if events is not None and facts is None:
+            # Message ids are made of it, and events with other ids would count twice.
+            raise LogUnavailable("postconf cannot tell myhostname")
         now = time.time()
         clock = Clock(now)
         follower = open_follower(self._maillog, store.positions())
@@ -199,7 +214,7 @@ class Observer:
         if facts is not None:
             # What Postfix is set to says nothing of lines that it wrote before.
             joiner.tls_is_logged(now if facts.tls_logged else None)
-        work = _Work(store, joiner, clock, follower, facts or LogFacts(), remembered)
+        work = _Work(store, joiner, clock, follower, facts or LogFacts(), remembered, events)
         with contextlib.closing(follower):
             while not self._stop.is_set():
                 chunk = follower.read()
@@ -245,6 +260,8 @@ class Observer:
         for record in records:
             if record.verdict is Verdict.WEAKER:
                 self._tell(record)
+        if work.events is not None:
+            work.events.take(found, work.facts.host, self._history.latest)
         state = {**joiner.changes(), _AT: _mark(chunk.position)}
         if not work.store.add(Batch(records, chunk.position, chunk.previous, state)):
             raise _Overtaken

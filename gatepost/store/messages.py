@@ -10,7 +10,7 @@ them no event could name a recipient. The file is for the service's user and gro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from gatepost.feedback.sent import MAX_RECIPIENTS, Message
@@ -30,6 +30,9 @@ class MessageStore(Protocol):
 
     def find(self, message_id: bytes) -> Message | None:
         """Return the message of an id (8 octets), or None."""
+
+    def find_all(self, message_ids: Collection[bytes]) -> dict[bytes, Message]:
+        """Return those messages of some ids that are there, without their recipients."""
 
     def prune(self, before: float) -> int:
         """Delete messages that were accepted before a Unix time; return how many."""

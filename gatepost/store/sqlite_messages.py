@@ -9,13 +9,15 @@ oldest first, so that a recorder gets in between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from gatepost.store.messages import MAX_RECIPIENTS, Message
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 PRUNE_ROWS = 20_000
+FIND_ROWS = 500
 
 _COLUMNS = "id, at, tenant, queue_id, sender, message_id, campaign, mail_type, recipients"
 _REPLACE = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])
@@ -23,6 +25,7 @@ _ADD = f"""
 insert into messages ({_COLUMNS}) values ({", ".join("?" * 9)})
 on conflict (id) do update set {_REPLACE} where sender = '' and excluded.sender <> ''
 """
+_NAMES = "select id, at, tenant, queue_id, sender, message_id, campaign, mail_type from messages"
 _FIND = f"select {_COLUMNS} from messages where id = ?"
 # Rows stand in the order in which they came, so no index on the time is needed: the oldest are the
 # first, and of those the ones that are old enough go.
@@ -47,6 +50,17 @@ class SqliteMessages(SqliteFile):
             return None
         recipients = tuple(row[-1].split("\n")) if row[-1] else ()
         return replace(Message(*row[:-1]), recipients=recipients)
+
+    def find_all(self, message_ids: Collection[bytes]) -> dict[bytes, Message]:
+        """See `MessageStore.find_all`."""
+        found = {}
+        ids = iter(message_ids)
+        with self._database() as db:
+            while some := list(islice(ids, FIND_ROWS)):
+                query = f"{_NAMES} where id in ({', '.join('?' * len(some))})"
+                for row in db.execute(query, some):
+                    found[row[0]] = Message(*row)
+        return found
 
     def prune(self, before: float) -> int:
         """See `MessageStore.prune`."""

@@ -40,6 +40,7 @@ def test_a_delivery_line():
         "2.0.0",
         "sent",
         False,
+        "250 2.0.0 taken",
     )
 
 

@@ -88,6 +88,7 @@ def test_a_tls_line_is_joined_to_the_delivery_behind_it():
         "2.0.0",
         ENCRYPTED,
         "TLSv1.3",
+        reply="250 2.0.0 taken",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,14 @@ def instance(directory: Path, main: str, master: str = SMTP) -> Path:
     ],
 )
 def test_facts(tmp_path, main, master, facts):
-    assert log_facts(instance(tmp_path, main, master)) == facts
+    main += "myhostname = mail.example\n"
+    assert log_facts(instance(tmp_path, main, master)) == replace(facts, host="mail.example")
 
 
 def test_without_master_cf_nothing_is_sure(tmp_path):
-    directory = instance(tmp_path, "smtp_tls_loglevel = 1\n")
+    directory = instance(tmp_path, "smtp_tls_loglevel = 1\nmyhostname = mail.example\n")
     (directory / "master.cf").unlink()
-    assert log_facts(directory) == LogFacts()
+    assert log_facts(directory) == LogFacts(host="mail.example")
 
 
 def test_without_postfix(tmp_path):

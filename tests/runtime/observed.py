@@ -11,6 +11,7 @@ from pathlib import Path
 from gatepost.maillog import follow
 from gatepost.postfix.log_facts import LogFacts
 from gatepost.runtime import observer as module
+from gatepost.runtime.delivery_events import open_outcome_stores
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.settings.model import Settings
@@ -19,6 +20,7 @@ from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
 from tests.world import snapshot, tenant
 
+HOST = "mail.example"
 ACME = tenant("acme", senders=("acme.example",), profile="private")
 WORLD: Snapshot = snapshot(ACME)
 
@@ -59,13 +61,14 @@ def start(
     tls_logged: bool = True,
 ) -> Observer:
     """Return an observer of a Postfix that logs TLS, or may not."""
-    module.log_facts = lambda _directory: LogFacts(tls_logged)
+    module.log_facts = lambda _directory: LogFacts(tls_logged, host=HOST)
     return Observer(
         Settings(Path("gatepost.yaml"), maillog=str(maillog), state=url),
         metrics or Metrics("back"),
         world,
         0.0,
         lambda: open_as(SqliteDeliveries, url),
+        lambda: open_outcome_stores(url),
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import StoreUnavailable
+from gatepost.feedback.events import EventKind
 from gatepost.maillog.evidence import Batch, By, Counts, Record, Scope, Verdict
 from gatepost.maillog.model import SENT, Delivery, TlsClass
 from gatepost.runtime import observer as module
@@ -27,6 +28,7 @@ from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
 from lab.process import wait_until
 from tests.runtime.observed import ACME, WORLD, append, message, stamp, start
 from tests.world import NOW, snapshot
@@ -249,6 +251,10 @@ def test_a_kill_at_any_moment_neither_loses_nor_doubles(log, url, store):
     with contextlib.closing(sqlite3.connect(store.path)) as db:
         twice = "select queue_id from deliveries group by queue_id having count(*) > 1"
         assert db.execute(twice).fetchall() == []
+    with contextlib.closing(open_as(SqliteEvents, url)) as events:
+        hours = events.counts(*ALL)
+        assert {(each.tenant, each.kind) for each in hours} == {("acme", EventKind.DELIVERED)}
+        assert sum(each.count for each in hours) == sent + 1
 
 
 def _nothing(log: Path) -> None:
