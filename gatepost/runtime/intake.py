@@ -159,6 +159,8 @@ class Intake:
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            # A connection that was cut is closed in the next turn.
+            self._loop.run_until_complete(asyncio.sleep(0))
             self._loop.close()
 
     def _protocol(self) -> IntakeProtocol:
@@ -196,6 +198,11 @@ class IntakeProtocol(LMTP):
         """See `asyncio.Protocol`."""
         self._connections.discard(self)
         super().connection_lost(error)
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`; a port probe that is gone needs no connection."""
+        super().eof_received()
+        return False
 
     def cut(self) -> None:
         """Close the connection at once."""
