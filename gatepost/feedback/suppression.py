@@ -49,6 +49,8 @@ _RULE = "RFC 5321 §4.1.2"
 _PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]{1,64}")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _QUOTED_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_NEEDS_QUOTES = re.compile(r'[\s"(),:;<>@\[\\\]]')
+_ESCAPED = re.compile(r'["\\]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -104,8 +106,11 @@ class CanonicalAddress:
     domain: str
 
     def __str__(self) -> str:
-        """Return the address; a local part that holds an "@" or a blank is not quoted."""
-        return f"{self.local}@{self.domain}"
+        """Return the address as it is written, quoted where it has to be."""
+        if not _NEEDS_QUOTES.search(self.local):
+            return f"{self.local}@{self.domain}"
+        quoted = _ESCAPED.sub(r"\\\g<0>", self.local)
+        return f'"{quoted}"@{self.domain}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,8 @@ def key_of(address: CanonicalAddress, tenant: str, secret: bytes) -> AddressKey:
     base = _hash(head + f"{address.base}@{address.domain}".encode(), secret, KEY_OCTETS)
     if address.base == address.local:
         return AddressKey(base, b"")
-    return AddressKey(base, _hash(head + str(address).encode(), secret, SUB_KEY_OCTETS))
+    whole = f"{address.local}@{address.domain}"
+    return AddressKey(base, _hash(head + whole.encode(), secret, SUB_KEY_OCTETS))
 
 
 def _hash(data: bytes, secret: bytes, size: int) -> bytes:
