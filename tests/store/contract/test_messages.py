@@ -39,6 +39,16 @@ def test_a_message_is_found_as_it_was_added(messages):
     assert messages.find(b"") is None
 
 
+def test_many_are_found_at_once_without_their_recipients(messages, monkeypatch):
+    monkeypatch.setattr(module, "FIND_ROWS", 2)
+    messages.add([MESSAGE, *(numbered(number) for number in range(1, 5))])
+    ids = [MESSAGE.id, *(numbered(number).id for number in range(1, 4)), b"\0" * 8]
+    found = messages.find_all(ids)
+    assert set(found) == set(ids[:-1])
+    assert found[MESSAGE.id] == replace(MESSAGE, recipients=())
+    assert messages.find_all([]) == {}
+
+
 def test_the_first_of_an_id_stays(messages):
     messages.add([MESSAGE])
     messages.add([replace(MESSAGE, tenant="other", at=NOW + 9), numbered(1)])
