@@ -4,11 +4,11 @@ Purpose: qmail, Exim, Exchange, Domino, old Sendmail and others tell in plain te
 failed. Postfix's own notices are read so where somebody on the way has cut their parts off.
 Source: samples of each; QSBMF (qmail-send bounce message format) for qmail.
 Format: a sentence begins a list; in it, a line that begins with an address begins a recipient, and
-what follows is the reason. A list ends where another begins, or the copy of the message. Where a
-recipient has no reason of its own, what else the notice says about it counts, or else all of it.
-Mail of a mail system that tells of failure in other words names its recipients in lines that hold
-nothing else, or not at all.
-Limits: the first 32 KiB and 1,000 lines of text, 1,000 recipients; 2,000 characters of a reason.
+what follows is the reason. A line that somebody quotes begins with ">", and so begins none. A list
+ends where another begins, or the copy of the message. Where a recipient has no reason of its own,
+what else the notice says about it counts, or else all of it. Mail of a mail system that tells of
+failure in other words names its recipients in lines that hold nothing else, or not at all.
+Limits: the first 32 KiB and 1,000 lines of text, so 1,000 recipients; 2,000 characters of a reason.
 Errors: none.
 Security: each line is looked at a fixed number of times. All of it is a claim.
 Not handled: addresses without a domain, which are local to the host that wrote the notice.
@@ -193,13 +193,12 @@ def _is_from_daemon(mail: Part) -> bool:
 
 
 def _notice_lines(mail: Part) -> list[str]:
-    """Return the lines before the copy of the message, without those that somebody quotes."""
+    """Return the lines before the copy of the message."""
     lines = []
     for line in text_of(mail)[:_MAX_CHARACTERS].split("\n")[:_MAX_LINES]:
         if _ABOVE_COPY.match(line) or _COPY.match(line):
             break
-        if not line.startswith(">") or line.startswith(">>>"):
-            lines.append(line.strip())
+        lines.append(line.strip())
     return lines
 
 
@@ -256,9 +255,8 @@ class _Scanner:
             self._add(line)
 
     def _start(self, address: str) -> None:
-        if len(self._found) < MAX_RECIPIENTS:
-            new = _Found(address, self._action)
-            self._current = self._found.setdefault(address.lower(), new)
+        new = _Found(address, self._action)
+        self._current = self._found.setdefault(address.lower(), new)
 
     def _add(self, line: str) -> None:
         (self._rest if self._current is None else self._current.lines).append(line)

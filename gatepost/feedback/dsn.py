@@ -212,8 +212,8 @@ def _address(value: str) -> str:
 
 def _embedded(match: re.Match[str]) -> str:
     code = int(match[1], 16)
-    is_character = code <= _LAST_CHARACTER and not 0xD800 <= code <= 0xDFFF
-    return chr(code) if is_character and chr(code).isprintable() else match[0]
+    # Half a character, and one that would act on a terminal, is not printable.
+    return chr(code) if code <= _LAST_CHARACTER and chr(code).isprintable() else match[0]
 
 
 def _undo_xtext(value: str) -> str:

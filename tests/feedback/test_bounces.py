@@ -80,13 +80,18 @@ def test_there_is_no_copy(name: str) -> None:
     assert original_in_text(mail(name)) is None
 
 
+QMAIL = "Hi. This is the qmail-send program at mail.example.org.\n\n"
+
+
+def test_a_copy_without_a_header_is_none() -> None:
+    text = f"{QMAIL}--- Below this line is a copy of the message.\n\nDear reader\n"
+    assert original_in_text(parse_mime(f"From: a@b.example\n\n{text}".encode())) is None
+
+
 def notice(text: str, **headers: str) -> tuple[ReportedRecipient, ...] | None:
     fields = {"From": "MAILER-DAEMON@mail.example.org", "Subject": "failure", **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in fields.items())
     return read_bounce_text(parse_mime(f"{head}\n{text}".encode()))
-
-
-QMAIL = "Hi. This is the qmail-send program at mail.example.org.\n\n"
 
 
 def test_a_sentence_may_go_over_lines() -> None:
@@ -101,6 +106,28 @@ def test_a_recipient_that_is_told_of_twice_is_one() -> None:
     assert found is not None
     assert [(each.address, each.diagnostic) for each in found] == [
         ("bob@example.org", "no user unknown")
+    ]
+
+
+def test_a_recipient_in_the_line_of_the_sentence() -> None:
+    found = notice("Failed address: bob@example.org\nuser unknown\n", From="x@mail.example.org")
+    assert found is not None
+    assert [(each.address, each.diagnostic) for each in found] == [
+        ("bob@example.org", "user unknown")
+    ]
+
+
+def test_a_transcript_tells_the_reason_of_each() -> None:
+    found = notice(
+        "The following addresses had permanent errors\n<a@b.example>\n<c@d.example>\n"
+        "----- Transcript of session follows -----\n"
+        ">>> RCPT To:<a@b.example>\n<<< 550 user unknown\n"
+        ">>> RCPT To:<c@d.example>\n<<< 552 mailbox full\n>>> QUIT\n<<< 221 blocked using x\n"
+    )
+    assert found is not None
+    assert [each.classified.rule for each in found if each.classified] == [
+        "user-unknown",
+        "mailbox-full",
     ]
 
 
@@ -123,6 +150,7 @@ def test_what_is_passed_on_is_no_notice(subject: str) -> None:
         ("Undeliverable mail", "ann@example.org", "<>", True),
         ("Undeliverable mail", "ann@example.org", "<ann@example.org>", False),
         ("Hello", "postmaster@mail.example.org", "<>", True),
+        ("Hello", "MAILER-DAEMON <>", "<a@b.example>", True),
         ("Hello", "ann@example.org", "<>", False),
     ],
 )
@@ -145,6 +173,11 @@ def test_a_notice_that_only_its_header_tells_the_recipient_of() -> None:
     assert {each.classified.rule for each in found if each.classified} == {"user-unknown"}
 
 
+def test_who_names_failed_recipients_in_the_header_is_a_mail_system() -> None:
+    headers = {"From": "a@b.example", "X_Failed_Recipients": "bob@example.org"}
+    assert notice("It was not delivered.", Subject="hello", **headers) is not None
+
+
 def test_a_delay_in_other_words() -> None:
     found = notice("It was not delivered, and we are still trying.\n\nbob@example.org\n")
     assert found is not None
@@ -163,4 +196,5 @@ def test_the_limits() -> None:
     found = notice(QMAIL + lines)
     assert found is not None
     assert 900 < len(found) <= 1000
+    assert notice("\n" * 1200 + QMAIL + "<bob@example.org>:\n", Subject="hello") is None
     assert notice("x" * 40_000 + "\n" + QMAIL + "<bob@example.org>:\n", Subject="hello") is None

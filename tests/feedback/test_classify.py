@@ -67,6 +67,9 @@ def test_every_class_is_in_the_table() -> None:
         ("5.1", "zzz", "", "unclassified"),
         ("5.99.99", "zzz", "", "unclassified"),
         ("4.99.99", "zzz", "", "status-temporary"),
+        ("4.1.9", "zzz", "", "status-address"),
+        ("5.1.9", "zzz", "", "status-bad-address"),
+        ("5.3.9", "zzz", "", "status-system"),
     ],
 )
 def test_which_rule_decides(status: str, text: str, code: str, rule: str) -> None:

@@ -179,6 +179,15 @@ def test_fields_of_another_kind_of_report_are_none() -> None:
     assert read_dsn(parse_mime(mail.encode())) is None
 
 
+def test_what_stands_once_in_a_block_is_meant_for_all_of_it() -> None:
+    fields = "Final-Recipient: rfc822; a@b.example\nFinal-Recipient: rfc822; c@d.example\n"
+    found = read(f"{fields}Action: failed\nStatus: 5.1.1\n")
+    assert [(each.address, each.action, each.status) for each in found.recipients] == [
+        ("a@b.example", "failed", "5.1.1"),
+        ("c@d.example", "failed", "5.1.1"),
+    ]
+
+
 def test_a_thousand_recipients_are_read_and_no_more() -> None:
     assert len(read("\n".join([RECIPIENT] * 1000)).recipients) == 1000
     with pytest.raises(MalformedMessage, match="blocks"):
