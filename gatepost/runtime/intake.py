@@ -153,15 +153,21 @@ class Intake:
             self._loop.run_forever()
         finally:
             server.close()
+            # A connection that was just accepted is not one yet, and would be left open.
+            self._turn()
             for each in list(self._connections):
                 each.cut()
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            # A connection that was cut is closed in the next turn.
-            self._loop.run_until_complete(asyncio.sleep(0))
+            # What was cut is closed in the next turn.
+            self._turn()
             self._loop.close()
+
+    def _turn(self, times: int = 5) -> None:
+        for _ in range(times):
+            self._loop.run_until_complete(asyncio.sleep(0))
 
     def _protocol(self) -> IntakeProtocol:
         return IntakeProtocol(self, self._connections)
