@@ -169,6 +169,13 @@ def test_a_file_that_is_no_yaml_is_told(stage: Stage) -> None:
             "policy: DANE is off: it answers for bogus.example; run gatepost doctor",
         ),
         (
+            {"policy": {"suppression": {"problem": "gatepost.db: no such file"}}},
+            (
+                "policy: the suppression list is not read, see suppression.on_failure: "
+                "gatepost.db: no such file"
+            ),
+        ),
+        (
             {"policy": {"counts": {"recorder_dropped": {"store": 3}}}},
             "policy: 3 observations were not stored (store)",
         ),
