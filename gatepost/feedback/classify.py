@@ -6,7 +6,7 @@ Source: `bounce_rules.yaml`; RFC 3463 and the IANA registry of enhanced codes fo
 Format: the reply as it stands in a Diagnostic-Code field, in Postfix's log or in a notice.
 Limits: 2,000 characters of a reply count (see `phrases`). A reply takes 13 µs of processor time on
 average, and the worst of a dozen hostile texts 0.3 ms. Measured with `time.process_time`, best of
-five times twenty rounds over the 270 real replies in ``tests/corpus/replies.txt``, on one core of a
+five times twenty rounds over the replies in ``tests/corpus/replies.txt``, on one core of a
 virtual machine; ``tests/feedback/test_classify.py``, run as a program, measures it again.
 Errors: none.
 Security: text from strangers. No regular expression here can backtrack over more than a few
