@@ -47,7 +47,7 @@ MAX_CONNECTIONS = 50
 MAX_RECIPIENTS = 20
 MAX_ADDRESS_OCTETS = 1000
 STOP_S = 5.0
-CHUNK_OCTETS = 64 * 1024
+MAX_TURNS = 100
 
 _log = logging.getLogger("gatepost.intake")
 # aiosmtpd would tell of each command.
@@ -152,22 +152,24 @@ class Intake:
         try:
             self._loop.run_forever()
         finally:
+            # In this order: asyncio forgets a connection that it has accepted and not yet set up
+            # when the server is closed.
+            self._close_connections()
             server.close()
-            # A connection that was just accepted is not one yet, and would be left open.
-            self._turn()
-            for each in list(self._connections):
-                each.cut()
-            tasks = asyncio.all_tasks(self._loop)
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            # What was cut is closed in the next turn.
-            self._turn()
             self._loop.close()
 
-    def _turn(self, times: int = 5) -> None:
-        for _ in range(times):
+    def _close_connections(self) -> None:
+        """Close what is open, also what was accepted a moment ago and is no connection yet."""
+        for _ in range(MAX_TURNS):
+            for each in list(self._connections):
+                each.cut()
             self._loop.run_until_complete(asyncio.sleep(0))
+            if not self._connections and not asyncio.all_tasks(self._loop):
+                return
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     def _protocol(self) -> IntakeProtocol:
         return IntakeProtocol(self, self._connections)
