@@ -18,7 +18,7 @@ import dkim
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gatepost.postfix.doctor.signature import MUST_COVER
+from gatepost.postfix.doctor.signers import MUST_COVER
 from lab.dns import Names
 from lab.postfix import PrivatePostfix
 from lab.process import Daemon, accepts

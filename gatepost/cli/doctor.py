@@ -77,11 +77,14 @@ def command(
     root: only root can try whether Postfix's own account may connect.
 
     With --probe it also sends one message, and shows from the queue file whether the milter was in
-    the way and whether a DKIM signature covers Feedback-ID and List-Unsubscribe.
+    the way, whether DKIM signatures cover Feedback-ID and List-Unsubscribe, and whether both the
+    From: domain and platform.feedback_domain have signed the CFBL headers; if not, it prints the
+    lines for OpenDKIM and rspamd that make it so. Send it as a tenant, with --probe-login.
 
     Exit status: 0 no problem, perhaps warnings; 1 problems; 2 it could not look.
 
-    Example: gatepost doctor --probe me@example.org --probe-from news@acme.example
+    Example: gatepost doctor --probe me@example.org --probe-from news@acme.example --probe-server
+    127.0.0.1:587 --probe-login acme
     """
     with errors_to_exit(as_json=as_json):
         snapshot, mistakes = _snapshot(config)

@@ -14,7 +14,9 @@ import pytest
 
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.token import Purpose, open_token
-from gatepost.postfix.doctor.signature import MUST_COVER
+from gatepost.postfix.doctor import probe
+from gatepost.postfix.doctor.scene import look
+from gatepost.postfix.doctor.signers import MUST_COVER
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 from gatepost.store.open import open_as
@@ -24,6 +26,7 @@ from lab.dkim import signatures
 from lab.fleet import Received
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
+from lab.postfix_files import SUBMISSION_OPTIONS
 from lab.process import wait_until
 from lab.send import Mail, connect, queue_id, send
 from lab.world import ADDRESS, BOUNCE_DOMAIN, FEEDBACK_DOMAIN, HOSTNAME, World
@@ -72,7 +75,9 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
         "luser_relay": "nobody",
         "mynetworks": "127.0.0.0/8",
     }
-    with world.postfix(main=main) as running:
+    # It has no certificate to log in by TLS with, as doctor would.
+    submission = [*SUBMISSION_OPTIONS, "smtpd_tls_security_level=none"]
+    with world.postfix(main=main, submission=submission) as running:
         running.configure({"smtpd_milters": world.signer.start(running, platform=True)})
         running.reload()
         yield running
@@ -147,6 +152,31 @@ def test_the_signatures_of_a_signer_behind_cover_what_is_added(sent: Callable) -
         changed = arrived.octets.replace(change, change[:-1] + b"x")
         assert changed != arrived.octets
         assert not any(good for good, _ in signatures(changed).values())
+
+
+def test_doctor_proves_it_by_a_message(
+    postfix: PrivatePostfix, world: World, snapshot: Snapshot
+) -> None:
+    """All is well with the lines that it prints; with fewer, it says which are missing."""
+    sent = probe.Probe("u@good.example", "n@acme.example", f"{ADDRESS}:587", "acme", "secret")
+
+    def found() -> list[str]:
+        scene = look(postfix.config_dir, snapshot)
+        return [finding.what for finding in probe.check(scene, sent)]
+
+    assert found() == []
+    try:
+        world.signer.stop()
+        world.signer.start(postfix)
+        (what,) = found()
+        assert what.startswith(f"No valid DKIM signature of {FEEDBACK_DOMAIN} covers CFBL-Address")
+        world.signer.stop()
+        world.signer.start(postfix, signed=())
+        (what,) = found()
+        assert "covers Feedback-ID, List-Unsubscribe-Post, CFBL-Address, CFBL-Feedback-ID" in what
+    finally:
+        world.signer.stop()
+        world.signer.start(postfix, platform=True)
 
 
 def test_one_click_unsubscription_for_the_types_that_ask_for_it(

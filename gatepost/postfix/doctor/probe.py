@@ -27,10 +27,11 @@ from email.message import EmailMessage
 from email.utils import formatdate
 
 from gatepost.errors import GatepostError
+from gatepost.feedback.cfbl import CFBL_ADDRESS, CFBL_FEEDBACK_ID, format_cfbl_address
 from gatepost.modes import Feature, Mode
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.doctor import signature
-from gatepost.postfix.doctor.findings import Finding, problem, warning
+from gatepost.postfix.doctor.findings import Finding, note, problem, warning
 from gatepost.postfix.doctor.scene import Scene, elements
 
 TIMEOUT_S = 60
@@ -81,6 +82,7 @@ def check(scene: Scene, probe: Probe, txt: signature.Txt | None = None) -> Itera
         yield problem(f"The probe failed: {error}.", "What leaves this host could not be seen.")
         return
     yield from _tag(scene, message)
+    yield from _references(scene, message)
     if signature.available():
         yield from signature.check(message, txt)
     else:
@@ -125,6 +127,10 @@ def compose(scene: Scene, probe: Probe, sender: str) -> bytes:
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     platform = None if scene.snapshot is None else scene.snapshot.platform
     message["Feedback-ID"] = f"probe:doctor:gatepost:{platform.sender_id if platform else 'none'}"
+    if platform is not None and platform.feedback_domain is not None:
+        # As Gatepost writes them; where it enforces, it puts its own in their place.
+        message[CFBL_ADDRESS] = format_cfbl_address(platform.feedback_domain)
+        message[CFBL_FEEDBACK_ID] = "doctor-probe"
     if platform is not None and not probe.login:
         # Nobody without a login may keep it, so it has to be gone from what leaves.
         message[platform.tenant_header] = _FORGED
@@ -142,6 +148,21 @@ def _tag(scene: Scene, message: bytes) -> Iterator[Finding]:
             "It did not pass Gatepost's milter, or the milter runs with another configuration.",
             "gatepost status",
             "gatepost attach",
+        )
+
+
+def _references(scene: Scene, message: bytes) -> Iterator[Finding]:
+    """Tell when the probe was mail of nobody, from which feigned references are taken."""
+    platform = None if scene.snapshot is None else scene.snapshot.platform
+    if platform is None or platform.feedback_domain is None:
+        return
+    header = b"\n" + message.replace(b"\r\n", b"\n").partition(b"\n\n")[0].lower()
+    if f"\n{CFBL_ADDRESS}:".lower().encode("ascii") not in header:
+        yield note(
+            f"The probe left without {CFBL_ADDRESS}, as mail of no tenant does.",
+            "Whether the signatures of a tenant's mail cover the CFBL headers could not be seen.",
+            "send it as a tenant: --probe-from and --probe-login, or from a client or listener "
+            "that is a tenant's",
         )
 
 

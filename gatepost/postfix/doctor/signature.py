@@ -1,37 +1,53 @@
-"""Whether a message as it leaves carries a DKIM signature that holds and covers our headers.
+"""Whether a message as it leaves carries DKIM signatures that hold and cover our headers.
 
 Purpose: receivers use Feedback-ID, List-Unsubscribe-Post and their kin only where a valid signature
-covers them, and no common signer does so unless it is told.
+covers them, and no common signer does so unless it is told. For CFBL it takes two, of the From:
+domain and of the domain that reports go to.
 Source: RFC 6376 §3.5 (h=), §5.4; RFC 8058 §4 (List-Unsubscribe and -Post must be covered); Gmail
-Help, "Feedback loop"; RFC 9477 §5.1 (CFBL headers).
+Help, "Feedback loop"; RFC 9477 §2.1 (who must sign), §2.2 (both headers in h=).
 Errors: none are raised: a signature that dkimpy does not understand is a finding.
 Security: verification needs the signer's key from DNS, by way of the caller's function.
+Not handled: the token header, which no signature has to cover: its token has one of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 
-from gatepost.postfix.doctor.findings import Finding, problem
+from gatepost.domains import domain_of
+from gatepost.feedback.cfbl import CFBL_ADDRESS, CFBL_FEEDBACK_ID
+from gatepost.postfix.doctor import signers
+from gatepost.postfix.doctor.findings import Finding, problem, warning
+from gatepost.postfix.doctor.signers import MUST_COVER
+from gatepost.tenants.authors import author_domains
 
 # Looks a TXT record up: name with a final dot to text, or None.
 Txt = Callable[..., bytes | None]
 
-MUST_COVER = (
-    "Feedback-ID",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-    "CFBL-Address",
-    "CFBL-Feedback-ID",
-)
+_CFBL = (CFBL_ADDRESS, CFBL_FEEDBACK_ID)
 
-_SIGN_THEM = (
-    "OpenDKIM, opendkim.conf: SignHeaders *,{plus}",
-    "rspamd, local.d/dkim_signing.conf: add {names} to sign_headers",
-    "restart the signer",
-)
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A DKIM signature of a message.
+
+    Attributes:
+        domain: Its ``d=`` in lower case, or ``?``.
+        names: Its ``h=``, as written.
+        problem: Why it does not verify, or empty.
+    """
+
+    domain: str
+    names: tuple[str, ...]
+    problem: str = ""
+
+    def covers(self, name: str) -> bool:
+        """Tell whether a header field is in it."""
+        return name.lower() in (each.lower() for each in self.names)
 
 
 def available() -> bool:
@@ -61,32 +77,95 @@ def check(message: bytes, txt: Txt | None = None) -> Iterator[Finding]:
             "put a signer into smtpd_milters and non_smtpd_milters behind $gatepost_milter, and "
             "give it a key for the sender's domain",
         )
-    present = [name for name in MUST_COVER if name in headers]
-    covering: list[set[str]] = []
-    for index in range(count):
-        finding, covered = _verify(message, index, txt)
-        if finding is not None:
-            yield finding
-        else:
-            covering.append(covered)
-    if covering:
-        yield from _coverage(present, covering)
+    found = [_verify(message, index, txt) for index in range(count)]
+    for each in found:
+        if each.problem:
+            yield problem(
+                f"The DKIM signature of {each.domain} does not verify: {each.problem}.",
+                "Receivers treat the message as unsigned, and may refuse it by the sender's DMARC "
+                "policy.",
+                "the signer has to be the last milter that changes anything, and its key has to be "
+                "published",
+            )
+    good = [each for each in found if not each.problem]
+    if good:
+        present = [name for name in MUST_COVER if name in headers]
+        bare = [name for name in present if not any(each.covers(name) for each in good)]
+        yield from _coverage(bare)
+        if not set(bare) & set(_CFBL):
+            yield from _cfbl(headers, good)
 
 
-def _coverage(present: list[str], covering: list[set[str]]) -> Iterator[Finding]:
-    bare = [n for n in present if not any(n.lower() in covered for covered in covering)]
+def _coverage(bare: Sequence[str]) -> Iterator[Finding]:
     if bare:
-        names, plus = ", ".join(bare), ",".join(f"+{name}" for name in bare)
         yield problem(
-            f"No valid DKIM signature covers {names}.",
+            f"No valid DKIM signature covers {', '.join(bare)}.",
             "Receivers ignore these headers unless a signature covers them: no feedback loop, no "
-            "one-click unsubscribe.",
-            *(line.format(plus=plus, names=names) for line in _SIGN_THEM),
+            "complaint reports, no one-click unsubscribe.",
+            *signers.cover(),
+            signers.RESTART,
         )
 
 
-def _verify(message: bytes, index: int, txt: Txt | None) -> tuple[Finding | None, set[str]]:
-    """Return what is wrong with a signature, or None, and the header fields that it covers."""
+def _cfbl(headers: Message, good: Sequence[Signature]) -> Iterator[Finding]:
+    """Look at what CFBL asks for beyond one signature that covers its headers."""
+    address = str(headers.get(CFBL_ADDRESS, "")).partition(";")[0].strip(" \t\r\n<>")
+    asked = domain_of(address)
+    authors = [each for each in author_domains(str(headers.get("From", ""))) or () if each]
+    if asked is None or not authors:
+        return
+    author = authors[0]
+    covering = [s for s in good if all(s.covers(name) for name in _CFBL if name in headers)]
+    missing = [domain for domain in _needed(author, asked, good) if not _has(covering, domain)]
+    if missing:
+        yield problem(
+            f"No valid DKIM signature of {' and none of '.join(missing)} covers CFBL-Address and "
+            "CFBL-Feedback-ID.",
+            f"Reports go to {asked}, so both it and the From: domain {author} have to sign that "
+            "they agree (RFC 9477); otherwise no provider sends any.",
+            *signers.sign_for((author, asked)),
+            *signers.cover(),
+            signers.RESTART,
+        )
+        return
+    folded = [
+        each.domain
+        for each in covering
+        if any(name in headers and name not in each.names for name in _CFBL)
+    ]
+    if folded:
+        yield warning(
+            f"The DKIM signature of {folded[0]} does not write the names of the CFBL headers as "
+            "they are written in RFC 9477.",
+            "That is allowed; yet at least one reader of these headers compares the names letter "
+            "by letter, and will not report.",
+            *signers.cover(),
+            signers.RESTART,
+        )
+
+
+def _needed(author: str, asked: str, good: Sequence[Signature]) -> list[str]:
+    """Return the domains whose signatures must cover the CFBL headers."""
+    if asked == author or asked.endswith(f".{author}"):
+        # One's own address: no other has to agree.
+        return [author]
+    presigned = any(
+        _is_for(each, author) and not any(map(each.covers, _CFBL)) for each in good
+    ) and not any(_is_for(each, author) and any(map(each.covers, _CFBL)) for each in good)
+    # The tenant signed before the headers were added: then the platform signs alone.
+    return [asked] if presigned else [author, asked]
+
+
+def _has(found: Sequence[Signature], domain: str) -> bool:
+    return any(_is_for(each, domain) for each in found)
+
+
+def _is_for(signature: Signature, domain: str) -> bool:
+    """Tell whether a signature is of a domain or of one above it."""
+    return domain == signature.domain or domain.endswith(f".{signature.domain}")
+
+
+def _verify(message: bytes, index: int, txt: Txt | None) -> Signature:
     import dkim  # noqa: PLC0415 - optional, and slow to import
 
     verifier = dkim.DKIM(message)
@@ -97,20 +176,7 @@ def _verify(message: bytes, index: int, txt: Txt | None) -> tuple[Finding | None
     except Exception as error:
         # dkimpy lets errors of its DNS and cryptography libraries through.
         holds, reason = False, str(error) or type(error).__name__
-    fields = {
-        each.strip().decode("ascii", "replace").lower()
-        for each in verifier.signature_fields.get(b"h", b"").split(b":")
-    }
-    if holds:
-        return None, fields
-    domain = verifier.signature_fields.get(b"d", b"?").decode("ascii", "replace")
-    return (
-        problem(
-            f"The DKIM signature of {domain} does not verify: {reason}.",
-            "Receivers treat the message as unsigned, and may refuse it by the sender's DMARC "
-            "policy.",
-            "the signer has to be the last milter that changes anything, and its key has to be "
-            "published",
-        ),
-        fields,
-    )
+    fields = verifier.signature_fields
+    names = (each.strip().decode("ascii", "replace") for each in fields.get(b"h", b"").split(b":"))
+    domain = fields.get(b"d", b"?").decode("ascii", "replace").lower()
+    return Signature(domain, tuple(names), "" if holds else reason)
