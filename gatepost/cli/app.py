@@ -28,7 +28,9 @@ COMMANDS: Final[Commands] = {
     "report": ("gatepost.cli.report", "app"),
     "log": ("gatepost.cli.log", "app"),
     "tls": ("gatepost.cli.tls", "build"),
+    "tenant": ("gatepost.cli.tenant", "build"),
     "feedback": ("gatepost.cli.feedback", "build"),
+    "suppression": ("gatepost.cli.suppression", "build"),
 }
 
 

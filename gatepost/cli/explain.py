@@ -19,6 +19,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.installed import look_at_postfix
+from gatepost.cli.tenant.common import known_statuses
 from gatepost.cli.tls.found import NOTHING_FOUND, find_out, look_up_sights
 from gatepost.decisions.actions import describe
 from gatepost.decisions.explain import Case, Explanation, explain
@@ -90,7 +91,18 @@ def command(
         found = find_out(loaded, [nexthop]) if nexthop else NOTHING_FOUND
         knowledge = found.knowledge.get(nexthop) if nexthop else None
         sights = look_up_sights(loaded.settings, case.recipient)
-        result = explain(case, snapshot, version, time.time(), operator, knowledge, sights)
+        statuses, unknown = known_statuses(loaded.settings)
+        buts += unknown
+        result = explain(
+            case,
+            snapshot,
+            version,
+            time.time(),
+            operator,
+            knowledge,
+            sights,
+            statuses=statuses,
+        )
     if as_json:
         print_json(_document(result, version) | {"postfix_problems": buts})
     else:

@@ -7,11 +7,13 @@ Limits: a look at the version, once a second in three processes, takes some 10 Â
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from sqlite_utils import Database
 
+from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import (
     NORMAL,
@@ -32,6 +34,13 @@ _SELECT = (
     "from tenant_status"
 )
 _PUT = "insert or replace into tenant_status values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# What the ladder would have done in mode observe is an event of the platform, not of the tenant.
+_HISTORY = """
+select id, at, details from events indexed by idx_events_status
+where kind = 'tenant.status_changed'
+and (tenant = :tenant or tenant = '' and json_extract(details, '$.tenant') = :tenant)
+order by position desc limit :limit
+"""
 _TOUCH = "update tenant_status_version set version = version + 1"
 
 
@@ -109,6 +118,15 @@ class SqliteTenantStatus(SqliteFile):
             for tenant in ended:
                 _end_pause(db, tenant)
         return ended
+
+    def history(self, tenant: str, limit: int) -> list[Event]:
+        """See `TenantStatusStore.history`."""
+        with self._database() as db:
+            rows = db.execute(_HISTORY, {"tenant": tenant, "limit": limit}).fetchall()
+        return [
+            Event(key, EventKind.STATUS_CHANGED, at, tenant, details=json.loads(details))
+            for key, at, details in rows
+        ]
 
 
 def _end_pause(db: Database, tenant: str) -> None:

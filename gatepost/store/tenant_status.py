@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import Change, Pause, Status
 
@@ -56,6 +57,16 @@ class TenantStatusStore(Protocol):
 
     def expire(self, now: float) -> list[str]:
         """End the operator's pauses whose time is over; return the tenants."""
+
+    def history(self, tenant: str, limit: int) -> list[Event]:
+        """Return the latest changes of a tenant, newest first, as events of its own.
+
+        They go with other events after ``feedback.keep_events``.
+
+        Args:
+            tenant: Tenant id.
+            limit: At most so many.
+        """
 
     def close(self) -> None:
         """Close the connection of the calling thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Status, Whose
+from gatepost.store import sqlite_tenant_status as module
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
@@ -140,3 +142,24 @@ def test_the_version_changes_with_each_change_and_for_every_connection(url, stat
 def test_octets_that_are_no_text_are_kept_as_escapes(statuses):
     statuses.pause("acme", replace(PAUSE, reason="a\udcffb"))
     assert statuses.find("acme").pause.reason == "a\\udcffb"
+
+
+def test_the_history_has_what_observe_kept_from_the_tenant(statuses):
+    statuses.set_step(change(mode="observe"), NORMAL, Step.SLOW, WHY)
+    statuses.pause("acme", replace(PAUSE, since=AT + 1))
+    statuses.pause("other", PAUSE)
+    statuses.resume("acme", AT + 2, "root", "")
+    found = statuses.history("acme", 10)
+    assert [(e.details["whose"], e.details["to"]) for e in found] == [
+        ("operator", "active"),
+        ("operator", "paused-marketing"),
+        ("automatic", "slow"),
+    ]
+    assert len(statuses.history("acme", 2)) == 2
+
+
+@pytest.mark.usefixtures("statuses")
+def test_the_history_is_found_by_an_index(url):
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        plan = db.execute(f"explain query plan {module._HISTORY}", {"tenant": "a", "limit": 1})
+        assert "idx_events_status" in str(plan.fetchall())

@@ -1,0 +1,117 @@
+"""What the commands about tenants share: who is meant, who does it, and how a status reads."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from gatepost.cli.common import fail
+from gatepost.errors import StoreUnavailable
+from gatepost.feedback.rules import Step
+from gatepost.feedback.status import MAX_REASON, NO_STATUSES, Scope, Status, Statuses, moment
+from gatepost.modes import Mode
+from gatepost.settings import Settings
+from gatepost.settings.schema import did_you_mean, there_are
+from gatepost.snapshot import Snapshot
+from gatepost.store.open import open_as, sqlite_path
+from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.tenants.model import Tenant
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
+
+_IN_FORCE = "in force within a second in every process of Gatepost"
+
+
+def tenant_in(snapshot: Snapshot, name: str) -> Tenant:
+    """Return a tenant; leave with a usage error if there is none of that id."""
+    tenant = snapshot.tenants.by_id.get(name)
+    if tenant is None:
+        known = list(snapshot.tenants.by_id)
+        fail(f'there is no tenant "{name}"; {did_you_mean(name, known) or there_are(known)}')
+    return tenant
+
+
+def known_statuses(settings: Settings) -> tuple[Statuses, list[str]]:
+    """Return the status of all tenants, and what keeps it from being known, if anything does."""
+    path = sqlite_path(settings.state)
+    try:
+        if path is not None and not path.exists():
+            return NO_STATUSES, []
+        with closing(open_as(SqliteTenantStatus, settings.state, create=False)) as store:
+            return store.all(), []
+    except (StoreUnavailable, PermissionError) as error:
+        return NO_STATUSES, [f"whether the tenant is paused is not known: {error}"]
+
+
+def account() -> str:
+    """Return who runs the command: behind sudo, who called it."""
+    behind = os.environ.get("SUDO_USER")
+    if behind:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def reason_of(text: str, option: str = "--reason") -> str:
+    """Return a reason that can stand in an SMTP reply; leave with a usage error otherwise."""
+    reason = " ".join(text.split())
+    if not reason.isascii() or not reason.isprintable():
+        fail(f"{option} is shown in SMTP replies, so it can hold printable ASCII only")
+    if len(reason) > MAX_REASON:
+        fail(f"{option} has {len(reason)} characters, and at most {MAX_REASON} fit")
+    return reason
+
+
+def in_words(status: Status, tenant: Tenant, now: float) -> list[str]:
+    """Return a status in sentences, the operator's part first."""
+    found = []
+    pause = status.pause
+    if pause is not None and pause.holds(now):
+        what = "paused" if pause.scope is Scope.ALL else "marketing paused"
+        until = "" if pause.until is None else f" until {moment(pause.until)}"
+        found.append(
+            f"{what} by {pause.by or 'the operator'} since {moment(pause.since)}{until}: "
+            f"{pause.reason}"
+        )
+    if status.step is not Step.NONE:
+        mode = tenant.modes.ladder
+        acts = "" if mode is Mode.ENFORCE else f" (mode {mode}: it has no effect)"
+        found.append(
+            f"ladder: {status.step.keyword} since {moment(status.since)}{acts}: {status.why}"
+        )
+    return found or ["active"]
+
+
+def document(name: str, status: Status, tenant: Tenant, now: float) -> dict[str, Any]:
+    """Return a status for ``--json``."""
+    pause = status.pause if status.pause is not None and status.pause.holds(now) else None
+    return {
+        "tenant": name,
+        "operator": None
+        if pause is None
+        else {
+            "scope": pause.scope.value,
+            "reason": pause.reason,
+            "since": pause.since,
+            "until": pause.until,
+            "by": pause.by,
+        },
+        "ladder": {
+            "step": status.step.keyword,
+            "mode": tenant.modes.ladder.value,
+            "since": status.since or None,
+            "why": status.why,
+            "counted_from": status.counted_from or None,
+        },
+    }
+
+
+def say_done(name: str, what: str) -> None:
+    """Print what was done."""
+    print(f"{name}: {what}; {_IN_FORCE}")

@@ -1,0 +1,174 @@
+"""gatepost tenant: pause, resume, list, show; and explain, which tells a paused tenant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gatepost.cli.app import build as command_line
+from gatepost.feedback.events import Event, EventKind
+from gatepost.feedback.rules import Step
+from gatepost.feedback.status import NORMAL, Change, Scope, Whose
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+
+WHY = "complaints 0.70 % (7 of 1,000, at least 0.34 %)"
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with contextlib.closing(
+        open_as(SqliteTenantStatus, f"sqlite:///{tmp_path}/gatepost.db")
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gatepost(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("SUDO_USER", "anna")
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(f"current: 1\nkeys:\n  1: {{secret: {bytes(range(32)).hex()}}}\n")
+    keys.chmod(0o600)
+    path = tmp_path / "gatepost.yaml"
+    path.write_text(
+        f"""state: sqlite:///{tmp_path}/gatepost.db
+modes: {{default: observe}}
+tenants:
+  acme:
+    logins: [acme]
+    senders: [acme.example]
+    feedback: {{mail_type: X-Mail-Type, marketing: [newsletter]}}
+    modes: {{ladder: enforce}}
+  shop: {{logins: [shop], senders: [shop.example]}}
+"""
+    )
+
+    def gatepost(*words, status=0):
+        result = CliRunner().invoke(command_line(words), [*words, "--config", str(path)])
+        assert result.exit_code == status, result.output
+        return result
+
+    return gatepost
+
+
+def step(store, name="acme", at=1_790_000_000.0, mode="enforce"):
+    change = Change(name, Whose.AUTOMATIC, at, "none", "pause-all", {"mode": mode, "why": WHY})
+    assert store.set_step(change, NORMAL, Step.PAUSE_ALL, WHY)
+
+
+def test_a_pause_has_reason_scope_end_and_who(store, gatepost):
+    said = gatepost("tenant", "pause", "acme", "--reason", "list  bought", "--for", "24h").output
+    assert said.startswith("acme: paused until 20")
+    assert said.endswith("; in force within a second in every process of Gatepost\n")
+    pause = store.find("acme").pause
+    assert (pause.scope, pause.reason, pause.by) == (Scope.ALL, "list bought", "anna")
+    assert pause.until - pause.since == 86_400
+    gatepost("tenant", "pause", "acme", "--reason", "x", "--scope", "marketing")
+    pause = store.find("acme").pause
+    assert (pause.scope, pause.until) == (Scope.MARKETING, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--reason", "  "], "--reason is empty"),
+        (["--reason", "gekaufte Listé"], "printable ASCII only"),
+        (["--reason", "a\x07b"], "printable ASCII only"),
+        (["--reason", "x" * 101], "has 101 characters, and at most 100 fit"),
+        (["--reason", "x", "--for", "tomorrow"], "--for takes a period"),
+        (["--reason", "x", "--scope", "some"], "--scope"),
+        ([], "--reason"),
+    ],
+)
+def test_what_a_pause_does_not_take(store, gatepost, words, complaint):
+    assert complaint in gatepost("tenant", "pause", "acme", *words, status=2).output
+    assert store.find("acme") == NORMAL
+
+
+@pytest.mark.parametrize("command", [["pause", "--reason", "x"], ["resume"], ["show"]])
+@pytest.mark.usefixtures("store")
+def test_a_tenant_that_is_not_there(gatepost, command):
+    said = gatepost("tenant", command[0], "acne", *command[1:], status=2).output
+    assert 'there is no tenant "acne"' in said
+    assert "acme" in said
+
+
+def test_without_a_database_nothing_is_made(tmp_path, gatepost):
+    said = gatepost("tenant", "pause", "acme", "--reason", "x", status=2).output
+    assert "does not exist" in said
+    assert not (tmp_path / "gatepost.db").exists()
+
+
+def test_a_pause_of_marketing_says_if_nothing_is_marketing(store, gatepost):
+    words = ("tenant", "pause", "shop", "--reason", "x", "--scope", "marketing")
+    assert "shop lists no types under feedback.marketing" in gatepost(*words).output
+    assert store.find("shop").pause is not None
+
+
+def test_a_resume_takes_back_both(store, gatepost):
+    step(store)
+    gatepost("tenant", "pause", "acme", "--reason", "list bought")
+    said = gatepost("tenant", "resume", "acme", "--reason", "list cleaned").output
+    assert said.startswith("acme: active (was: paused by anna since 20")
+    assert f"ladder: pause-all since 2026-09-21 14:13 UTC: {WHY}" in said
+    status = store.find("acme")
+    assert (status.step, status.pause) == (Step.NONE, None)
+    assert abs(status.counted_from - time.time()) < 60
+    assert "acme: was active" in gatepost("tenant", "resume", "acme").output
+
+
+def test_the_list_shows_all_and_those_held(store, gatepost):
+    assert gatepost("tenant", "list").output == "acme  active\nshop  active\n"
+    said = gatepost("tenant", "list", "--held").output
+    assert said == "no tenant is paused or on a step of the ladder\n"
+    step(store, "shop", mode="observe")
+    assert gatepost("tenant", "list", "--held").output == (
+        "shop  ladder: pause-all since 2026-09-21 14:13 UTC (mode observe: it has no effect): "
+        f"{WHY}\n"
+    )
+    (found,) = json.loads(gatepost("tenant", "list", "--held", "--json").output)
+    assert (found["tenant"], found["operator"]) == ("shop", None)
+    assert (found["ladder"]["step"], found["ladder"]["mode"]) == ("pause-all", "observe")
+
+
+def test_show_tells_status_rates_and_history(tmp_path, store, gatepost):
+    now = time.time()
+    with contextlib.closing(open_as(SqliteEvents, f"sqlite:///{tmp_path}/gatepost.db")) as events:
+        for kind, count in ((EventKind.DELIVERED, 1000), (EventKind.COMPLAINED, 7)):
+            events.add(
+                [
+                    Event(f"{kind}{n}", kind, now, "acme", provider="yahoodns.net")
+                    for n in range(count)
+                ]
+            )
+    assert gatepost("tenant", "show", "shop").output.splitlines() == [
+        "shop         active",
+        "marketing    none is set, so nothing waits for marketing",
+    ]
+    step(store, at=now)
+    said = gatepost("tenant", "show", "acme", status=1).output.splitlines()
+    assert said[0].startswith("acme         ladder: pause-all since ")
+    assert said[1] == "marketing    newsletter"
+    assert said[2] == f"rates        {WHY}: pause-marketing"
+    assert said[3] == "             hard bounces 0.00 % (0 of 1,000, at least 0.00 %): none"
+    assert said[4].startswith("changes      20")
+    assert said[4].endswith(f" UTC automatic: none to pause-all, {WHY}")
+    found = json.loads(gatepost("tenant", "show", "acme", "--json", status=1).output)
+    assert found["rates"][0]["count"] == 7
+    assert found["rates"][0]["step"] == "pause-marketing"
+    assert found["history"][0]["to"] == "pause-all"
+
+
+def test_explain_tells_a_paused_tenant(store, gatepost):
+    gatepost("tenant", "pause", "acme", "--reason", "list bought")
+    words = ("explain", "--login", "acme", "--sender", "n@acme.example")
+    said = gatepost(*words, "--recipient", "u@example.org", status=1).output
+    assert "refused: 450 4.7.1 sending of acme is paused: list bought, since 20" in said
+    store.resume("acme", time.time(), "root", "")
+    gatepost(*words, "--recipient", "u@example.org")
