@@ -15,6 +15,7 @@ from gatepost.cli.commands import Commands, register
 COMMANDS: Final[Commands] = {
     "classify": ("gatepost.cli.feedback.classify", "command"),
     "parse": ("gatepost.cli.feedback.parse", "command"),
+    "rates": ("gatepost.cli.feedback.rates", "command"),
 }
 
 
