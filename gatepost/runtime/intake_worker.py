@@ -224,6 +224,7 @@ class IntakeWorker:
         else:
             # It may have been somebody else who killed the reader.
             self._crashed.add(mail_id)
+            self._wake.set()
 
     def _hold(self, mail_id: str, reason: Held, text: str) -> None:
         self._spool.hold(mail_id, reason, text)
