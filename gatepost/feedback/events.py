@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     COMPLAINED = "message.complained"
     UNSUBSCRIBED = "message.unsubscribed"
     STATUS_CHANGED = "tenant.status_changed"
+    # An operator put addresses on a suppression list, or took them off.
+    SUPPRESSION_CHANGED = "suppression.changed"
     # Something that the tenant or the operator should look at.
     WARNING = "tenant.warning"
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -86,6 +86,7 @@ class Defaults:
 
     Attributes:
         tenant: Whose list, or None where each line has to say so.
+        tenants: Ids of the tenants that a line may name.
         reason: The reason of every entry, whatever the table says, or None to read it there.
         expires: Until when all of them hold, or None to read it there.
         source: Where the entries come from.
@@ -95,6 +96,7 @@ class Defaults:
     """
 
     tenant: str | None
+    tenants: Collection[str]
     reason: Reason | None
     expires: float | None
     source: str
@@ -279,6 +281,8 @@ def _tenant(fields: Mapping[str, str], defaults: Defaults) -> str:
     if defaults.tenant is None:
         if found is None:
             raise MalformedMessage("no column tells whose list it is for", rule="suppression")
+        if found != GLOBAL and found not in defaults.tenants:
+            raise MalformedMessage(f"there is no tenant {found[:40]!a}", rule="suppression")
         return found
     if found not in {None, defaults.tenant}:
         raise MalformedMessage(f"it is for the list of {found[:40]!a}", rule="suppression")

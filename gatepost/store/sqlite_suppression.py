@@ -13,6 +13,7 @@ Errors, security: see `sqlite_file` and `suppression_key`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
@@ -48,6 +49,7 @@ from gatepost.store.suppression_rows import (
 
 _FIRST_LIFTED = min(CODES[reason] for reason in Reason if reason.lifted_by_delivery)
 _EVENT_OCTETS = 8
+_PLACE = re.compile(r"([0-9]{1,18})\.((?:[0-9a-f]{2})*)\.((?:[0-9a-f]{2})*)\.([0-9])")
 # How many rows are written in one go: others wait for less than 0.1 s.
 LOAD_ROWS = 2_000
 
@@ -256,6 +258,12 @@ class SqliteSuppression(SqliteFile):
             "" if last is None else f"{last[0]}.{last[1].hex()}.{last[2].hex()}.{last[3]}",
         )
 
+    def lists(self) -> list[str]:
+        """See `SuppressionStore.lists`."""
+        with self._database() as db:
+            rows = db.execute("select tenant from suppression_owners order by tenant").fetchall()
+        return [row[0] for row in rows]
+
     def prune(self, now: float, rules: SuppressionRules) -> int:
         """See `SuppressionStore.prune`."""
         with self._writing() as db:
@@ -349,7 +357,10 @@ def _make_owners(db: Database, tenants: Iterable[str]) -> dict[str, int]:
 def _cursor(after: str, owner: int) -> dict[str, Any]:
     if not after:
         return {"owner": owner, "key": b"", "sub": b"", "code": 0}
-    first, key, sub, code = after.split(".")
+    found = _PLACE.fullmatch(after)
+    if found is None:
+        raise MalformedMessage(f"{after[:60]!a} is no place in a list", rule="suppression")
+    first, key, sub, code = found.groups()
     return {
         "owner": int(first),
         "key": bytes.fromhex(key),

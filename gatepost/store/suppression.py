@@ -4,8 +4,8 @@ Purpose: one narrow interface for the check at RCPT TO, what comes back, and the
 Format: an address has one entry for each reason, so that each ends by itself: a delivery lifts a
 bounce and leaves the complaint beside it alone.
 Limits: `add` and `delivered` are one transaction; whoever has many calls with some thousand each.
-Errors: every method raises `StoreUnavailable` and nothing else. An address that is none is never
-found and never added.
+Errors: every method raises `StoreUnavailable`, and nothing else where it does not say so. An
+address that is none is never found and never added.
 """
 
 from __future__ import annotations
@@ -135,7 +135,13 @@ class SuppressionStore(Protocol):
             reason: Only those with this reason, or None for all.
             after: `Page.after` of the page before, or empty.
             limit: At most so many.
+
+        Raises:
+            MalformedMessage: If no page ended there.
         """
+
+    def lists(self) -> list[str]:
+        """Return whose lists there are: tenant ids, and `GLOBAL`; some may be empty."""
 
     def prune(self, now: float, rules: SuppressionRules) -> int:
         """Delete what has ended, and soft bounces that no longer count; return how many entries."""

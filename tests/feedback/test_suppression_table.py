@@ -28,7 +28,7 @@ from gatepost.feedback.suppression_table import (
 
 NOW = 1_800_000_000.0
 DAY = 86_400
-DEFAULTS = Defaults("acme", None, None, "import of x.csv", "", NOW, SuppressionRules())
+DEFAULTS = Defaults("acme", ("acme",), None, None, "import of x.csv", "", NOW, SuppressionRules())
 OPEN = dataclasses.replace(DEFAULTS, tenant=None)
 
 
@@ -139,12 +139,13 @@ def test_lists_of_several_tenants_need_a_column_for_them() -> None:
         "tenant,address,reason\nacme,ann@example.org,complaint\n,bob@example.org,\n"
         ",c@d.example,manual\n"
     )
-    ours, invalid, bad = read(text, OPEN)
+    ours, invalid, bad, nobody = read(f"{text}other,d@e.example,\n", OPEN)
     assert ours == entry("ann@example.org", Reason.COMPLAINT)
     assert invalid == dataclasses.replace(entry("bob@example.org", Reason.INVALID), tenant="")
     assert bad == BadLine(
         4, "the global list takes addresses with the reason invalid alone (suppression)"
     )
+    assert nobody == BadLine(5, "there is no tenant 'other' (suppression)")
     assert read("ann@example.org\n", OPEN) == [
         BadLine(1, "no column tells whose list it is for (suppression)")
     ]

@@ -1,0 +1,164 @@
+"""What the commands of the suppression lists share: options, the store, words, the audit.
+
+Errors: a usage error leaves with status 2; trouble with the store is a `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from gatepost.cli.common import fail
+from gatepost.cli.periods import seconds_of
+from gatepost.errors import MalformedMessage, StoreUnavailable
+from gatepost.feedback.event_ids import event_id
+from gatepost.feedback.events import Event, EventKind
+from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed
+from gatepost.feedback.suppression_table import format_time, parse_time
+from gatepost.runtime.log import clean
+from gatepost.settings import Loaded
+from gatepost.settings.schema import did_you_mean
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.sqlite_suppression import SqliteSuppression
+
+TenantOption = Annotated[
+    str | None, typer.Option("--tenant", metavar="ID", help="The list of this tenant.")
+]
+GlobalOption = Annotated[
+    bool, typer.Option("--global", help="The list that holds for every tenant.")
+]
+ReasonOption = Annotated[
+    Reason | None, typer.Option("--reason", help="Only entries with this reason.")
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expires",
+        metavar="WHEN",
+        help="When it ends: a period such as 30d, or a date such as 2027-01-31; "
+        "without it, manual entries hold for good and bounces as the settings say.",
+    ),
+]
+NoteOption = Annotated[
+    str, typer.Option("--note", metavar="TEXT", help="Words for yourself; senders never see them.")
+]
+
+HASHED = "(hashed)"
+
+
+def one_list(tenant: str | None, is_global: bool, loaded: Loaded) -> str:  # noqa: FBT001
+    """Return the list that the options name: a tenant id or `GLOBAL`."""
+    if (tenant is None) is not is_global:
+        fail("name the list: --tenant ID or --global")
+    return GLOBAL if tenant is None else known_tenant(tenant, loaded)
+
+
+def some_lists(tenant: str | None, is_global: bool, loaded: Loaded) -> str | None:  # noqa: FBT001
+    """Return the list that the options name, or None for all of them."""
+    if tenant is None and not is_global:
+        return None
+    return one_list(tenant, is_global, loaded)
+
+
+def known_tenant(tenant: str, loaded: Loaded) -> str:
+    """Return a tenant id that the configuration has, or leave with a usage error."""
+    tenants = loaded.snapshot.tenants.by_id
+    if tenant not in tenants:
+        hint = did_you_mean(tenant, tenants) or "the configuration has no such tenant"
+        fail(f"there is no tenant {clean(tenant, 60)}; {hint}")
+    return tenant
+
+
+def open_list(loaded: Loaded) -> contextlib.closing[SqliteSuppression]:
+    """Return the store, made if there is none, for ``with``."""
+    return contextlib.closing(open_as(SqliteSuppression, loaded.settings.state))
+
+
+def end_of(text: str | None, reason: Reason, now: float) -> float | None:
+    """Return the Unix time that ``--expires`` says, or None without it."""
+    if text is None:
+        return None
+    if not reason.may_expire:
+        fail(f"an entry with the reason {reason.value} holds for good; leave --expires out")
+    if text[-1:] in {"s", "m", "h", "d", "w"}:
+        return now + seconds_of(text, "--expires")
+    try:
+        at = parse_time(text)
+    except MalformedMessage:
+        fail(f"--expires takes a period such as 30d or a date such as 2027-01-31, not {text!a}")
+    if at <= now:
+        fail(f"--expires {text} is past")
+    return at
+
+
+def document(entry: Suppressed) -> dict[str, Any]:
+    """Return an entry as JSON."""
+    return {
+        "tenant": entry.tenant,
+        "address": entry.address or None,
+        "reason": entry.reason.value,
+        "since": format_time(entry.at),
+        "expires": None if entry.expires is None else format_time(entry.expires),
+        "source": entry.source,
+        "note": entry.note,
+    }
+
+
+def describe(entry: Suppressed) -> str:
+    """Return an entry in words, without the address."""
+    until = "" if entry.expires is None else f" until {format_time(entry.expires)}"
+    return f"{entry.reason.value} since {format_time(entry.at)}{until}"
+
+
+def list_words(tenant: str) -> str:
+    """Return the name of a list as people read it."""
+    return tenant or "the global list"
+
+
+def write_audit(
+    loaded: Loaded, tenant: str, action: str, details: Mapping[str, str | int], address: str = ""
+) -> None:
+    """Store the event of a change by the operator.
+
+    A change that was made stays made: that its event could not be stored is told, and no error.
+
+    Args:
+        loaded: The configuration.
+        tenant: Whose list.
+        action: ``add``, ``remove`` or ``import``.
+        details: What else there is to say.
+        address: The address, if it was one.
+    """
+    now = time.time()
+    hashed = loaded.snapshot.suppression.hashed
+    event = Event(
+        event_id("list", tenant, action, repr(now), str(os.getpid())),
+        EventKind.SUPPRESSION_CHANGED,
+        now,
+        tenant,
+        recipient="" if hashed else address,
+        details={"action": action, "list": tenant or "global", "by": _account(), **details},
+    )
+    try:
+        with contextlib.closing(open_as(SqliteEvents, loaded.settings.state)) as store:
+            store.add([event])
+    except StoreUnavailable as error:
+        typer.echo(f"gatepost: the change is made, but not its event: {error}", err=True)
+
+
+def _account() -> str:
+    """Return who runs the command: the account behind sudo, or our own."""
+    name = os.environ.get("SUDO_USER")
+    if name and os.geteuid() == 0:
+        return clean(name, 40)
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
