@@ -67,6 +67,7 @@ def setup_of(snapshot: Snapshot, dns: tuple[str, ...], state: str) -> dict[str, 
     return {
         "keys": {str(number): key.hex() for number, key in keyring.keys.items()},
         "current": keyring.current,
+        "token_header": snapshot.platform.token_header,
         "dns": list(dns),
         "reporters": sorted(snapshot.feedback.reporters),
         "state": state,

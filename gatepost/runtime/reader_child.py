@@ -3,10 +3,10 @@
 Purpose: a hostile mail may cost at most this process. It reads, and acts on nothing but the store
 of TLS reports, which keeps each once.
 Format: a line of JSON in, a line of JSON out. The first line in is the `setup`: ``keys``,
-``current``, ``dns``, ``reporters``, ``state``. Each further one is a mail: ``path``, ``offset``,
-``sender``, ``recipients``, ``now``. The answer has ``reports``, one object for each recipient,
-with ``report`` and ``proven``; or ``error`` (it cannot be read); or ``later`` (DNS or the store was
-not available).
+``current``, ``token_header``, ``dns``, ``reporters``, ``state``. Each further one is a mail:
+``path``, ``offset``, ``sender``, ``recipients``, ``now``. The answer has ``reports``, one object
+for each recipient, with ``report`` and ``proven``; or ``error`` (it cannot be read); or ``later``
+(DNS or the store was not available).
 Limits: 200 MiB of memory beyond what it has at its start, 10 s of processor time a mail.
 Errors: it ends when the other side does; what it did not foresee kills it, and its parent knows.
 Security: see above; no descriptor is open but these two, and no core is written.
@@ -30,6 +30,7 @@ from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.report import Kind, Report
 from gatepost.feedback.reporters import Reporter, Reporters, shipped_reporters
 from gatepost.feedback.token import Keyring
+from gatepost.feedback.tokens_in import TOKEN_HEADER
 from gatepost.feedback.trust import Authentication
 from gatepost.runtime.report_json import json_of
 from gatepost.runtime.report_origin import (
@@ -64,6 +65,7 @@ class ReportReader:
         self._reporters = Reporters({**shipped_reporters().by_domain, **own})
         self._keys = keys or Keys(Resolver(setup["dns"]))
         self._state: str = setup["state"]
+        self._token_header: str = setup.get("token_header", TOKEN_HEADER)
 
     def read(self, octets: bytes, sender: str, recipients: list[str], now: float) -> dict[str, Any]:
         """Return the answer for one mail.
@@ -77,7 +79,7 @@ class ReportReader:
         try:
             mail = parse_mime(octets[:MAX_OCTETS])
             reports = [
-                self._report(octets, mail, EnvelopeFacts(sender, recipient), now)
+                self.report(octets, mail, EnvelopeFacts(sender, recipient), now)
                 for recipient in recipients
             ]
             if any(report.kind is Kind.TLS_REPORT for report, _ in reports):
@@ -92,10 +94,22 @@ class ReportReader:
             ]
         }
 
-    def _report(
+    def report(
         self, octets: bytes, mail: Part, envelope: EnvelopeFacts, now: float
     ) -> tuple[Report, Authentication]:
-        report = read_mail(octets, envelope, self._keyring, now)
+        """Return what a mail says, and what is proven of where it comes from.
+
+        Args:
+            octets: The mail.
+            mail: The same, taken apart.
+            envelope: Its envelope.
+            now: As above.
+
+        Raises:
+            MalformedMessage: If it cannot be read.
+            Unavailable: If a signature could change what follows, and DNS does not answer.
+        """
+        report = self._read(octets, envelope, now)
         author = next((value for name, value in mail.headers if name == "from"), "")
         own = is_own_bounce(mail, envelope.sender)
         if own or not self._needs_signature(report, mail):
@@ -104,8 +118,11 @@ class ReportReader:
         proven = Authentication(tuple(signers), bare_address(author), own, reason)
         if signers and report.kind is Kind.COMPLAINT:
             covered = frozenset[bytes]().union(*signers.values())
-            report = read_mail(signed_part(octets, covered), envelope, self._keyring, now)
+            report = self._read(signed_part(octets, covered), envelope, now)
         return report, proven
+
+    def _read(self, octets: bytes, envelope: EnvelopeFacts, now: float) -> Report:
+        return read_mail(octets, envelope, self._keyring, now, self._token_header)
 
     def _needs_signature(self, report: Report, mail: Part) -> bool:
         """Tell whether a signature could change what follows.
