@@ -208,7 +208,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> str:
     except (aiohttp.ClientError, TimeoutError, OSError):
         # The status has said what matters.
         pass
-    return clean(octets[: 4 * SHOWN].decode("utf-8", "replace").strip(), SHOWN)
+    return clean(" ".join(octets[: 4 * SHOWN].decode("utf-8", "replace").split()), SHOWN)
 
 
 def _reply(response: aiohttp.ClientResponse, said: str, now: float) -> Reply:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from gatepost.store.sqlite_file import SqliteFile, storable
-from gatepost.store.webhooks import MAX_ERROR, DeadLetter, Failed, Span, WebhookState
+from gatepost.store.webhooks import MAX_ERROR, Burials, DeadLetter, Failed, Span, WebhookState
 
 _STATE = "name, position, batch_end, tries, first_at, next_at, success_at, error_at, error, gone"
 _STATES = f"select {_STATE} from webhooks"
@@ -23,8 +23,16 @@ update webhooks set tries = tries + 1, next_at = :next_at, error_at = :at, error
     gone = :gone, first_at = case tries when 0 then :at else first_at end
 where name = :name
 """
+_RECOVER = """
+update webhooks set next_at = 0, tries = iif(gone, 0, tries), first_at = iif(gone, 0, first_at),
+    gone = 0
+where name = ?
+"""
 _LETTER = "id, webhook, begin, end, events, at, tries, error, requeued"
 _LETTERS = f"select {_LETTER} from webhook_dead_letters"
+_BURIALS = """
+select webhook, count(*), sum(events), sum(requeued) from webhook_dead_letters group by webhook
+"""
 _DIE = f"""
 insert into webhook_dead_letters (webhook, begin, end, events, at, tries, error, requeued)
 select name, :begin, :end, :events, :at, tries + 1, :error, 0 from webhooks {_IF_THERE}
@@ -90,9 +98,7 @@ class SqliteWebhooks(SqliteFile):
     def recover(self, names: Collection[str]) -> None:
         """See `WebhookStore.recover`."""
         with self._writing() as db:
-            db.conn.executemany(
-                f"update webhooks set {_WELL} where name = ?", ((name,) for name in names)
-            )
+            db.conn.executemany(_RECOVER, ((name,) for name in names))
 
     def move(self, name: str, position: int) -> None:
         """See `WebhookStore.move`."""
@@ -101,6 +107,11 @@ class SqliteWebhooks(SqliteFile):
                 f"update webhooks set position = ?, batch_end = 0, {_WELL} where name = ?",
                 [position, name],
             )
+
+    def burials(self) -> dict[str, Burials]:
+        """See `WebhookStore.burials`."""
+        with self._database() as db:
+            return {name: Burials(*sums) for name, *sums in db.execute(_BURIALS)}
 
     def dead(self, name: str | None = None) -> list[DeadLetter]:
         """See `WebhookStore.dead`."""
@@ -138,6 +149,11 @@ class SqliteWebhooks(SqliteFile):
                 f"update webhooks set success_at = ?, {_WELL} where name = ?",
                 [now, letter.webhook],
             )
+
+    def forget(self, letter: DeadLetter) -> None:
+        """See `WebhookStore.forget`."""
+        with self._writing() as db:
+            db.execute("delete from webhook_dead_letters where id = ?", [letter.id])
 
     def prune(self, before: float) -> int:
         """See `WebhookStore.prune`."""

@@ -81,6 +81,21 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Burials:
+    """How many dead letters there are.
+
+    Attributes:
+        letters: Batches.
+        events: Events in them.
+        requeued: Batches that wait to be tried again.
+    """
+
+    letters: int = 0
+    events: int = 0
+    requeued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A failure to be noted.
 
@@ -134,10 +149,13 @@ class WebhookStore(Protocol):
         """Make a batch a dead letter and move the webhook behind it; as `begin`."""
 
     def recover(self, names: Collection[str]) -> None:
-        """Let webhooks be tried at once, as if they had not failed."""
+        """Let webhooks be tried at once; those that are gone as if they had not failed."""
 
     def move(self, name: str, position: int) -> None:
         """Move a webhook to a position, whatever it is at, and let it be tried at once."""
+
+    def burials(self) -> dict[str, Burials]:
+        """Return how many dead letters there are, by webhook; those that have none are left out."""
 
     def dead(self, name: str | None = None) -> list[DeadLetter]:
         """Return the dead letters, of one webhook or of all, the oldest first."""
@@ -153,6 +171,9 @@ class WebhookStore(Protocol):
 
     def raise_dead(self, letter: DeadLetter, now: float) -> None:
         """Remove a dead letter that was taken after all."""
+
+    def forget(self, letter: DeadLetter) -> None:
+        """Remove a dead letter of which nothing is left."""
 
     def prune(self, before: float) -> int:
         """Delete dead letters of before a Unix time; return how many."""

@@ -10,7 +10,7 @@ import pytest
 from gatepost.store.event_readers import SqliteReaders
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from gatepost.store.webhooks import MAX_ERROR, Failed, Span, WebhookState, WebhookStore
+from gatepost.store.webhooks import MAX_ERROR, Burials, Failed, Span, WebhookState, WebhookStore
 
 NOW = 1_800_000_000.0
 FAILED = Failed(NOW, NOW + 5, "status 500")
@@ -73,8 +73,10 @@ def test_failures_add_up_until_a_success(hooks: WebhookStore) -> None:
     hooks.failed("b", Failed(NOW, NOW, "status 410", gone=True))
     assert state(hooks, "b").gone
     hooks.recover(["a", "b"])
-    assert state(hooks, "a").tries == state(hooks, "a").next_at == 0
+    # A batch is given up in time however often it is hurried.
+    assert (state(hooks).tries, state(hooks).first_at, state(hooks).next_at) == (2, NOW, 0)
     assert not state(hooks, "b").gone
+    assert state(hooks, "b").tries == state(hooks, "b").first_at == 0
     # What went wrong stays to be read.
     assert state(hooks, "b").error == "status 410"
 
@@ -100,9 +102,11 @@ def test_dead_letters_are_tried_again_in_order(hooks: WebhookStore) -> None:
     for begin in (10, 13):
         hooks.give_up("a", Span(begin, begin + 3), 3, FAILED)
     hooks.give_up("b", Span(10, 11), 1, FAILED)
+    assert hooks.burials() == {"a": Burials(2, 6, 0), "b": Burials(1, 1, 0)}
     assert hooks.next_requeued("a") is None
     hooks.failed("a", FAILED)
     assert [each.span.begin for each in hooks.requeue("a")] == [10, 13]
+    assert hooks.burials()["a"] == Burials(2, 6, 2)
     # It is to be tried now.
     assert state(hooks).next_at == 0
     first = hooks.next_requeued("a")
@@ -122,6 +126,9 @@ def test_dead_letters_are_tried_again_in_order(hooks: WebhookStore) -> None:
     assert (left.id, left.tries, left.error, left.at) == (second.id, 3, "still", NOW + 2)
     assert (state(hooks).position, state(hooks).tries) == (16, 0)
     assert hooks.next_requeued("b") is None
+    hooks.forget(left)
+    assert hooks.burials() == {"b": Burials(1, 1, 0)}
+    assert state(hooks).success_at == NOW + 1
 
 
 def test_pruning(hooks: WebhookStore) -> None:
