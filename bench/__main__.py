@@ -15,6 +15,7 @@ BENCHES = {
     "maps": "map answer: CPU per answer",
     "milter": "milter: CPU per message",
     "maillog": "log lines: CPU per line, parsed and joined to deliveries",
+    "suppression": "suppression list: import and look-up of a million addresses",
     "reload": "reload with 100,000 tenants",
     "survey": "survey: CPU and memory of probes, and pacing",
     "postfix": "whole Postfix, attached and enforcing beside plain",
