@@ -31,7 +31,7 @@ from gatepost.feedback.report import Kind, Report
 from gatepost.feedback.reporters import Reporter, Reporters, shipped_reporters
 from gatepost.feedback.token import Keyring
 from gatepost.feedback.tokens_in import TOKEN_HEADER
-from gatepost.feedback.trust import Authentication
+from gatepost.feedback.trust import Authentication, judge
 from gatepost.runtime.report_json import json_of
 from gatepost.runtime.report_origin import (
     Keys,
@@ -120,6 +120,16 @@ class ReportReader:
             covered = frozenset[bytes]().union(*signers.values())
             report = self._read(signed_part(octets, covered), envelope, now)
         return report, proven
+
+    def close(self) -> None:
+        """Ask for no more keys."""
+        self._keys.close()
+
+    def is_authenticated(self, report: Report, proven: Authentication) -> bool | None:
+        """Tell whether whoever reports is who it says; None where that was not looked at."""
+        if not (proven.domains or proven.own or proven.reason):
+            return None
+        return judge(report, proven, None, self._reporters).authenticated
 
     def _read(self, octets: bytes, envelope: EnvelopeFacts, now: float) -> Report:
         return read_mail(octets, envelope, self._keyring, now, self._token_header)

@@ -15,7 +15,10 @@ from gatepost.cli import common
 from gatepost.cli.app import build as command_line
 from gatepost.cli.feedback import parse as module
 from gatepost.feedback.token import Keyring, Purpose, Token, day_of, seal_token
+from gatepost.runtime import reader_child
 from gatepost.tenants.model import tenant_number
+from gatepost.tls.dns_answer import DnsAnswer, Outcome
+from lab.reporters import ReportSigner, yahoo_report
 from tests.mails import corpus
 
 KEYS = Keyring({1: bytes(range(32))}, 1)
@@ -79,7 +82,7 @@ def test_one_object_for_each_mail_with_these_fields(gatepost: Gatepost, tmp_path
         "kind": "complaint",
         "format": "arf",
         "reporter": "isp.example",
-        "authenticated": None,
+        "authenticated": False,
         "recipients": [
             {
                 "address": "reader@isp.example",
@@ -182,6 +185,7 @@ def test_text_for_people(gatepost: Gatepost) -> None:
     lines = gatepost("-", stdin=complaint()).stdout.splitlines()
     assert lines == [
         "-: complaint (arf) by isp.example",
+        "    origin     not authenticated: it has no DKIM signature",
         (
             "    token      complaint, in X-Gatepost-Token: tenant acme, message "
             f"{b'12345678'.hex()}, recipient 3, made {time.strftime('%Y-%m-%d', time.gmtime())}"
@@ -190,6 +194,50 @@ def test_text_for_people(gatepost: Gatepost) -> None:
         "    recipient  reader@isp.example",
         "    note       2 incidents are claimed; one complaint counts once",
     ]
+
+
+class Zone:
+    """A resolver that knows one key, or answers nothing."""
+
+    def __init__(self, signer: ReportSigner, *, failing: bool = False) -> None:
+        self.signer = signer
+        self.failing = failing
+
+    async def txt(self, name: str) -> DnsAnswer[bytes]:
+        if self.failing:
+            return DnsAnswer(Outcome.FAILED, reason="no answer")
+        if name != self.signer.name:
+            return DnsAnswer(Outcome.ABSENT, ttl_s=10)
+        return DnsAnswer(Outcome.FOUND, (self.signer.record.encode(),), ttl_s=300)
+
+
+@pytest.mark.parametrize(
+    ("domain", "failing", "options", "expected", "told"),
+    [
+        ("arf.mail.yahoo.com", False, [], True, "origin     authenticated"),
+        ("stranger.example", False, [], False, "origin     not authenticated"),
+        ("arf.mail.yahoo.com", True, [], None, "origin     not looked at: no answer"),
+        ("arf.mail.yahoo.com", False, ["--offline"], None, "(arf) by arf.mail.yahoo.com"),
+    ],
+)
+def test_who_reports_is_authenticated_as_by_the_intake(
+    gatepost: Gatepost,
+    monkeypatch: pytest.MonkeyPatch,
+    domain: str,
+    failing: bool,  # noqa: FBT001
+    options: list[str],
+    expected: bool | None,  # noqa: FBT001
+    told: str,
+) -> None:
+    signer = ReportSigner(domain)
+    monkeypatch.setattr(reader_child, "Resolver", lambda _: Zone(signer, failing=failing))
+    sent = f"From: news@acme.example\r\nX-Gatepost-Token: {sealed()}\r\n\r\nHello\r\n"
+    report = yahoo_report(sent.encode(), "fbl@fbl.example.net", "reader@isp.example")
+    octets = signer.sign(report)
+    (found,) = objects(gatepost("--json", *options, "-", stdin=octets))
+    assert found["authenticated"] is expected
+    assert found["kind"] == "complaint"
+    assert told in gatepost(*options, "-", stdin=octets).stdout
 
 
 def test_text_has_nothing_that_acts_on_a_terminal(gatepost: Gatepost, tmp_path: Path) -> None:
