@@ -66,15 +66,7 @@ async def _serve_in_loop(role: Role) -> None:
 
 async def _serve_with(role: Role, discovery: Discovery) -> None:
     assert role.recorder is not None
-
-    def open_sights() -> SightStore:
-        # What the survey knows takes long to load; a start must not wait for it.
-        with uncollected():
-            from gatepost.store.sights import SqliteSights  # noqa: PLC0415
-
-        return open_as(SqliteSights, role.settings.state)
-
-    sights = SightBook(open_sights, clock=time.time)
+    sights = SightBook(lambda: _open_sights(role.settings.state), clock=time.time)
     statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
     suppression = SuppressionDesk(role.settings.state, role.metrics)
     handlers = Handlers(
@@ -132,6 +124,14 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         sights.close()
         suppression.close()
         statuses.stop()
+
+
+def _open_sights(url: str) -> SightStore:
+    # What the survey knows takes long to load; a start must not wait for it.
+    with uncollected():
+        from gatepost.store.sights import SqliteSights  # noqa: PLC0415
+
+    return open_as(SqliteSights, url)
 
 
 if __name__ == "__main__":

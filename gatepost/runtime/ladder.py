@@ -1,10 +1,10 @@
-"""The ladder at work: in the back role, once a minute, from counts of events to tenants' steps.
+"""The ladder at work: in the back role, from counts of events to tenants' steps.
 
-Purpose: look at those tenants of which complaints or bounces have come in since the last look, and
-at those that are on a step; once an hour at all that have any.
+Purpose: look at those tenants of which complaints or bounces have come in since the last look; once
+a minute at those that are on a step, and once an hour at all that have any.
 Format of the log line: ``ladder tenant=… from=… to=… mode=… why="…"``, a warning.
-Limits: once a minute, so a tenant goes on for as long after the complaint that was too much.
-Errors: none; a store that is not available is tried again a minute later, and counted.
+Limits: a look every 5 s, so a tenant goes on for as long after the complaint that was too much.
+Errors: none; a store that is not available is tried again 5 s later, and counted.
 Security: step and event are stored in one transaction, and only if nothing has changed since they
 were computed: a process that is killed at any moment neither loses a step nor tells it twice.
 """
@@ -38,8 +38,9 @@ from gatepost.store.sqlite_rates import SqliteRates
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from gatepost.store.tenant_status import TenantStatusStore
 
-EVERY_S = 60.0
-FIRST_S = 5.0
+EVERY_S = 5.0
+FIRST_S = 2.0
+STEPS_EVERY_S = 60.0
 ALL_EVERY_S = 3600.0
 _PAGE = 1000
 
@@ -83,6 +84,7 @@ class Climber:
     def __init__(self) -> None:
         self._position: int | None = None
         self._all_at = 0.0
+        self._steps_at = 0.0
         self._reporting: frozenset[str] = frozenset(LOOPS)
 
     def climb(self, stores: Stores, snapshot: Snapshot, now: float) -> list[Change]:
@@ -126,7 +128,11 @@ class Climber:
         now: float,
     ) -> set[str]:
         """Return the tenants that have to be looked at."""
-        due = {name for name, status in statuses.items() if status.step is not Step.NONE}
+        due: set[str] = set()
+        if now >= self._steps_at:
+            # For a step to be taken back.
+            due |= {name for name, status in statuses.items() if status.step is not Step.NONE}
+            self._steps_at = now + STEPS_EVERY_S
         since = now - snapshot.ladder.window_s
         if self._position is None or now >= self._all_at or position < self._position:
             seen = stores.rates.reporters(since)
