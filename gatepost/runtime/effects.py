@@ -130,6 +130,11 @@ class Effects:
         self._suppress(message.tenant, address, Reason.UNSUBSCRIBE, event.id, now)
         return True
 
+    def close(self) -> None:
+        """Close the connections of the calling thread."""
+        if self._opened is not None:
+            self._opened.close()
+
     def apply(
         self, report: Report, proven: Authentication, intake_id: str, at: float, *, last: bool
     ) -> Judgement | None:
