@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 
 from gatepost.runtime.delivery_events import open_outcome_stores
+from gatepost.runtime.event_outlets import EventOutlets
 from gatepost.runtime.feedback_intake import FeedbackIntake
 from gatepost.runtime.ladder import ladder_watch
 from gatepost.runtime.observer import Observer
@@ -46,11 +47,13 @@ def _serve(role: Role) -> int:
         )
         ladder = ladder_watch(settings.state, role.current, role.metrics)
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
+        outlets = EventOutlets(role)
         details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
         role.details = lambda: {
             **details,
             **(observer.details() if observer else {}),
             **(intake.details() if intake else {}),
+            **outlets.details(),
             "promoted_dropped": promoted.dropped(),
         }
         role.ready()
@@ -61,6 +64,7 @@ def _serve(role: Role) -> int:
         upkeep.stop()
         promoted.stop()
         ladder.stop()
+        outlets.stop()
         if observer is not None:
             observer.stop()
         if web is not None:

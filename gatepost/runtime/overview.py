@@ -249,6 +249,9 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
     yield from answer.get("promoted_dropped", ())
+    yield from answer.get("webhooks_attention", ())
+    if answer.get("events_file_trouble"):
+        yield f"events are not written to their file: {answer['events_file_trouble']}"
     weaker = answer.get("counts", {}).get("weaker_deliveries", {}).get("all", 0)
     if weaker:
         yield f"{weaker:g} deliveries had less TLS than asked; run gatepost tls share --check"
