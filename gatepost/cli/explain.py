@@ -19,6 +19,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.installed import look_at_postfix
+from gatepost.cli.suppression.common import lookup_for
 from gatepost.cli.tenant.common import known_statuses
 from gatepost.cli.tls.found import NOTHING_FOUND, find_out, look_up_sights
 from gatepost.decisions.actions import describe
@@ -65,9 +66,9 @@ def command(
     """Explain what becomes of one message to one recipient, and why.
 
     Runs the decisions of the live system, on the configuration file as it is now, without sending
-    any mail: who the client is, whether the sender may be used, which headers and which envelope
-    sender the message gets, which service delivers it and which TLS policy that service is told.
-    With tls.dane or tls.mta_sts, DNS and the policy host of the destination are asked. A feature in
+    any mail: who the client is, whether the sender may be used, whether the recipient is
+    suppressed, which headers and which envelope sender the message gets, which service delivers it
+    and which TLS policy that service is told. With tls.dane or tls.mta_sts, DNS and the policy host of the destination are asked. A feature in
     mode observe is shown with what it would do. What keeps Postfix from doing as explained, such as
     a hook that was not needed at the last attach, stands under BUT.
 
@@ -93,6 +94,7 @@ def command(
         sights = look_up_sights(loaded.settings, case.recipient)
         statuses, unknown = known_statuses(loaded.settings)
         buts += unknown
+        suppressed = lookup_for(case.recipient, loaded, buts)
         result = explain(
             case,
             snapshot,
@@ -102,6 +104,7 @@ def command(
             knowledge,
             sights,
             statuses=statuses,
+            suppressed=suppressed,
         )
     if as_json:
         print_json(_document(result, version) | {"postfix_problems": buts})

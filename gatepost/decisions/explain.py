@@ -7,6 +7,7 @@ Errors: none; trouble that would make mail wait is part of the explanation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import ChangeSender, Plan
@@ -14,11 +15,18 @@ from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
 from gatepost.decisions.message import decide_message
 from gatepost.decisions.reachability import asks_for_sights, decide_reachability
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
+from gatepost.decisions.suppression import (
+    Occasion,
+    asks_for_suppression,
+    decide_message_suppressed,
+    decide_suppressed,
+)
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
 from gatepost.decisions.transport import Route, decide_transport
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.feedback.status import NO_STATUSES, Statuses
+from gatepost.feedback.suppression import Suppressed
 from gatepost.modes import Modes
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
@@ -97,6 +105,7 @@ def explain(
     sights: Sights = NO_SIGHTS,
     *,
     statuses: Statuses = NO_STATUSES,
+    suppressed: Callable[[str], Suppressed | None] = lambda _tenant: None,
 ) -> Explanation:
     """Return every decision about one message to one recipient.
 
@@ -109,9 +118,15 @@ def explain(
         knowledge: What was found out about the next-hop, or None if nobody looked.
         sights: What was seen of the mail servers of the recipient's domain.
         statuses: Which tenants are warned, slowed down or paused.
+        suppressed: Returns what the suppression list of a tenant says of the recipient.
     """
     asked = RecipientFacts(case.client, case.sender, case.recipient)
     rcpt = decide_recipient(asked, snapshot, now, statuses)
+    occasion = Occasion(case.sender, "", "EXPLAIN")
+    listed = asks_for_suppression(rcpt, case.sender, snapshot)
+    if listed is not None:
+        entry = suppressed(listed.id)
+        rcpt = decide_suppressed(rcpt, listed, occasion, case.recipient, entry, now).verdict
     if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
         rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
     if rcpt.reject is not None:
@@ -129,6 +144,10 @@ def explain(
         admission = admit(
             tenant, case.sender, facts.recipients, "", snapshot, now, statuses=statuses
         )
+        if asks_for_suppression(admission, case.sender, snapshot) is not None:
+            admission = decide_message_suppressed(
+                admission, tenant, occasion, facts.recipients, [suppressed(tenant.id)], now
+            ).verdict
     if plan.reject is not None or (admission is not None and admission.reject is not None):
         return Explanation(plan.tenant, modes, rcpt, plan, admission)
     sender = next(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatepost.decisions.facts import Header, MessageFacts
 from gatepost.feedback.session import SESSION_HEADER, seal_session
 from gatepost.feedback.token import Purpose, Token, day_of, message_id_of, seal_token
-from gatepost.modes import Mode, Modes
+from gatepost.modes import Feature, Mode, Modes
 from gatepost.snapshot import Snapshot, Unknown
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import PlatformLogin, ReturnPath
@@ -187,7 +187,7 @@ FIELDS = st.one_of(
     st.just(Header(SESSION_HEADER, "forged")),
 )
 MODES = st.builds(
-    Modes, *[st.sampled_from([Mode.OFF, Mode.OBSERVE, Mode.ENFORCE, Mode.ENFORCE])] * 5
+    Modes, *[st.sampled_from([Mode.OFF, Mode.OBSERVE, Mode.ENFORCE, Mode.ENFORCE])] * len(Feature)
 ) | st.sampled_from([OFF, OBSERVE, ENFORCE])
 
 

@@ -13,7 +13,9 @@ from gatepost.decisions.explain import Case, Explanation, explain
 from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
 from gatepost.errors import Unavailable
+from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.session import SESSION_HEADER
+from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.modes import Observation
 from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.snapshot import Snapshot
@@ -23,6 +25,7 @@ from gatepost.tls.rules import DomainRules
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
 from gatepost.wire.socketmap import NotFound, Ok, Request
 from policy_server.handlers import Handlers, format_reject
+from policy_server.suppression import SuppressionCheck
 from tests.decisions.cases import ACME, CLIENTS, FIELDS, LOGINS, RECIPIENTS, SENDERS, snapshots
 from tests.world import NOW, OBSERVE, edited, headers, snapshot
 
@@ -65,6 +68,24 @@ class Counting:
         self.seen[f"{map_name} {result}"] += 1
 
 
+class Listed:
+    """A suppression list of these tenants that holds everybody."""
+
+    def __init__(self, tenants: frozenset[str]) -> None:
+        self.tenants = tenants
+
+    def entry(self, tenant: str) -> Suppressed | None:
+        if tenant not in self.tenants:
+            return None
+        return Suppressed(tenant, "u@example.org", Reason.COMPLAINT, NOW)
+
+    def find(
+        self, tenant: str, recipient: str, now: float, rules: SuppressionRules
+    ) -> Suppressed | None:
+        del recipient, now, rules
+        return self.entry(tenant)
+
+
 class Keeping:
     def __init__(self, kept: list[Observation]) -> None:
         self.kept = kept
@@ -73,11 +94,16 @@ class Keeping:
         self.kept.append(observation)
 
 
-def live(case: Case, world: Snapshot) -> Live:
+def live(case: Case, world: Snapshot, suppressed: frozenset[str] = frozenset()) -> Live:
     """Carry a message through the real handlers, as Postfix would."""
     done = Live()
     handlers = Handlers(
-        lambda: world, Keeping(done.observations), Counting(), lambda: NOW, OLDEST_SUPPORTED
+        lambda: world,
+        Keeping(done.observations),
+        Counting(),
+        lambda: NOW,
+        OLDEST_SUPPORTED,
+        suppression=SuppressionCheck(Listed(suppressed), lambda _: None, lambda _: None),
     )
     client = case.client
     done.rcpt = done.policy_reply(
@@ -172,11 +198,14 @@ def shown(explanation: Explanation) -> Live:
 
 
 @pytest.mark.fuzz
-@given(CASES, snapshots())
-def test_explain_says_what_the_servers_do(case: Case, world: Snapshot) -> None:
+@given(CASES, snapshots(), st.frozensets(st.sampled_from(["acme", "shop", "free"])))
+def test_explain_says_what_the_servers_do(
+    case: Case, world: Snapshot, suppressed: frozenset[str]
+) -> None:
     world = replace(world, tls=replace(world.tls, everyone=EVERYONE))
-    explanation = explain(case, world, OLDEST_SUPPORTED, NOW)
-    expected = live(case, world)
+    listed = Listed(suppressed)
+    explanation = explain(case, world, OLDEST_SUPPORTED, NOW, suppressed=listed.entry)
+    expected = live(case, world, suppressed)
     if expected.waits:
         # What was found before the trouble came is not part of an explanation.
         expected.transport = expected.policy = None

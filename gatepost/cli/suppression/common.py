@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from gatepost.cli.common import fail
 from gatepost.cli.periods import seconds_of
+from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.event_ids import event_id
 from gatepost.feedback.events import Event, EventKind
@@ -24,7 +24,7 @@ from gatepost.feedback.suppression_table import format_time, parse_time
 from gatepost.runtime.log import clean
 from gatepost.settings import Loaded
 from gatepost.settings.schema import did_you_mean
-from gatepost.store.open import open_as
+from gatepost.store.open import open_as, sqlite_path
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_suppression import SqliteSuppression
 
@@ -144,7 +144,7 @@ def write_audit(
         now,
         tenant,
         recipient="" if hashed else address,
-        details={"action": action, "list": tenant or "global", "by": _account(), **details},
+        details={"action": action, "list": tenant or "global", "by": account(), **details},
     )
     try:
         with contextlib.closing(open_as(SqliteEvents, loaded.settings.state)) as store:
@@ -153,12 +153,28 @@ def write_audit(
         typer.echo(f"gatepost: the change is made, but not its event: {error}", err=True)
 
 
-def _account() -> str:
-    """Return who runs the command: the account behind sudo, or our own."""
-    name = os.environ.get("SUDO_USER")
-    if name and os.geteuid() == 0:
-        return clean(name, 40)
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+def lookup_for(
+    recipient: str, loaded: Loaded, problems: list[str]
+) -> Callable[[str], Suppressed | None]:
+    """Return what finds a recipient on the list of a tenant, for ``gatepost explain``.
+
+    Args:
+        recipient: Envelope recipient.
+        loaded: The configuration.
+        problems: Takes what keeps the list from being read.
+    """
+    path = sqlite_path(loaded.settings.state)
+
+    def find(tenant: str) -> Suppressed | None:
+        try:
+            if path is None or not path.exists():
+                return None
+            with contextlib.closing(
+                open_as(SqliteSuppression, loaded.settings.state, create=False)
+            ) as store:
+                return store.find(tenant, recipient, time.time(), loaded.snapshot.suppression)
+        except (StoreUnavailable, PermissionError) as error:
+            problems.append(f"whether the recipient is suppressed is not known: {error}")
+            return None
+
+    return find
