@@ -168,6 +168,11 @@ def test_a_bounce_with_its_class_and_rule(gatepost: Gatepost) -> None:
     )
     (found,) = objects(gatepost("--json", "-", stdin=octets))
     assert (found["kind"], found["format"]) == ("bounce", "dsn")
+    # Nothing could follow from it, so nobody looked.
+    assert found["authenticated"] is None
+    own = b"Return-Path: <>\nReceived: by mail.example.net (Postfix) id 4Xq0aB1; Mon, 11 Jan\n"
+    (ours,) = objects(gatepost("--json", "-", stdin=own + octets))
+    assert ours["authenticated"] is True
     (recipient,) = found["recipients"]
     assert recipient.pop("rule")
     assert recipient == {

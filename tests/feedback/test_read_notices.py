@@ -75,6 +75,7 @@ def test_who_failed_makes_a_bounce() -> None:
         ([DELIVERED], "delivered"),
         ([DELAYED, DELIVERED], "delayed and delivered"),
         (["Final-Recipient: rfc822; a@isp.example\nAction: x\nStatus: y\n"], "nothing"),
+        ([DELAYED, "Final-Recipient: rfc822; a@isp.example\nAction: x\nStatus: y\n"], "delayed"),
     ],
 )
 def test_a_notice_of_nobody_who_failed_is_no_bounce(blocks: list[str], told: str) -> None:
