@@ -136,6 +136,20 @@ class EventStore(Protocol):
     def position_at(self, since: float) -> int:
         """Return the position before the first event that happened at a Unix time or later."""
 
+    def last(
+        self, limit: int, tenant: str | None = None, kinds: Collection[EventKind] | None = None
+    ) -> int:
+        """Return the position before the last events, at most `limit`; others as of `after`."""
+
+    def count(
+        self,
+        begin: int,
+        end: int,
+        tenant: str | None = None,
+        kinds: Collection[EventKind] | None = None,
+    ) -> int:
+        """Return how many events stand behind a position and not behind another; see `after`."""
+
     def counts(self, since: float, until: float, tenant: str | None = None) -> list[EventCount]:
         """Return the counts of the hours that a span touches, by hour.
 

@@ -117,7 +117,9 @@ class SqliteEvents(SqliteFile):
             begin = max(position, first - 1)
             # The events of one tenant are found by an index; nothing is passed over.
             upto = last if tenant is not None else min(last, begin + max(SCAN_ROWS, limit))
-            rows = _select(db, begin, upto, limit, tenant, kinds)
+            where, values = _where(begin, upto, tenant, kinds)
+            query = f"select position, {_COLUMNS} from events where {where} order by position"
+            rows = db.execute(f"{query} limit ?", [*values, limit]).fetchall()
         found = tuple(map(_stored_of, rows))
         return Page(found, found[-1].position if len(found) == limit else max(upto, position))
 
@@ -132,6 +134,32 @@ class SqliteEvents(SqliteFile):
             query = "select min(position) from events where at >= ?"
             first = db.execute(query, [since]).fetchone()[0]
             return _end(db) if first is None else int(first) - 1
+
+    def last(
+        self, limit: int, tenant: str | None = None, kinds: Collection[EventKind] | None = None
+    ) -> int:
+        """See `EventStore.last`."""
+        with self._database() as db, db.atomic():
+            end = _end(db)
+            where, values = _where(0, end, tenant, kinds)
+            # The one before the last that are wanted, which is not itself among them.
+            query = f"select position from events where {where} order by position desc limit 1"
+            found = db.execute(f"{query} offset ?", [*values, max(limit, 0)]).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def count(
+        self,
+        begin: int,
+        end: int,
+        tenant: str | None = None,
+        kinds: Collection[EventKind] | None = None,
+    ) -> int:
+        """See `EventStore.count`."""
+        where, values = _where(begin, end, tenant, kinds)
+        with self._database() as db:
+            return int(
+                db.execute(f"select count(*) from events where {where}", values).fetchone()[0]
+            )
 
     def counts(self, since: float, until: float, tenant: str | None = None) -> list[EventCount]:
         """See `EventStore.counts`."""
@@ -267,15 +295,10 @@ def _end(db: Database) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _select(
-    db: Database,
-    begin: int,
-    upto: int,
-    limit: int,
-    tenant: str | None,
-    kinds: Collection[EventKind] | None,
-) -> list[Any]:
-    values: list[int | str] = [begin, upto]
+def _where(
+    begin: int, end: int, tenant: str | None, kinds: Collection[EventKind] | None
+) -> tuple[str, list[int | str]]:
+    values: list[int | str] = [begin, end]
     where = "position > ? and position <= ?"
     if tenant is not None:
         where += " and tenant = ?"
@@ -283,9 +306,7 @@ def _select(
     if kinds is not None:
         where += f" and kind in ({', '.join('?' * len(kinds))})"
         values += sorted(kind.value for kind in kinds)
-    query = f"select position, {_COLUMNS} from events where {where} order by position limit ?"
-    rows: list[Any] = db.execute(query, [*values, limit]).fetchall()
-    return rows
+    return where, values
 
 
 def _stored_of(row: Sequence[Any]) -> StoredEvent:

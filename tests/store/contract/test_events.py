@@ -146,6 +146,17 @@ def test_position_at_a_time(events: EventStore) -> None:
     assert events.position_at(0) == 0
 
 
+def test_the_last_ones_and_how_many_there_are(events: EventStore) -> None:
+    events.add([event(n, tenant="acme" if n % 2 else "beta") for n in range(6)])
+    assert ids(events.after(events.last(2), 9)) == ["e4", "e5"]
+    assert ids(events.after(events.last(2, "beta"), 9, "beta")) == ["e2", "e4"]
+    assert events.last(99) == events.last(1, kinds={EventKind.BOUNCED}) == 0
+    assert events.after(events.last(0), 9) == []
+    assert events.count(0, events.end()) == 6
+    assert events.count(1, 4, "acme") == 2
+    assert events.count(0, 4, kinds={EventKind.BOUNCED}) == 0
+
+
 def test_counts_by_everything_that_tells_them_apart(events: EventStore) -> None:
     bounce = event(
         1,
