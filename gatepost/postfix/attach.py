@@ -29,6 +29,7 @@ from gatepost.postfix.plan import Plan
 from gatepost.postfix.planning import bare, plan_attach, plan_detach
 from gatepost.postfix.reach import unanswered
 from gatepost.postfix.referee import referee
+from gatepost.postfix.routes import with_routes
 from gatepost.postfix.session import alone, facts_without_ours, read_files
 from gatepost.postfix.spec import AttachSpec
 
@@ -102,7 +103,7 @@ def attach(
     with alone(config_dir):
         old = read_files(config_dir)
         without = bare(old)
-        facts = facts_without_ours(postfix, without)
+        facts = with_routes(facts_without_ours(postfix, without), spec, postfix)
         plan = plan_attach(old, without, spec, facts, options.keep)
         referee(postfix, plan.old, plan.new)
         troubles = probe(spec, facts.queue_directory)

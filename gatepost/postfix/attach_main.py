@@ -28,6 +28,7 @@ from gatepost.postfix.parameters import (
     service_settings,
 )
 from gatepost.postfix.plan import MAIN_CF, Draft, Note, note, warning
+from gatepost.postfix.returns import without_elsewhere
 from gatepost.postfix.spec import AttachSpec, Hook
 
 
@@ -56,7 +57,9 @@ def attach_main(
             "smtp_tls_policy_maps is set, as tls.domains needs; move its entries to a table for "
             "smtp_tls_policy_maps (see TLS_README) and attach again"
         )
+    spec, remarks = without_elsewhere(spec, facts)
     main = _Main(text, facts)
+    main.editor.notes += remarks
     for setting in private_settings(spec):
         main.set(setting)
     for hook in LIST_HOOKS:
@@ -106,8 +109,12 @@ class _Main:
         """Put a reference to one of ours first into a list of the operator's."""
         name, reference = hook.parameter, token(hook.hook)
         found = self._explicit.get(name)
+        if hook.only_if_set and not (found and found[-1].value):
+            return
         if not found:
-            default = self._facts.defaults.get(name, "")
+            # A default that comes to nothing is left out.
+            in_force = self._facts.value(name)
+            default = self._facts.defaults.get(name, "") if in_force else ""
             value = f"{reference}, {default}" if default else reference
             self.set(Setting(name, value, hook.reason))
         elif refers_to(found[-1].value, hook.hook, self._values):

@@ -31,6 +31,7 @@ _READERS = {
     "smtpd_recipient_restrictions": "smtpd",
     "non_smtpd_milters": "cleanup",
     "sender_dependent_default_transport_maps": "trivial-rewrite",
+    "transport_maps": "trivial-rewrite",
 }
 _RESTRICTIONS = (
     "smtpd_client_restrictions",

@@ -28,6 +28,8 @@ class PostfixFacts:
         defaults: Parameter to built-in default, not expanded.
         running: Whether its master(8) runs.
         ca_file: A file with the host's certificate authorities, or None if there is none.
+        routed: Domain to what the operator's own transport_maps says of it, for the domains that
+            bounces and reports come back to.
     """
 
     version: PostfixVersion
@@ -39,6 +41,7 @@ class PostfixFacts:
     defaults: Mapping[str, str] = field(default_factory=dict)
     running: bool = False
     ca_file: Path | None = None
+    routed: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, parameter: str) -> bool:
         """Tell whether this version knows a parameter."""

@@ -86,11 +86,13 @@ class ListHook:
         hook: Our parameter.
         parameter: The operator's list.
         reason: Why, and why first.
+        only_if_set: Whether an empty list stays empty, as it means that everything is taken.
     """
 
     hook: Hook
     parameter: str
     reason: str
+    only_if_set: bool = False
 
 
 LIST_HOOKS = (
@@ -120,6 +122,24 @@ LIST_HOOKS = (
         "smtp_tls_policy_maps",
         "Ours is first, and knows only the domains in tls.domains.",
     ),
+    ListHook(
+        Hook.RETURNS,
+        "transport_maps",
+        "Ours is first, and knows only the domains that bounces and reports come back to.",
+    ),
+    ListHook(
+        Hook.RETURNS,
+        "relay_domains",
+        "Mail to these domains is taken from everybody, as bounces and reports come from "
+        "everywhere.",
+    ),
+    ListHook(
+        Hook.RETURNS,
+        "relay_recipient_maps",
+        "It lists who exists in relay domains, and in these every address does: tokens are not "
+        "made before they are sent.",
+        only_if_set=True,
+    ),
 )
 
 # Every value that any version of attach has written, so that detach can tell ours from a value
@@ -134,12 +154,17 @@ _OUR_SCALARS = {
 }
 SCALARS = tuple(_OUR_SCALARS)
 
+# Built-in values of lists that are not empty, which ours is put in front of.
+_DEFAULTS = {"relay_domains": ("${{$compatibility_level} <level {2} ? {$mydestination} : {}}",)}
+
 
 def is_our_value(name: str, value: str) -> bool:
     """Tell whether attach may have written this setting of a Postfix parameter."""
     if value in _OUR_SCALARS.get(name, ()):
         return True
-    return any(hook.parameter == name and value == f"${hook.hook}" for hook in LIST_HOOKS)
+    lists = (f"${hook.hook}" for hook in LIST_HOOKS if hook.parameter == name)
+    rests = ("", *(f", {default}" for default in _DEFAULTS.get(name, ())))
+    return any(value == ours + rest for ours in lists for rest in rests)
 
 
 def private_settings(spec: AttachSpec) -> Iterator[Setting]:
@@ -177,6 +202,32 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
             "The rules of tls.domains, for mail of no tenant as well. While the map does not "
             "answer, mail waits in the queue and does not go out unprotected.",
         )
+    if Hook.RETURNS in spec.hooks:
+        yield Setting(
+            Hook.RETURNS,
+            returns_table(spec),
+            "Where bounces and reports come back to, for three of Postfix's lists. They are handed "
+            "to Gatepost over LMTP; while it does not answer, they wait in the queue. The table "
+            "stands here and asks nobody, so that mail for these domains is taken whatever runs. "
+            "An entry with a dot refuses sub-domains, which relay_domains would include.",
+        )
+
+
+def returns_table(spec: AttachSpec) -> str:
+    """Return the table that leads mail for the domains that mail comes back to.
+
+    Postfix looks domains up in transport_maps and relay_domains, ``@domain`` in
+    relay_recipient_maps. relay_domains covers sub-domains by default; ``.domain`` is for these, in
+    transport_maps alone.
+    """
+    entries = []
+    for domain in spec.returns:
+        entries += [
+            f"{{ {domain} = {spec.intake} }}",
+            f"{{ @{domain} = {spec.intake} }}",
+            f"{{ .{domain} = error:5.1.2 no mail for this domain }}",
+        ]
+    return f"inline:{{ {', '.join(entries)} }}"
 
 
 def service_settings(

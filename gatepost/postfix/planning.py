@@ -27,7 +27,7 @@ from gatepost.postfix.master_cf import services
 from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.postfix.parameters import SCALARS
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Note, Plan, note, warning
-from gatepost.postfix.spec import AttachSpec
+from gatepost.postfix.spec import AttachSpec, Hook
 from gatepost.tls.rules import OnFailure
 
 
@@ -112,6 +112,7 @@ def plan_attach(
             *main.notes,
             *master.notes,
             *_order_of_reload(old[MASTER_CF], master.text),
+            *_without_lmtp(spec, without.master.text),
         ),
     )
 
@@ -126,6 +127,17 @@ def _order_of_reload(old: str, new: str) -> Iterator[Note]:
         )
     if before and (made := sorted(after - before)):
         yield note(f"{', '.join(made)} is new. A running Gatepost uses it after gatepost reload.")
+
+
+def _without_lmtp(spec: AttachSpec, master: str) -> Iterator[Note]:
+    """Yield what to add where Postfix could not hand over what comes back."""
+    if Hook.RETURNS in spec.hooks and not any(
+        entry.name == "lmtp" and entry.type == "unix" for entry in services(master)
+    ):
+        yield warning(
+            "master.cf has no service lmtp, by which mail that comes back is handed to Gatepost: "
+            'it would wait. Add "lmtp unix - - n - - lmtp".'
+        )
 
 
 def _our_services(text: str) -> set[str]:

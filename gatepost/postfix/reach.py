@@ -16,7 +16,13 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET, AttachSpec
+from gatepost.postfix.spec import (
+    INTAKE_SOCKET,
+    MAPS_SOCKET,
+    MILTER_SOCKET,
+    POLICY_SOCKET,
+    AttachSpec,
+)
 
 TIMEOUT_S = 5.0
 _MAX_ANSWER = 100_000
@@ -70,11 +76,17 @@ def _milter(path: Path) -> str | None:
     return None if answer[4:5] == b"O" else "milter"
 
 
+def _intake(path: Path) -> str | None:
+    answer = _ask(path, b"", lambda got: got.endswith(b"\n"), after=b"QUIT\r\n")
+    return None if answer.startswith(b"220 ") else "LMTP server"
+
+
 # Each returns None, or what the other side turned out not to be.
 _QUESTIONS: dict[str, Callable[[Path], str | None]] = {
     MILTER_SOCKET: _milter,
     POLICY_SOCKET: _policy,
     MAPS_SOCKET: _maps,
+    INTAKE_SOCKET: _intake,
 }
 
 

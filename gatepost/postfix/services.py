@@ -31,6 +31,7 @@ _ASKED_BY = {
     Hook.POLICY: "smtpd_recipient_restrictions",
     Hook.TRANSPORT: "sender_dependent_default_transport_maps",
     Hook.TLS: "smtp_tls_policy_maps",
+    Hook.RETURNS: "transport_maps",
 }
 _TRANSPORT_FEATURES = (Feature.TLS, Feature.LANE)
 
@@ -59,7 +60,14 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         snapshot.platform.bounce_domain is not None
         and any(map(sends_tokens, snapshot.tenants.by_id.values())),
         snapshot.tls.dane,
+        returning_domains(snapshot),
     )
+
+
+def returning_domains(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the domains that bounces and reports come back to, each once."""
+    platform = snapshot.platform
+    return tuple(dict.fromkeys(filter(None, (platform.bounce_domain, platform.feedback_domain))))
 
 
 def sends_tokens(tenant: Tenant) -> bool:
@@ -94,7 +102,8 @@ def shortfalls(snapshot: Snapshot, config_dir: Path) -> list[str]:
         f"main.cf does not ask Gatepost by {hook} ({_ASKED_BY[hook]}), and this configuration "
         "needs it; run gatepost attach, then gatepost reload"
         for hook in Hook
-        if hook in spec.hooks and not _asks(hook, values, files.master)
+        # What comes back may be delivered by the operator's own means.
+        if hook in spec.hooks and hook is not Hook.RETURNS and not _asks(hook, values, files.master)
     ]
     present = {entry.name for entry in files.services}
     found += [
@@ -107,7 +116,7 @@ def shortfalls(snapshot: Snapshot, config_dir: Path) -> list[str]:
 
 
 def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
-    """Return a sentence for each service whose settings in Postfix's files are not the snapshot's.
+    """Return a sentence for each setting in Postfix's files that is not the snapshot's.
 
     These are what only attach can bring into force: ``on_failure`` and the settings of lanes.
 
@@ -120,10 +129,31 @@ def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
         return []
     values = settings(files.main)
     entries = {entry.name: entry for entry in files.services}
+    spec = attach_spec(snapshot)
+    return [
+        *_returns_drift(spec, values),
+        *_service_drift(spec, entries, values),
+    ]
+
+
+def _returns_drift(spec: AttachSpec, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence if mail comes back to a domain that attach has not heard of."""
+    present = values.get(Hook.RETURNS, "")
+    missing = [domain for domain in spec.returns if f"@{domain} = " not in present]
+    if present and missing:
+        yield (
+            f"mail that comes back to {', '.join(missing)} does not reach the intake yet; it does "
+            "after gatepost attach"
+        )
+
+
+def _service_drift(
+    spec: AttachSpec, entries: Mapping[str, master_cf.Service], values: Mapping[str, str]
+) -> list[str]:
     return [
         f"{service.name}: {what} in Postfix's files is not what the configuration says; it comes "
         "into force with gatepost attach"
-        for service in attach_spec(snapshot).services
+        for service in spec.services
         if service.name in entries
         for what in _differences(service, entries[service.name], values)
     ]
@@ -240,6 +270,8 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
         yield Hook.TRANSPORT, "no tenant has a lane or a TLS profile of its own"
     elif not in_use.intersection(_TRANSPORT_FEATURES):
         yield Hook.TRANSPORT, "the features tls and lane are off for everybody"
+    if not returning_domains(snapshot):
+        yield Hook.RETURNS, "neither platform.bounce_domain nor platform.feedback_domain is set"
     if not snapshot.tls.for_everyone:
         why = "tls.domains holds no rules for everyone, tls.dane and mta_sts are no"
         yield Hook.TLS, f"{why}, and tls.promoted names no file"

@@ -27,6 +27,7 @@ class Hook(StrEnum):
     POLICY = "gatepost_policy"
     TRANSPORT = "gatepost_transport"
     TLS = "gatepost_tls"
+    RETURNS = "gatepost_returns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class AttachSpec:
         tokens: Whether envelope senders of a tenant are replaced by token addresses, or may soon
             be.
         dane: Whether TLSA records join the answers, so that deliveries have to ask for DNSSEC.
+        returns: Domains that bounces and reports come back to.
     """
 
     hooks: frozenset[Hook]
@@ -81,6 +83,7 @@ class AttachSpec:
     without_dane: bool = False
     tokens: bool = False
     dane: bool = False
+    returns: tuple[str, ...] = ()
 
     @property
     def sockets(self) -> tuple[str, ...]:
@@ -92,7 +95,14 @@ class AttachSpec:
             needed.append(POLICY_SOCKET)
         if self.services or self.hooks & {Hook.TRANSPORT, Hook.TLS}:
             needed.append(MAPS_SOCKET)
+        if self.returns:
+            needed.append(INTAKE_SOCKET)
         return tuple(needed)
+
+    @property
+    def intake(self) -> str:
+        """Return the transport and next-hop that lead to the intake."""
+        return f"lmtp:unix:{self.socket_dir}/{INTAKE_SOCKET}"
 
     def map(self, name: str) -> str:
         """Return the socketmap of a certain name, as Postfix spells it."""

@@ -82,6 +82,7 @@ def written() -> dict[str, str]:
             ),
             ServiceSpec("gp-normal-bank", "normal", "bank", Level.VERIFY),
         ),
+        returns=("bounces.example.net", "fbl.example.net"),
     )
     files = {
         MAIN_CF: "",

@@ -30,7 +30,7 @@ def test_a_tenant_with_a_profile_needs_its_service(private: Snapshot) -> None:
     assert service.level is Level.ENCRYPT
     assert service.on_failure is OnFailure.BOUNCE
     assert {Hook.MILTER, Hook.POLICY, Hook.TRANSPORT} <= spec.hooks
-    assert spec.sockets == ("milter.sock", "policy.sock", "maps.sock")
+    assert spec.sockets == ("milter.sock", "policy.sock", "maps.sock", "intake.sock")
 
 
 def test_observe_needs_the_same_as_enforce(private: Snapshot) -> None:
@@ -39,7 +39,8 @@ def test_observe_needs_the_same_as_enforce(private: Snapshot) -> None:
 
 
 def test_a_hook_that_nothing_can_need_is_left_out_with_the_reason() -> None:
-    spec = attach_spec(replace(snapshot(replace(ACME, modes=OFF)), modes=OFF))
+    world = snapshot(replace(ACME, modes=OFF), bounce_domain=None)
+    spec = attach_spec(replace(world, modes=OFF))
     assert spec.hooks == frozenset()
     assert spec.services == ()
     assert spec.sockets == ()
@@ -48,7 +49,8 @@ def test_a_hook_that_nothing_can_need_is_left_out_with_the_reason() -> None:
 
 def test_one_tenant_that_needs_a_hook_is_enough() -> None:
     tagging = replace(OFF, tag=Mode.OBSERVE)
-    spec = attach_spec(replace(snapshot(replace(ACME, modes=tagging)), modes=OFF))
+    world = snapshot(replace(ACME, modes=tagging), bounce_domain=None)
+    spec = attach_spec(replace(world, modes=OFF))
     assert spec.hooks == {Hook.MILTER}
 
 

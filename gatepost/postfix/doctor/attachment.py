@@ -15,6 +15,7 @@ from gatepost.postfix.doctor.scene import Scene
 from gatepost.postfix.journal import Journal
 from gatepost.postfix.plan import Plan
 from gatepost.postfix.planning import bare, plan_attach
+from gatepost.postfix.routes import with_routes
 from gatepost.postfix.services import drift, shortfalls
 from gatepost.postfix.session import facts_without_ours
 from gatepost.postfix.spec import AttachSpec
@@ -70,7 +71,8 @@ def _up_to_date(scene: Scene, spec: AttachSpec) -> Iterator[Finding]:
     try:
         without = bare(scene.files)
         postfix = PostfixCommands(scene.facts.config_dir)
-        plan = plan_attach(scene.files, without, spec, facts_without_ours(postfix, without))
+        facts = with_routes(facts_without_ours(postfix, without), spec, postfix)
+        plan = plan_attach(scene.files, without, spec, facts)
         table = filter_differs(scene.facts.config_dir, plan)
     except (AttachError, PostfixUnavailable) as error:
         yield problem(str(error), "gatepost attach would be refused.")

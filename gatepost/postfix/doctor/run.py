@@ -16,6 +16,7 @@ from gatepost.postfix.doctor import (
     logs,
     probe,
     resolver,
+    returns,
     routing,
     sockets,
     tls,
@@ -30,7 +31,9 @@ _ORDER = {severity: place for place, severity in enumerate(Severity)}
 Check = Callable[[Scene], Iterable[Finding]]
 
 # What can only be told of something that is there.
-_OF_THE_CONFIGURATION = frozenset({"sockets", "hooks", "identity", "routing", "tls"})
+_OF_THE_CONFIGURATION = frozenset(
+    {"sockets", "hooks", "identity", "routing", "returning mail", "tls"}
+)
 _OF_WHAT_IS_ATTACHED = frozenset({"hooks"})
 
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -39,6 +42,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("hooks", hooks.check),
     ("identity", identity.check),
     ("routing", routing.check),
+    ("returning mail", returns.check),
     ("tls", tls.check),
     ("tls reports", tlsrpt.check),
     ("resolver", resolver.check),
