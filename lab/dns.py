@@ -108,11 +108,13 @@ class Names:
         records: Of the signed zone.
         reverse: Address to name.
         children: Of the zones `INSECURE` and `BOGUS`, beside their own.
+        outside: TXT records outside the lab's zone, which are not signed: name to value.
     """
 
     records: list[str] = field(default_factory=list)
     reverse: dict[str, str] = field(default_factory=dict)
     children: dict[str, list[str]] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
 
     def address(self, name: str, address: str) -> None:
         """Give a host its address, and the address its name."""
@@ -126,9 +128,7 @@ class Names:
 
     def text(self, name: str, value: str) -> None:
         """Add a TXT record."""
-        parts = [value[i : i + _STRING] for i in range(0, len(value), _STRING)]
-        quoted = " ".join(f'"{part}"' for part in parts)
-        self.records.append(f"{name}. TXT ( {quoted} )")
+        self.records.append(f"{name}. TXT ( {_quoted(value)} )")
 
     def record(self, line: str) -> None:
         """Add any record of the zone, in the form of a zone file."""
@@ -199,6 +199,10 @@ class NameService:
             f'    local-data-ptr: "{address} {name}."'
             for address, name in self._names.reverse.items()
         )
+        outside = (
+            f"    local-data: '{name}. 60 IN TXT {_quoted(value)}'"
+            for name, value in self._names.outside.items()
+        )
         fields = {
             "directory": self._directory,
             "authority": AUTHORITY,
@@ -207,7 +211,7 @@ class NameService:
             "insecure": INSECURE,
             "bogus": BOGUS,
             "user": user,
-            "reverse": reverse,
+            "reverse": "\n".join([reverse, *outside]),
         }
         for name, text in (("knot.conf", _KNOT), ("unbound.conf", _UNBOUND)):
             (self._directory / name).write_text(text.format(**fields), encoding="ascii")
@@ -239,6 +243,11 @@ class NameService:
 
     def _resolves(self) -> bool:
         return _query(RESOLVER)
+
+
+def _quoted(value: str) -> str:
+    parts = [value[i : i + _STRING] for i in range(0, len(value), _STRING)]
+    return " ".join(f'"{part}"' for part in parts)
 
 
 def _query(server: str) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from gatepost.errors import StartError
+from gatepost.postfix.spec import INTAKE_SOCKET
 from gatepost.runtime.control import ask
 from gatepost.runtime.paths import ROLES, SOCKETS, control_path
 from lab.postfix import PrivatePostfix
@@ -58,6 +59,7 @@ class Gatepost:
         self.log = directory / "log"
         self.run_dir = directory / "run"
         self._user = user
+        self._takes_returns = False
         # By role; the supervisor, which runs all of them, under the name "".
         self._daemons: dict[str, Daemon] = {}
         keys = directory / "keys.yaml"
@@ -90,9 +92,12 @@ class Gatepost:
             "state": f"sqlite:///{self.directory}/state/gatepost.db",
             "metrics": "off",
             "keys": "keys.yaml",
+            "feedback": {"intake_dir": str(self.directory / "intake")},
         }
         for name, value in configuration.items():
             whole[name] = {**whole[name], **value} if isinstance(whole.get(name), dict) else value
+        platform = whole.get("platform", {})
+        self._takes_returns = bool(platform.keys() & {"bounce_domain", "feedback_domain"})
         self.write(yaml.safe_dump(whole, sort_keys=False))
 
     def write(self, text: str) -> None:
@@ -131,9 +136,10 @@ class Gatepost:
     def answers(self, role: str) -> bool:
         """Tell whether a role answers on its control socket, and listens where Postfix asks it."""
         directory = self.postfix.queue_dir / "gatepost"
-        return self.pid(role) is not None and all(
-            accepts(directory / name) for name in SOCKETS[role]
-        )
+        sockets = SOCKETS[role]
+        if role == "back" and self._takes_returns:
+            sockets += (INTAKE_SOCKET,)
+        return self.pid(role) is not None and all(accepts(directory / name) for name in sockets)
 
     def answering(self) -> bool:
         """Tell whether every role answers."""
