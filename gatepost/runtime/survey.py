@@ -5,12 +5,12 @@ Format: `Survey.run` takes names in the order in which they come. Each name is l
 that was done within the day; its addresses wait in the pacer for their turn. Before anybody is
 connected to, that is written down (`SurveyRecord.begin`), so that a run that was killed, and is
 started again, leaves out whom it visited, whether it learned the answer or not.
-Limits: 1,500 probes and 100 names at once; 500,000 targets that wait, some 350 MiB, while names are
+Limits: 1,500 probes and 250 names at once; 500,000 targets that wait, some 350 MiB, while names are
 read no further; each address that was met in a run takes some 100 octets. What was found is written
 200 results or one second at a time; so much is lost when the process is killed.
 Errors: `run` raises `StoreUnavailable`, and `GatepostError` for trouble on this host (no sockets, a
 source address that is not ours); what was found until then is stored. A fault of ours in one probe
-is logged, counted, and does not end the survey.
+or look-up is logged, counted, and does not end the survey.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ LOOK_UP_AGAIN_S = DAY_S / 2
 # would find everybody visited some minutes less than a day ago, and visit them every other day.
 WAIT_S = 3_600.0
 IN_FLIGHT = 1_500
-LOOKUPS = 100
+# A name whose name servers are dead takes half a minute, and some in a hundred are.
+LOOKUPS = 250
 CHUNK = 500
 MAX_WAITING = 500_000
 CLAIM = 64
@@ -109,7 +110,7 @@ class Progress:
         probed: Probes that ended.
         in_flight: Probes that go on.
         verdicts: How many probes ended how.
-        faults: Probes in which something of ours broke.
+        faults: Probes and look-ups in which something of ours broke.
         reading: Whether more names may come.
         stopped: Whether the run was told to end early.
     """
@@ -170,6 +171,9 @@ class Survey:
         # One thread, and so one connection; the loop never waits for a disk.
         self._thread = ThreadPoolExecutor(1, "survey-store")
         self._store: SurveyStore | None = None
+        self._found: list[Found] = []
+        self._looking = 0
+        self._storing = asyncio.Lock()
         self._results: list[Probed] = []
         self._probes: set[asyncio.Task[None]] = set()
         self._started = 0
@@ -203,7 +207,7 @@ class Survey:
             run = await self._begin_run(source)
             await self._remember_pace()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write_results())
+                tasks.create_task(self._write())
                 reader = tasks.create_task(self._read(iter(names)))
                 await self._dispatch(reader)
                 self._over = True
@@ -213,7 +217,7 @@ class Survey:
             if run is not None and not self.progress.stopped:
                 await self._in_store(lambda store: store.run_ends(run, self._clock()))
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            raise _first(group) from None
         finally:
             for task in self._probes:
                 task.cancel()
@@ -237,20 +241,26 @@ class Survey:
             self._pacer.visited(target, loop_time - max(0.0, self._clock() - at))
 
     async def _read(self, names: Iterable[NextHop]) -> None:
-        """Look names up, a chunk at a time, and let their addresses wait."""
+        """Look names up, many at once: one that takes long holds up no other."""
         turns = asyncio.Semaphore(LOOKUPS)
         names = iter(names)
         try:
-            while not self._stop.is_set() and (chunk := list(islice(names, CHUNK))):
-                await self._read_chunk(chunk, turns)
-                while len(self._pacer) > MAX_WAITING and not self._stop.is_set():
-                    self._taken.clear()
-                    await self._taken.wait()
+            async with asyncio.TaskGroup() as lookups:
+                while not self._stop.is_set() and (chunk := list(islice(names, CHUNK))):
+                    for name in await self._unknown(chunk):
+                        await turns.acquire()
+                        self._looking += 1
+                        lookups.create_task(self._look_up(name, turns))
+                    while len(self._pacer) > MAX_WAITING and not self._stop.is_set():
+                        self._taken.clear()
+                        await self._taken.wait()
+            await self._write_found()
         finally:
             self.progress.reading = False
             self._news.set()
 
-    async def _read_chunk(self, chunk: Sequence[NextHop], turns: asyncio.Semaphore) -> None:
+    async def _unknown(self, chunk: Sequence[NextHop]) -> list[NextHop]:
+        """Return the names that are to be looked up; the servers of the others may wait."""
         self.progress.names += len(chunk)
         chunk = [each for each in chunk if self._names.welcome(each)]
         keys = [f"[{each.domain}]" if each.bracketed else each.domain for each in chunk]
@@ -262,19 +272,20 @@ class Survey:
         )
         self.progress.known += len(known)
         self._wait_for_turn(targets)
+        return [each for each, key in zip(chunk, keys, strict=True) if key not in known]
 
-        async def look_up(name: NextHop) -> Found:
-            async with turns:
-                return await self._names.find(name)
-
-        new = [each for each, key in zip(chunk, keys, strict=True) if key not in known]
-        found = await asyncio.gather(*map(look_up, new))
-        domains = [each.domain for each in found]
-        hosts = [host for each in found for host in each.hosts]
-        if found:
-            await self._in_store(lambda store: store.resolved(domains, hosts))
-        for each in found:
-            self._wait_for_turn(each.targets)
+    async def _look_up(self, name: NextHop, turns: asyncio.Semaphore) -> None:
+        try:
+            found = await self._names.find(name)
+            # Only now, as the list is another one each time that it was written.
+            self._found.append(found)
+        except Exception as error:
+            self._fault(error, name=name.domain)
+        finally:
+            self._looking -= 1
+            turns.release()
+        if not self._looking or len(self._found) >= WRITE_ROWS:
+            self._full.set()
 
     def _wait_for_turn(self, targets: Iterable[Target]) -> None:
         for target in targets:
@@ -376,11 +387,7 @@ class Survey:
             self._give_up(GatepostError(f"cannot connect from this host: {error}"))
             return
         except Exception as error:
-            self.progress.faults += 1
-            log_event(
-                _log, logging.ERROR, "survey-fault", address=target.address, host=target.host,
-                cause=f"{type(error).__name__}: {error}",
-            )  # fmt: skip
+            self._fault(error, address=target.address, host=target.host)
             result = Probed(target, self._clock(), 0.0, Verdict.UNKNOWN, "a fault of our own")
         finally:
             self._pacer.ended(target.address)
@@ -390,6 +397,11 @@ class Survey:
         progress = self.progress
         progress.probed += 1
         progress.verdicts[result.verdict] = progress.verdicts.get(result.verdict, 0) + 1
+
+    def _fault(self, error: Exception, **where: str) -> None:
+        self.progress.faults += 1
+        cause = f"{type(error).__name__}: {error}"
+        log_event(_log, logging.ERROR, "survey-fault", **where, cause=cause)
 
     def _probe_ended(self, task: asyncio.Task[None]) -> None:
         self._probes.discard(task)
@@ -408,15 +420,34 @@ class Survey:
             async with asyncio.timeout(seconds or None):
                 await self._news.wait()
 
-    async def _write_results(self) -> None:
+    async def _write(self) -> None:
+        """Store what comes in, until the run is over."""
         while not self._over:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_S):
                     await self._full.wait()
             self._full.clear()
-            results, self._results = self._results, []
-            if results:
-                await self._in_store(partial(_finish, results))
+            await self._write_found()
+            await self._write_results()
+        # The last ones may have come while others were being written.
+        await self._write_results()
+
+    async def _write_found(self) -> None:
+        """Store what was looked up, and only then let the servers wait for their turn."""
+        async with self._storing:
+            found, self._found = self._found, []
+            if not found:
+                return
+            domains = [each.domain for each in found]
+            hosts = [host for each in found for host in each.hosts]
+            await self._in_store(lambda store: store.resolved(domains, hosts))
+            for each in found:
+                self._wait_for_turn(each.targets)
+
+    async def _write_results(self) -> None:
+        results, self._results = self._results, []
+        if results:
+            await self._in_store(partial(_finish, results))
 
     async def _in_store(self, call: Callable[[SurveyStore], ResultT]) -> ResultT:
         loop = asyncio.get_running_loop()
@@ -430,6 +461,13 @@ class Survey:
     def _close(self) -> None:
         if self._store is not None:
             self._store.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _finish(results: Sequence[Probed], store: SurveyStore) -> None:

@@ -23,7 +23,7 @@ from gatepost.errors import GatepostError, StartError
 from gatepost.maillog.provider import provider_of
 from gatepost.runtime.lock import RoleLock
 from gatepost.runtime.loop import run_in_uvloop
-from gatepost.runtime.survey import Options, Progress, Survey
+from gatepost.runtime.survey import LOOKUPS, Options, Progress, Survey
 from gatepost.runtime.survey_names import Names, Network, check_name, own_addresses
 from gatepost.settings import Settings
 from gatepost.store.open import open_as, sqlite_path
@@ -37,8 +37,8 @@ from gatepost.tls.survey.probe import Prober, Timeouts
 from gatepost.tls.survey.trust import Trust
 
 _MAX_PROBLEMS = 1_000
-# Beside the probes: the database, DNS queries, policy fetches, standard streams.
-_OTHER_FILES = 300
+# Beside the probes: DNS queries and policy fetches, the database, standard streams.
+_OTHER_FILES = 4 * LOOKUPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -114,18 +113,19 @@ def test_names_from_standard_input_a_pipe_and_windows(
     config: Path, asked: list[Any], tmp_path: Path
 ) -> None:
     given = b"\xef\xbb\xbfa.example\r\n\xff\r\nb.example\r\n"
-    windows, pipe = tmp_path / "windows", tmp_path / "pipe"
+    windows = tmp_path / "windows"
     windows.write_bytes(given)
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=[given])
-    writer.start()
-    for name in ("-", windows, pipe):
+    # As a shell makes it of <(command).
+    pipe, end = os.pipe()
+    os.write(end, given)
+    os.close(end)
+    for name in ("-", windows, f"/dev/fd/{pipe}"):
         arguments = ["tls", "survey", str(name), "--ehlo", "s.example", "--config", str(config)]
         result = CliRunner().invoke(command_line(), arguments, input=given)
         assert result.exit_code == 0, result.output
         assert asked[-1][1] == [NextHop("a.example"), NextHop("b.example")]
         assert "not a name: line 2" in result.stderr
-    writer.join()
+    os.close(pipe)
 
 
 def test_the_defaults_are_the_rules_of_conduct(

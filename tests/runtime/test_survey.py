@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -22,6 +23,7 @@ from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost
 from gatepost.tls.survey.model import Probed, Target, Verdict
 from gatepost.tls.survey.pacing import Pace
+from lab.process import wait_until
 
 NOW = 1_800_000_000.0
 AT_ONCE = Pace(0, 0)
@@ -269,6 +271,104 @@ def test_told_to_stop_it_begins_no_more_and_ends_those_that_go_on(world: World) 
     assert list(verdicts(world).values()).count(Verdict.TLS) == 5
     with closing(open_as(SqliteSurvey, world.url)) as store:
         assert store.runs(1)[0].ended_at is None
+
+
+def test_a_name_that_takes_long_holds_up_no_other(world: World) -> None:
+    count = 3 * module.CHUNK
+
+    async def scene() -> None:
+        slow, others = asyncio.Event(), asyncio.Event()
+        find, probe = world.find, world.probe
+
+        async def find_slowly(name: NextHop) -> Found:
+            if name.domain == "d0.example":
+                await slow.wait()
+            return await find(name)
+
+        async def count_up(target: Target) -> Probed:
+            found = await probe(target)
+            if len(world.probed) == count - 1:
+                others.set()
+            return found
+
+        world.find, world.probe = find_slowly, count_up  # type: ignore[method-assign]
+        running = asyncio.create_task(make(world, Options(AT_ONCE)).run(names(count), "test"))
+        await others.wait()
+        assert "10.0.0.1" not in world.probed
+        slow.set()
+        assert (await running).probed == count
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+
+
+def test_look_ups_are_bounded_and_called_off(world: World) -> None:
+    asked: list[str] = []
+
+    async def scene() -> Progress:
+        full = asyncio.Event()
+
+        async def find(name: NextHop) -> Found:
+            asked.append(name.domain)
+            if len(asked) == module.LOOKUPS:
+                full.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        world.find = find  # type: ignore[method-assign]
+        survey = make(world, Options(AT_ONCE))
+        running = asyncio.create_task(survey.run(names(2 * module.LOOKUPS), "test"))
+        await full.wait()
+        survey.stop()
+        return await running
+
+    assert asyncio.run(asyncio.wait_for(scene(), 60)).stopped
+    assert len(asked) == module.LOOKUPS
+
+
+def test_nothing_is_lost_that_comes_in_while_the_last_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [f"10.0.{number}.1" for number in range(module.WRITE_ROWS, module.WRITE_ROWS + 50)]
+    writing = threading.Event()
+    finish, probe = SqliteSurvey.finish, world.probe
+
+    def finish_slowly(store: SqliteSurvey, probes: list[Probed]) -> None:
+        writing.set()
+        # The others come in meanwhile.
+        wait_until(lambda: len(ended) == len(late), 20, "the last probes")
+        finish(store, probes)
+
+    ended: list[str] = []
+
+    async def probe_late(target: Target) -> Probed:
+        found = await probe(target)
+        if target.address in late:
+            await asyncio.get_running_loop().run_in_executor(None, writing.wait, 20)
+            ended.append(target.address)
+        return found
+
+    monkeypatch.setattr(SqliteSurvey, "finish", finish_slowly)
+    world.probe = probe_late  # type: ignore[method-assign]
+    count = module.WRITE_ROWS + len(late)
+    assert run(world, names(count)).probed == count
+    monkeypatch.undo()
+    assert list(verdicts(world).values()) == [Verdict.TLS] * count
+
+
+def test_a_fault_of_ours_in_a_look_up_does_not_end_the_survey(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    find = world.find
+
+    async def broken(name: NextHop) -> Found:
+        if name.domain == "d1.example":
+            raise ValueError("a bug")
+        return await find(name)
+
+    world.find = broken  # type: ignore[method-assign]
+    progress = run(world, names(3))
+    assert (progress.probed, progress.faults) == (2, 1)
+    assert 'survey-fault name=d1.example cause="ValueError: a bug"' in caplog.text
 
 
 def test_a_fault_of_ours_in_one_probe_does_not_end_the_survey(

@@ -379,7 +379,7 @@ def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_ru
     if progress.beyond:
         say(f"{number(progress.beyond, 'server')} left out: their provider has enough others")
     if progress.faults:
-        say(f"{number(progress.faults, 'probe')} failed by a fault of our own: see the log")
+        say(f"{number(progress.faults, 'probe or look-up')} failed by a fault of ours: see the log")
     if progress.stopped:
         say("broken off; the same command goes on where this one was")
     for problem in problems[:_SHOWN_PROBLEMS]:
