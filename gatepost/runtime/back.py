@@ -17,6 +17,7 @@ from gatepost.runtime.observer import Observer
 from gatepost.runtime.promoted_watch import PromotedWatch
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
+from gatepost.runtime.suppression import SuppressionUpkeep
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.deliveries import SqliteDeliveries
@@ -38,6 +39,7 @@ def _serve(role: Role) -> int:
         if settings.metrics is not None:
             web = MetricsServer(settings.metrics, AllMetrics(role.metrics, settings.run_dir))
         upkeep = Upkeep(lambda: open_store(settings.state), role.metrics)
+        suppression = SuppressionUpkeep(settings.state, role.current, role.metrics)
         observer = _observer(role)
         promoted = PromotedWatch(
             lambda: role.current().tls.promoted.table,
@@ -62,6 +64,7 @@ def _serve(role: Role) -> int:
         if intake is not None:
             intake.stop()
         upkeep.stop()
+        suppression.stop()
         promoted.stop()
         ladder.stop()
         outlets.stop()

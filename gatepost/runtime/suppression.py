@@ -1,4 +1,4 @@
-"""The suppression list in the process that answers mail: opened, counted, and its events sent off.
+"""The suppression list in running processes: opened, counted, kept small, its events sent off.
 
 Purpose: make the database before the first mail comes, so that the check at RCPT TO has
 only to read; write events off the path of mail.
@@ -8,8 +8,10 @@ Errors: none: a list that cannot be opened is tried again with each question, on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import Counter, Gauge
@@ -17,8 +19,10 @@ from prometheus_client import Counter, Gauge
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import Event
 from gatepost.runtime.batches import BatchCounts, BatchThread
+from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
+from gatepost.snapshot import Snapshot
 from gatepost.store.open import open_as, sqlite_path
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_suppression import SqliteSuppression
@@ -74,6 +78,32 @@ class SuppressionDesk:
         """Write what waits, and close; on the thread of the event loop."""
         self.lookup.close()
         self._events.stop()
+
+
+class SuppressionUpkeep(Hourly):
+    """Deletes, once an hour, what has ended."""
+
+    def __init__(self, url: str, current: Callable[[], Snapshot], metrics: Metrics) -> None:
+        """Start the thread.
+
+        Args:
+            url: Of the store.
+            current: Gives the snapshot in force.
+            metrics: Where failures are counted.
+        """
+        self._url = url
+        self._current = current
+        super().__init__("suppression-upkeep", self.prune, metrics)
+
+    def prune(self) -> None:
+        """Delete what has ended.
+
+        Raises:
+            StoreUnavailable: If the store is.
+        """
+        with contextlib.closing(open_as(SqliteSuppression, self._url)) as store:
+            ended = store.prune(time.time(), self._current().suppression)
+        log_event(_log, logging.INFO, "suppression-upkeep", ended=ended)
 
 
 _CHECKS = "Recipients that were looked up in the suppression list, by result."

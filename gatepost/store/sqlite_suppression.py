@@ -90,6 +90,16 @@ select exists (
 ) or exists (select 1 from suppression_soft where {ADDRESS} and at <= :at)
 """
 _FORGET_SOFT = f"delete from suppression_soft where {ADDRESS} and at <= :at"
+_PRUNE = f"""
+delete from suppression where (owner, key, sub, reason) in (
+    select owner, key, sub, reason from suppression where expires <= ? limit {LOAD_ROWS}
+)
+"""
+_PRUNE_SOFT = f"""
+delete from suppression_soft where (owner, key, sub, event) in (
+    select owner, key, sub, event from suppression_soft where at <= ? limit {LOAD_ROWS}
+)
+"""
 _COUNT_SOFT = f"""
 select count(*), max(at) from suppression_soft where {ADDRESS} and at > (
     select max(at) from suppression_soft where {ADDRESS}
@@ -266,12 +276,20 @@ class SqliteSuppression(SqliteFile):
 
     def prune(self, now: float, rules: SuppressionRules) -> int:
         """See `SuppressionStore.prune`."""
-        with self._writing() as db:
-            ended = db.execute("delete from suppression where expires <= ?", (int(now),)).rowcount
-            db.execute(
-                "delete from suppression_soft where at <= ?", (int(now) - rules.soft_window_s,)
-            )
-        return int(ended)
+        ended = self._delete_some(_PRUNE, int(now))
+        self._delete_some(_PRUNE_SOFT, int(now) - rules.soft_window_s)
+        return ended
+
+    def _delete_some(self, statement: str, before: int) -> int:
+        """Run a statement that deletes a few rows until there are none; return how many."""
+        deleted = 0
+        while True:
+            # Each time anew: a transaction for all of them would make everybody wait.
+            with self._writing() as db:
+                count = db.execute(statement, (before,)).rowcount
+            deleted += count
+            if count < LOAD_ROWS:
+                return deleted
 
     def _numbered(
         self, entries: Iterable[Suppressed], rules: SuppressionRules, owners: dict[str, int]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.runtime.metrics import Metrics
-from gatepost.runtime.suppression import SuppressionDesk
+from gatepost.runtime.suppression import SuppressionDesk, SuppressionUpkeep
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_suppression import SqliteSuppression
+from tests.world import snapshot
 
 NOW = 1_800_000_000.0
 RULES = SuppressionRules()
@@ -62,6 +65,17 @@ def test_a_database_that_cannot_be_opened_is_told_and_tried_again(
     assert desk.lookup.find("acme", "ann@example.org", NOW, RULES) is not None
     assert desk.status() == {"problem": ""}
     desk.close()
+
+
+def test_what_has_ended_is_cleared_away(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/gatepost.db"
+    entry = Suppressed("acme", "ann@example.org", Reason.MANUAL, NOW, time.time() - 1)
+    with contextlib.closing(open_as(SqliteSuppression, url)) as store:
+        store.add([entry, replace(entry, address="bob@example.org", expires=None)], RULES)
+        upkeep = SuppressionUpkeep(url, snapshot, Metrics("back"))
+        upkeep.prune()
+        upkeep.stop()
+        assert [each.address for each in store.page().entries] == ["bob@example.org"]
 
 
 def test_a_store_of_another_kind_is_refused() -> None:

@@ -97,6 +97,27 @@ def test_what_has_expired_is_not_found_and_is_pruned(suppressions: SuppressionSt
     assert suppressions.entries_of("acme", "bob@example.org", RULES) == [_entry("bob@example.org")]
 
 
+def test_many_that_have_ended_are_pruned_and_no_others(suppressions: SuppressionStore) -> None:
+    ended = [
+        _entry(f"user{number}@example.org", Reason.MANUAL, expires=NOW + number % 2)
+        for number in range(9000)
+    ]
+    suppressions.load(ended, RULES)
+    assert suppressions.prune(NOW, RULES) == 4500
+    assert suppressions.prune(NOW, RULES) == 0
+    assert len(suppressions.page(limit=9999).entries) == 4500
+
+
+def test_soft_bounces_that_count_no_longer_are_pruned(suppressions: SuppressionStore) -> None:
+    rules = SuppressionRules(soft_bounces=2, soft_window_s=DAY)
+    suppressions.soft_bounce("acme", "ann@example.org", NOW, "a", rules)
+    suppressions.prune(NOW + DAY - 1, rules)
+    assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 1, "b", rules) is not None
+    suppressions.prune(NOW + 2 * DAY, rules)
+    # Nothing is left of the window in which both were.
+    assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 2, "c", rules) is None
+
+
 def test_adding_again_changes_nothing(suppressions: SuppressionStore) -> None:
     entries = [_entry(source="ev1"), _entry("bob@example.org", Reason.HARD_BOUNCE)]
     assert suppressions.add(entries, RULES) == 2
