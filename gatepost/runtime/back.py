@@ -18,6 +18,7 @@ from gatepost.runtime.promoted_watch import PromotedWatch
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.suppression import SuppressionUpkeep
+from gatepost.runtime.unsubscribe import unsubscribe_server
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.deliveries import SqliteDeliveries
@@ -50,7 +51,12 @@ def _serve(role: Role) -> int:
         ladder = ladder_watch(settings.state, role.current, role.metrics)
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)
-        details = {"metrics": str(settings.metrics or ""), "maillog": settings.maillog or ""}
+        unsubscribe = unsubscribe_server(role)
+        details = {
+            "metrics": str(settings.metrics or ""),
+            "maillog": settings.maillog or "",
+            "unsubscribe": str(settings.unsubscribe or ""),
+        }
         role.details = lambda: {
             **details,
             **(observer.details() if observer else {}),
@@ -61,6 +67,8 @@ def _serve(role: Role) -> int:
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
+        if unsubscribe is not None:
+            unsubscribe.stop()
         if intake is not None:
             intake.stop()
         upkeep.stop()

@@ -94,6 +94,19 @@ def watch_intake(
     return found
 
 
+def watch_unsubscribe(metrics: Metrics) -> Tally:
+    """Export the answers to one-click unsubscriptions, by result."""
+    counter = Counter(
+        f"{PREFIX}unsubscribe_requests",
+        "Requests to the address of one-click unsubscriptions, by result.",
+        ["result"],
+        registry=metrics.registry,
+    )
+    found = Tally(counter, limit=MAX_VALUES)
+    found.expect("unsubscribed", "asked", "not-found", "later")
+    return found
+
+
 def files_in(directory: Path) -> int:
     """Return how many files a directory holds; 0 if it cannot be read."""
     try:
