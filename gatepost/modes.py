@@ -25,6 +25,7 @@ class Feature(StrEnum):
     LANE = "lane"
     SUPPRESSION = "suppression"
     LADDER = "ladder"
+    QUOTA = "quota"
 
 
 class Mode(StrEnum):
@@ -46,6 +47,7 @@ class Modes:
     lane: Mode = Mode.OBSERVE
     suppression: Mode = Mode.OBSERVE
     ladder: Mode = Mode.OBSERVE
+    quota: Mode = Mode.OBSERVE
 
     def of(self, feature: Feature) -> Mode:
         """Return the mode of one feature."""
@@ -62,7 +64,7 @@ class Observation:
         tenant: Tenant id, empty for unidentified mail.
         feature: The feature that decided.
         action: Short verb, stable for counting: ``add-header``, ``remove-header``,
-            ``change-sender``, ``delete-recipient``, ``reject``, ``defer``, ``route``.
+            ``change-sender``, ``delete-recipient``, ``reject``, ``defer``, ``hold``, ``route``.
         detail: What exactly, at most `MAX_DETAIL` characters of printable ASCII.
         queue_id: Postfix queue id, empty where Postfix has not made one yet.
         sender: Envelope sender, empty for the null sender.

@@ -40,6 +40,7 @@ class Verdict:
         tenant: Tenant id, empty for unidentified mail and for platform logins.
         reject: Set when the recipient is refused; otherwise Postfix goes on as if not asked.
         prepend: Value of the session header that tells the milter about a client certificate.
+        hold: Why Postfix is to put the message on hold, or None.
         observations: What features in observe mode would have done.
         reasons: One sentence per step, for `explain`.
     """
@@ -49,6 +50,7 @@ class Verdict:
     prepend: str | None = None
     observations: tuple[Observation, ...] = ()
     reasons: tuple[str, ...] = ()
+    hold: str | None = None
 
 
 def decide_recipient(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from gatepost.settings import kinds, kinds_feedback
+from gatepost.settings import kinds, kinds_feedback, kinds_traffic
 from gatepost.settings.keys_feedback import (
     WEBHOOKS,
     FeedbackFlowSection,
@@ -18,7 +18,7 @@ from gatepost.settings.keys_feedback import (
     SuppressionSection,
     WebhookSection,
 )
-from gatepost.settings.keys_tenants import TENANTS, ModesSection, TenantSection
+from gatepost.settings.keys_tenants import TENANTS, GroupSection, ModesSection, TenantSection
 from gatepost.settings.keys_tls import LaneSection, TlsSection
 from gatepost.settings.model import Address
 from gatepost.settings.problems import Problem, Rejected
@@ -37,6 +37,7 @@ from gatepost.settings.schema import (
 from gatepost.settings.tree import Data
 from gatepost.snapshot import Unknown
 from gatepost.traffic.lanes import DEFAULT_LANE
+from gatepost.traffic.quota import Limit
 
 _REMOVE = "remove it"
 
@@ -246,6 +247,12 @@ class PlatformSection:
         mail goes out as Postfix would send it.""",
         example="private",
     )
+    quota: tuple[Limit, ...] = part(
+        ListOf(kinds_traffic.QUOTA),
+        doc="""Quotas of the mail of all tenants together, except those with quota_exempt, as those
+        of a tenant. Mail of no tenant is not counted.""",
+        example="[100000/hour]",
+    )
     logins: dict[str, PlatformLoginSection] = part(
         Table(kinds.LOGIN, Section(PlatformLoginSection), "webapp"),
         doc="""Logins that name the tenant of each message in the tag header. Nobody else may.
@@ -311,6 +318,10 @@ class MainFile:
     ladder: LadderSection = part(Section(LadderSection))
     webhooks: dict[str, WebhookSection] = part(
         WEBHOOKS, doc="Webhooks by name. A change takes effect with a reload."
+    )
+    groups: dict[str, GroupSection] = part(
+        Table(kinds.SHORT_NAME, Section(GroupSection), "resellers"),
+        doc="Groups of tenants that share a quota, by name.",
     )
     tenants_dir: str | None = optional(
         kinds.FILE,

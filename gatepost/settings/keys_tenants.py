@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gatepost.modes import Mode
-from gatepost.settings import kinds, kinds_feedback
+from gatepost.settings import kinds, kinds_feedback, kinds_traffic
 from gatepost.settings.schema import (
     ListOf,
     Planned,
@@ -21,6 +21,7 @@ from gatepost.settings.schema import (
 )
 from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath
 from gatepost.traffic.lanes import DEFAULT_LANE
+from gatepost.traffic.quota import Limit, OverQuota
 
 _REMOVE = "remove it"
 _FINGERPRINT = "b1:2f:6e:40:9a:d7:58:c3:0e:71:24:fb:95:3d:a8:66:1c:e2:4f:07"
@@ -34,8 +35,6 @@ class ModesSection:
     off does nothing. observe decides, logs and counts what it would have done, and changes nothing.
     enforce does it.
     """
-
-    PLANNED: ClassVar[Planned] = {"quota": _REMOVE}
 
     default: Mode | None = setting(
         _MODE, "observe", doc="The mode of every feature that is not named here."
@@ -68,6 +67,7 @@ class ModesSection:
         doc="""Whether complaint and bounce rates slow down and pause a tenant. What an operator
         pauses is paused in any mode.""",
     )
+    quota: Mode | None = optional(_MODE, doc="Whether mail over a quota waits.")
 
 
 @section
@@ -114,10 +114,21 @@ class FeedbackSection:
 
 
 @section
+class GroupSection:
+    """What the tenants of a group share, such as all those of one reseller."""
+
+    quota: tuple[Limit, ...] = part(
+        ListOf(kinds_traffic.QUOTA),
+        doc="Quotas of the mail of all its tenants together, as those of a tenant.",
+        example="[20000/hour, 200000/day]",
+    )
+
+
+@section
 class TenantSection:
     """A customer on whose account messages are sent."""
 
-    PLANNED: ClassVar[Planned] = {"quota": _REMOVE, "burst": _REMOVE}
+    PLANNED: ClassVar[Planned] = {"burst": _REMOVE}
 
     logins: tuple[str, ...] = part(
         ListOf(kinds.LOGIN), doc="SASL logins; upper and lower case are the same.", example="[acme]"
@@ -172,6 +183,45 @@ class TenantSection:
         doc="""token replaces the envelope sender by a signed address in platform.bounce_domain, so
         that each bounce leads back to tenant and message. Part of the feature feedback.""",
         example="token",
+    )
+    quota: tuple[Limit, ...] = part(
+        ListOf(kinds_traffic.QUOTA),
+        doc="""How many messages may pass: a number per second, minute, hour, day or week, or a time
+        such as 15m. At no time more than that pass within a window, wherever it begins. With the
+        word recipients behind it, recipients are counted instead: 5000/hour recipients. Bounces,
+        MAIL FROM:<>, are never counted.""",
+        example="[100/minute, 5000/hour, 50000/day]",
+    )
+    login_quota: tuple[Limit, ...] = part(
+        ListOf(kinds_traffic.QUOTA),
+        doc="Quotas of each login by itself, beside that of the tenant.",
+        example="[20/minute]",
+    )
+    campaign_quota: tuple[Limit, ...] = part(
+        ListOf(kinds_traffic.QUOTA),
+        doc="""Quotas of each campaign by itself, beside that of the tenant. The header
+        feedback.campaign names the campaign, so a message over it is refused at its end.""",
+        example="[1000/hour]",
+    )
+    group: str | None = optional(
+        kinds.SHORT_NAME,
+        doc="The group whose quota the tenant shares, beside its own.",
+        example="resellers",
+    )
+    quota_exempt: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="Whether its mail is counted for no quota, the platform's included.",
+        example="yes",
+    )
+    over_quota: OverQuota = setting(
+        kinds.choice_of(OverQuota),
+        "defer",
+        doc="""What becomes of mail over a quota. defer refuses it with 450 4.7.1, and the client
+        tries again. hold takes it and puts it on hold in Postfix's queue, not counted, until
+        somebody releases it with postsuper -H; mail of platform logins, and over a campaign_quota,
+        is deferred all the same.""",
+        example="hold",
     )
     feedback: FeedbackSection = part(Section(FeedbackSection))
     modes: TenantModesSection = part(Section(TenantModesSection))

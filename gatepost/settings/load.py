@@ -38,12 +38,14 @@ from gatepost.settings.resolve import resolve
 from gatepost.settings.schema import Section, listed
 from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
 from gatepost.settings.tls import build_tls
+from gatepost.settings.traffic import QuotaSettings
 from gatepost.settings.tree import Unreadable, parse
 from gatepost.snapshot import Platform, Snapshot
 from gatepost.tenants.model import TenantIndex
 from gatepost.tls.promoted import PromotedRules
 from gatepost.tls.rules import TlsRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
+from gatepost.traffic.quota import NO_QUOTA, SharedQuotas
 from gatepost.traffic.services import services_for
 
 T = TypeVar("T")
@@ -160,6 +162,7 @@ class _Load:
         services = self._services(platform, index, lanes, tls, ladder.lane)
         check = TenantCheck(platform, modes.general, lanes, tls.profiles, report, self._unsure)
         self._check_tenants(check, builder, index, platform)
+        quotas = self._quotas(main, builder, index)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
             raise self._errors()
@@ -176,6 +179,7 @@ class _Load:
             flow.suppression(main.suppression, hashed=main.feedback.privacy),
             ladder,
             webhooks,
+            quotas,
         )
         warnings = resolve(report.warnings, self._sources)
         return Loaded(_settings(self._path, main), snapshot, warnings)
@@ -339,6 +343,19 @@ class _Load:
             pairs.add((DEFAULT_LANE, platform.null_sender_profile))
         known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
         return services_for(known, lanes, tls.profiles)
+
+    def _quotas(self, main: MainFile, builder: TenantBuilder, index: TenantIndex) -> SharedQuotas:
+        quotas = QuotaSettings(
+            main.platform.quota,
+            main.groups,
+            self._file,
+            self._report,
+            groups_known="groups" not in self._unsure,
+        )
+        for id_, tenant in index.by_id.items():
+            if tenant.quota is not NO_QUOTA and id_ not in self._broken:
+                quotas.check(tenant, builder.place(id_))
+        return quotas.shared
 
     def _known_tenants(self, index: TenantIndex) -> Collection[str] | None:
         """Return all tenant ids, or None where not all of them could be read."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from gatepost.domains import parents
 from gatepost.feedback.list_unsubscribe import fold_mail_type
-from gatepost.modes import Mode, Modes
+from gatepost.modes import Feature, Mode, Modes
 from gatepost.settings.keys import PlatformLoginSection
 from gatepost.settings.keys_tenants import ModesSection, TenantSection
 from gatepost.settings.kinds import Network
 from gatepost.settings.problems import OTHER, Place, Report, StepPath
 from gatepost.settings.schema import Section, did_you_mean
+from gatepost.settings.traffic import tenant_quota
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
 
 # First and last address of this host's own network, by IP version.
@@ -57,7 +58,7 @@ class ModeTable:
         key = (
             *(section.default, section.tag, section.sender),
             *(section.tls, section.feedback, section.lane),
-            *(section.suppression, section.ladder),
+            *(section.suppression, section.ladder, section.quota),
         )
         made = self._made.get(key)
         if made is None:
@@ -67,7 +68,7 @@ class ModeTable:
 
 
 def _all(mode: Mode) -> Modes:
-    return Modes(mode, mode, mode, mode, mode, mode, mode)
+    return Modes(*[mode] * len(Feature))
 
 
 def _folded(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,6 +84,7 @@ def _resolve(section: ModesSection, base: Modes) -> Modes:
         section.lane or base.lane,
         section.suppression or base.suppression,
         section.ladder or base.ladder,
+        section.quota or base.quota,
     )
 
 
@@ -198,6 +200,7 @@ class TenantBuilder:
             section.feedback.cfbl,
             _folded(section.feedback.unsubscribe),
             _folded(section.feedback.marketing or section.feedback.unsubscribe),
+            tenant_quota(section),
         )
 
     def _claim_number(self, tenant: Tenant) -> None:

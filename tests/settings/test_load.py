@@ -100,7 +100,7 @@ def test_whole_configuration(load, config):
         "private",
     )
     enforce = Mode.ENFORCE
-    assert snapshot.modes == Modes(*([enforce] * 4), Mode.OFF, enforce, enforce)
+    assert snapshot.modes == Modes(*([enforce] * 4), Mode.OFF, *([enforce] * 3))
     acme = Tenant(
         "acme",
         tenant_number("acme"),
@@ -115,7 +115,7 @@ def test_whole_configuration(load, config):
         True,
         "x-campaign",
         "x-mail-type",
-        Modes(Mode.OFF, enforce, enforce, *([Mode.OFF] * 4)),
+        Modes(Mode.OFF, enforce, enforce, *([Mode.OFF] * 5)),
         False,
         ("news", "ads"),
         ("news", "ads"),
@@ -138,7 +138,7 @@ def test_whole_configuration(load, config):
         "crm": PlatformLogin("crm", frozenset({"acme"})),
     }
     globex = index.by_id["globex"]
-    assert globex.modes == Modes(*([enforce] * 4), Mode.OBSERVE, enforce, enforce)
+    assert globex.modes == Modes(*([enforce] * 4), Mode.OBSERVE, *([enforce] * 3))
     assert snapshot.lanes == {
         "normal": Lane("normal"),
         "bulk": Lane("bulk", 1, 120, "192.0.2.10", "2001:db8::10"),
