@@ -1,8 +1,9 @@
 """The rows of the suppression list, and the one question that mail asks of them.
 
 Purpose: the check at RCPT TO and everybody else find an address by the same statement.
-Limits: a look-up is one descent in one tree, whose upper levels fit into SQLite's page cache of
-2 MiB; the file is not mapped into memory, so that a process does not grow with the list.
+Limits: a look-up is one descent in one tree, of four pages or five for ten million addresses. They
+come from the kernel's cache of the file: SQLite's own has 2 MiB, and the file is not mapped into
+memory, so that a process does not grow with the list.
 Errors: those of sqlite3.
 """
 
@@ -25,11 +26,13 @@ COLUMNS = "reason, at, expires, address, source, note"
 WHOLE = "sub = :sub"
 MAILBOX = "true"
 ADDRESS = "owner = :owner and key = :key and {which}"
+# With numbers, which are bound faster than names; 3 is the sub-address.
 _FIND = f"""
-select {COLUMNS} from suppression where {ADDRESS} and (expires is null or expires > :now)
+select {COLUMNS} from suppression
+where owner = ?1 and key = ?2 and {{which}} and (expires is null or expires > ?4)
 order by reason limit 1
 """
-_FIND_WHOLE = _FIND.format(which=WHOLE)
+_FIND_WHOLE = _FIND.format(which="sub = ?3")
 _FIND_MAILBOX = _FIND.format(which=MAILBOX)
 
 
@@ -47,7 +50,7 @@ def find_row(
     """
     found: tuple[Any, ...] | None = connection.execute(
         _FIND_MAILBOX if fold else _FIND_WHOLE,
-        {"owner": owner, "key": key.base, "sub": key.sub, "now": now},
+        (owner, key.base, key.sub, now),
     ).fetchone()
     return found
 
