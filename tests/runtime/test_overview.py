@@ -263,3 +263,16 @@ def test_enforced_tls_that_nobody_watches(
         "out with less"
     )
     assert (sentence in look(stage.site.config).attention) == told
+
+
+def test_trouble_with_webhooks_and_the_file_of_events(stage: Stage) -> None:
+    stage.all(
+        back={
+            "webhooks_attention": ["webhook acme has been failing for 3 h: status 500"],
+            "events_file_trouble": "/var/log/x.jsonl: No space left on device",
+        }
+    )
+    assert look(stage.site.config).attention == [
+        "back: webhook acme has been failing for 3 h: status 500",
+        "back: events are not written to their file: /var/log/x.jsonl: No space left on device",
+    ]
