@@ -19,7 +19,7 @@ from gatepost.modes import Modes
 from gatepost.tenants.model import TenantIndex
 from gatepost.tls.rules import TlsRules
 from gatepost.traffic.lanes import Lane
-from gatepost.traffic.quota import SharedQuotas
+from gatepost.traffic.quota import QuotaRules
 
 
 class Unknown(StrEnum):
@@ -71,7 +71,7 @@ class Snapshot:
         suppression: When an address is no longer written to.
         ladder: What complaints and bounces lead to.
         webhooks: Who is told of events.
-        quotas: What tenants share of quotas; their own are theirs.
+        quotas: How much mail may pass.
     """
 
     digest: str
@@ -86,4 +86,4 @@ class Snapshot:
     suppression: SuppressionRules = field(default_factory=SuppressionRules)
     ladder: LadderRules = field(default_factory=LadderRules)
     webhooks: tuple[Webhook, ...] = ()
-    quotas: SharedQuotas = field(default_factory=SharedQuotas)
+    quotas: QuotaRules = field(default_factory=QuotaRules)

@@ -39,7 +39,7 @@ def asks_for_quota(tenant_id: str, sender: str, snapshot: Snapshot) -> Tenant | 
     if not tenant_id or not sender:
         return None
     tenant = snapshot.tenants.by_id.get(tenant_id)
-    if tenant is None or tenant.modes.quota is Mode.OFF or tenant.quota.exempt:
+    if tenant is None or tenant.modes.quota is Mode.OFF:
         return None
     return tenant
 
@@ -52,7 +52,8 @@ def claims_of(tenant: Tenant, login: str, snapshot: Snapshot) -> tuple[Claim, ..
         login: SASL login of the client, or empty.
         snapshot: The configuration.
     """
-    quota, shared = tenant.quota, snapshot.quotas
+    shared = snapshot.quotas
+    quota = shared.of(tenant.id)
     if quota.exempt:
         return ()
     found = _claims(f"tenant {tenant.id}", quota.limits)
@@ -63,23 +64,25 @@ def claims_of(tenant: Tenant, login: str, snapshot: Snapshot) -> tuple[Claim, ..
     return found + _claims("platform", shared.platform)
 
 
-def campaign_claims(tenant: Tenant, campaign: str) -> tuple[Claim, ...]:
+def campaign_claims(tenant: Tenant, campaign: str, snapshot: Snapshot) -> tuple[Claim, ...]:
     """Return what a message of a campaign counts for; empty for one without."""
-    if not campaign or not tenant.quota.per_campaign:
+    quota = snapshot.quotas.of(tenant.id)
+    if not campaign or not quota.per_campaign or quota.exempt:
         return ()
     name = campaign_name(tenant.id, campaign[:_MAX_CAMPAIGN])
-    return _claims(name, tenant.quota.per_campaign)
+    return _claims(name, quota.per_campaign)
 
 
 def needs_end_of_message(snapshot: Snapshot) -> bool:
     """Tell whether any message has to be counted at its end."""
-    shared = bool(snapshot.quotas.platform)
-    return any(
-        tenant.modes.quota is not Mode.OFF
-        and not tenant.quota.exempt
-        and (shared or tenant.quota.limits or tenant.quota.per_login or tenant.quota.group)
-        for tenant in snapshot.tenants.by_id.values()
-    )
+    quotas, tenants = snapshot.quotas, snapshot.tenants.by_id
+    of_all = tenants if quotas.platform else quotas.tenants
+    for id_ in of_all:
+        own = quotas.of(id_)
+        counted = quotas.platform or own.limits or own.per_login or own.group
+        if counted and not own.exempt and tenants[id_].modes.quota is not Mode.OFF:
+            return True
+    return False
 
 
 def over_quota(
@@ -90,7 +93,7 @@ def over_quota(
     *,
     queue_id: str = "",
     sender: str = "",
-    can_hold: bool = False,
+    hold: bool = False,
 ) -> Verdict:
     """Return the answer to a message that is over a quota.
 
@@ -101,11 +104,11 @@ def over_quota(
         now: Unix time in seconds.
         queue_id: Queue id.
         sender: Envelope sender.
-        can_hold: Whether Postfix can be told to hold the message.
+        hold: Whether Postfix is told to hold it instead.
     """
     reject = _refusal(shortage, now)
     mode = tenant.modes.quota
-    hold = can_hold and tenant.quota.over is OverQuota.HOLD and shortage.opens_in_s is not None
+    hold = hold and shortage.opens_in_s is not None
     why = (*verdict.reasons, f"quota: {reject.text} (mode {mode})")
     if mode is Mode.ENFORCE:
         if hold:
@@ -118,9 +121,14 @@ def over_quota(
     return replace(verdict, observations=(*verdict.observations, seen), reasons=why)
 
 
-def waits_at_rcpt(tenant: Tenant) -> bool:
+def waits_at_rcpt(tenant: Tenant, snapshot: Snapshot) -> bool:
     """Tell whether a recipient over a quota is refused, so that a place has to be reserved."""
-    return tenant.modes.quota is Mode.ENFORCE and tenant.quota.over is OverQuota.DEFER
+    return tenant.modes.quota is Mode.ENFORCE and not holds(tenant, snapshot)
+
+
+def holds(tenant: Tenant, snapshot: Snapshot) -> bool:
+    """Tell whether mail over a quota is put on hold."""
+    return snapshot.quotas.of(tenant.id).over is OverQuota.HOLD
 
 
 def opening(opens_in_s: float, now: float) -> str:

@@ -45,7 +45,7 @@ from gatepost.tenants.model import TenantIndex
 from gatepost.tls.promoted import PromotedRules
 from gatepost.tls.rules import TlsRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
-from gatepost.traffic.quota import NO_QUOTA, SharedQuotas
+from gatepost.traffic.quota import QuotaRules
 from gatepost.traffic.services import services_for
 
 T = TypeVar("T")
@@ -158,11 +158,12 @@ class _Load:
         index = builder.index(main.platform.logins, file)
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
         ladder = flow.ladder(main.ladder, lanes if "lanes" not in self._unsure else None)
+        flow.check_postmaster(main.feedback)
         webhooks = flow.webhooks(main.webhooks, self._known_tenants(index))
         services = self._services(platform, index, lanes, tls, ladder.lane)
         check = TenantCheck(platform, modes.general, lanes, tls.profiles, report, self._unsure)
         self._check_tenants(check, builder, index, platform)
-        quotas = self._quotas(main, builder, index)
+        quotas = self._quotas(main, builder)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
             raise self._errors()
@@ -344,7 +345,7 @@ class _Load:
         known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
         return services_for(known, lanes, tls.profiles)
 
-    def _quotas(self, main: MainFile, builder: TenantBuilder, index: TenantIndex) -> SharedQuotas:
+    def _quotas(self, main: MainFile, builder: TenantBuilder) -> QuotaRules:
         quotas = QuotaSettings(
             main.platform.quota,
             main.groups,
@@ -352,10 +353,10 @@ class _Load:
             self._report,
             groups_known="groups" not in self._unsure,
         )
-        for id_, tenant in index.by_id.items():
-            if tenant.quota is not NO_QUOTA and id_ not in self._broken:
-                quotas.check(tenant, builder.place(id_))
-        return quotas.shared
+        for id_, quota in builder.quotas.items():
+            if id_ not in self._broken:
+                quotas.check(builder.by_id[id_], quota, builder.place(id_))
+        return quotas.rules(builder.quotas)
 
     def _known_tenants(self, index: TenantIndex) -> Collection[str] | None:
         """Return all tenant ids, or None where not all of them could be read."""

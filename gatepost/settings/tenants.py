@@ -22,6 +22,7 @@ from gatepost.settings.problems import OTHER, Place, Report, StepPath
 from gatepost.settings.schema import Section, did_you_mean
 from gatepost.settings.traffic import tenant_quota
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
+from gatepost.traffic.quota import NO_QUOTA, TenantQuota
 
 # First and last address of this host's own network, by IP version.
 _LOOPBACK = {4: (0x7F000000, 0x7FFFFFFF), 6: (1, 1)}
@@ -94,6 +95,7 @@ class TenantBuilder:
     Attributes:
         by_id: Tenants by id, and so on; see `TenantIndex`.
         files: File of each tenant.
+        quotas: Quotas of each tenant that has any.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class TenantBuilder:
         self._shared: dict[str, str] = {}
         self._networks: list[tuple[Network, Tenant, int]] = []
         self.files: dict[str, str] = {}
+        self.quotas: dict[str, TenantQuota] = {}
         self.by_id: dict[str, Tenant] = {}
         self.by_number: dict[int, Tenant] = {}
         self.by_login: dict[str, Tenant] = {}
@@ -139,6 +142,8 @@ class TenantBuilder:
                 )
                 continue
             tenant = self._tenant(id_, section)
+            if (quota := tenant_quota(section)) is not NO_QUOTA:
+                self.quotas[id_] = quota
             self.by_id[id_] = tenant
             self.files[id_] = file
             self._claim_number(tenant)
@@ -200,7 +205,6 @@ class TenantBuilder:
             section.feedback.cfbl,
             _folded(section.feedback.unsubscribe),
             _folded(section.feedback.marketing or section.feedback.unsubscribe),
-            tenant_quota(section),
         )
 
     def _claim_number(self, tenant: Tenant) -> None:

@@ -15,7 +15,7 @@ from gatepost.traffic.quota import (
     NO_QUOTA,
     Limit,
     OverQuota,
-    SharedQuotas,
+    QuotaRules,
     TenantQuota,
 )
 
@@ -64,18 +64,21 @@ class QuotaSettings:
                     "has no quota, so there is nothing to share",
                     "write quota: [5000/hour], or remove the group",
                 )
-        self.shared = SharedQuotas(platform, {name: each.quota for name, each in groups.items()})
+        self._platform = platform
+        self._groups = {name: each.quota for name, each in groups.items()}
 
-    def check(self, tenant: Tenant, at: Place) -> None:
+    def rules(self, tenants: Mapping[str, TenantQuota]) -> QuotaRules:
+        """Return all quotas, given those of tenants."""
+        return QuotaRules(tenants, self._platform, self._groups)
+
+    def check(self, tenant: Tenant, quota: TenantQuota, at: Place) -> None:
         """Check the quotas of one tenant.
 
         Args:
             tenant: The tenant.
+            quota: Its quotas.
             at: Where it stands.
         """
-        quota = tenant.quota
-        if quota is NO_QUOTA:
-            return
         for name, attribute in _LISTS:
             limits: tuple[Limit, ...] = getattr(quota, attribute)
             self._distinct(limits, at.file, (*at.path, name))
@@ -86,8 +89,8 @@ class QuotaSettings:
                     "remove it, or quota_exempt",
                     group="quota while exempt",
                 )
-        if quota.group is not None and quota.group not in self.shared.groups and self._groups_known:
-            known = self.shared.groups
+        known = self._groups
+        if quota.group is not None and quota.group not in known and self._groups_known:
             self._report.error(
                 Place(at.file, (*at.path, "group")),
                 f"there is no group {quota.group}",

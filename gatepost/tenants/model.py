@@ -16,7 +16,6 @@ from enum import StrEnum
 
 from gatepost.domains import parents
 from gatepost.modes import Modes
-from gatepost.traffic.quota import NO_QUOTA, TenantQuota
 
 DEFAULT_PROFILE = "standard"
 
@@ -50,7 +49,6 @@ class Tenant:
         cfbl: Whether its mail asks for complaint reports.
         unsubscribe_types: Mail types, case-folded, that get List-Unsubscribe.
         marketing_types: Mail types, case-folded, that wait when its marketing is paused.
-        quota: How much mail may pass.
     """
 
     id: str
@@ -70,7 +68,6 @@ class Tenant:
     cfbl: bool = True
     unsubscribe_types: tuple[str, ...] = ()
     marketing_types: tuple[str, ...] = ()
-    quota: TenantQuota = NO_QUOTA
 
     def owns(self, domain: str) -> bool:
         """Tell whether a normalised sender domain is one of this tenant's."""

@@ -107,16 +107,22 @@ NO_QUOTA: Final = TenantQuota()
 
 
 @dataclass(frozen=True, slots=True)
-class SharedQuotas:
-    """The quotas that tenants share.
+class QuotaRules:
+    """All quotas.
 
     Attributes:
+        tenants: Those of tenants, by tenant id; a tenant without any is not in it.
         platform: Of the mail of all tenants together.
         groups: Of the mail of all tenants of a group, by its name.
     """
 
+    tenants: Mapping[str, TenantQuota] = field(default_factory=dict)
     platform: tuple[Limit, ...] = ()
     groups: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> TenantQuota:
+        """Return the quotas of a tenant."""
+        return self.tenants.get(tenant, NO_QUOTA)
 
 
 @dataclass(frozen=True, slots=True)
