@@ -8,7 +8,8 @@ what X-Forwarded-For claims; nothing else is made of that header. Only requests 
 are told at level info.
 Limits: one request a connection; 10 s until it has been read; 256 connections, further ones are
 closed; request line and header fields of 4 KiB each, 64 of them; 4 KiB of a body; 200 requests a
-second with 1,000 at once, of which further ones get 503. The client then tries again.
+second with 1,000 at once, of which further ones get 503. The client then tries again. A message
+that is not known is looked for again after 1.5 s, as the milter writes its book behind the mail.
 Errors: `StartError` if it cannot listen. While the store is unavailable, 503 is answered, and
 nothing is lost: the page says so, and mail providers try again.
 Security: who asks is not known, since all come from the web server; a token is all that counts.
@@ -44,6 +45,7 @@ from gatepost.web import unsubscribe
 from gatepost.web.unsubscribe import Answer, Request, decide
 
 READ_S = 10.0
+BOOK_S = 1.5
 MAX_CONNECTIONS = 256
 MAX_FIELD = 4096
 MAX_FIELDS = 64
@@ -222,9 +224,11 @@ class UnsubscribeServer:
         if isinstance(decided, Answer):
             return None, decided
         try:
-            known = await self._loop.run_in_executor(
-                self._worker, self._effects.unsubscribe, decided, now
-            )
+            known = await self._unsubscribe(decided, now)
+            if not known:
+                # Programs click before the milter has written the message into the book.
+                await asyncio.sleep(BOOK_S)
+                known = await self._unsubscribe(decided, now)
         except StoreUnavailable as error:
             log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
             return decided, unsubscribe.LATER
@@ -232,6 +236,10 @@ class UnsubscribeServer:
             _log.exception("unsubscribe-failed")
             return decided, unsubscribe.LATER
         return decided, unsubscribe.DONE if known else unsubscribe.NOT_FOUND
+
+    async def _unsubscribe(self, token: Token, now: float) -> bool:
+        effect = self._effects.unsubscribe
+        return await self._loop.run_in_executor(self._worker, effect, token, now)
 
     def _tell(self, request: web.BaseRequest, token: Token | None, answer: Answer) -> None:
         self._count(answer.result)

@@ -6,6 +6,7 @@ import contextlib
 import re
 import smtplib
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,7 @@ CONFIGURATION: dict[str, Any] = {
         # The hardest case for a bounce: mail of nobody is refused.
         "unknown": "reject",
     },
+    "feedback": {"unsubscribe": "127.0.0.1:9465"},
     "modes": {"default": "enforce"},
     "tls": {"profiles": {"private": {"level": "encrypt", "on_failure": "bounce"}}},
     "tenants": {
@@ -149,7 +151,7 @@ def test_the_signatures_of_a_signer_behind_cover_what_is_added(sent: Callable) -
         for name in MUST_COVER:
             assert names.count(name) == 2, (name, names)
     for change in (b"cspring:", b"CFBL-Feedback-ID: " + token.encode(), b"fbl@fbl.sender.example"):
-        changed = arrived.octets.replace(change, change[:-1] + b"x")
+        changed = arrived.octets.replace(change, change[:-1] + b"!")
         assert changed != arrived.octets
         assert not any(good for good, _ in signatures(changed).values())
 
@@ -201,6 +203,31 @@ def test_one_click_unsubscription_for_the_types_that_ask_for_it(
     assert f"\nList-Unsubscribe: {value}\r\n" in arrived.raw
     _, arrived = sent(Mail("n@acme.example", "u@good.example", "an invoice", "acme"))
     assert arrived.headers("List-Unsubscribe") == []
+
+
+def test_who_clicks_gets_no_more_of_that_tenant(sent: Callable) -> None:
+    recipient = "leaves@good.example"
+    mail = Mail(
+        "n@acme.example", recipient, "a letter", "acme", headers=["X-Mail-Type: newsletter"]
+    )
+    _, arrived = sent(mail)
+    (value,) = arrived.headers("List-Unsubscribe")
+    path = value.partition("https://mail.sender.example")[2].partition(">")[0]
+
+    def ask(body: bytes | None) -> int:
+        url = f"http://127.0.0.1:9465{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data=body)) as answer:
+            return int(answer.status)
+
+    assert ask(None) == 200
+    # To look does nothing.
+    sent(replace(mail, subject="another letter"))
+    # Twice is once.
+    assert [ask(b"List-Unsubscribe=One-Click") for _ in range(2)] == [200, 200]
+    with pytest.raises(smtplib.SMTPResponseException, match=r"550, b'5\.7\.1 .*unsubscribe"):
+        send(ADDRESS, replace(mail, subject="a third letter"))
+    # Of that tenant alone.
+    sent(Mail("n@beta.example", recipient, "of another", "beta"))
 
 
 def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(

@@ -170,12 +170,23 @@ def test_nothing_else_does(caplog) -> None:
     assert caplog.records == []
 
 
-def test_a_message_that_nobody_knows() -> None:
+def test_a_message_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BOOK_S", 0.01)
     effects = Fake()
     effects.known = False
     with serving(effects) as server:
         status, _, body = ask(server, "POST", f"/{token()}", data=ONE_CLICK)
     assert (status, body) == (404, NOT_FOUND.body)
+    assert len(effects.done) == 2
+
+
+def test_a_message_that_is_not_in_the_book_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BOOK_S", 0.01)
+    effects = Fake()
+    found = iter([False, True])
+    effects.unsubscribe = lambda *_: next(found)
+    with serving(effects) as server:
+        assert ask(server, "POST", f"/{token()}", data=ONE_CLICK)[0] == 200
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("g.db: locked"), RuntimeError("a bug")])
@@ -323,8 +334,11 @@ def _request(path: str) -> bytes:
     ).encode()
 
 
-def test_who_unsubscribes_is_suppressed_once(tmp_path: Path) -> None:
+def test_who_unsubscribes_is_suppressed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the real stores: the recipient that the token names, however often it is asked."""
+    monkeypatch.setattr(module, "BOOK_S", 0.01)
     url = f"sqlite:///{tmp_path}/g.db"
     recipients = ("a@one.example", "b@two.example")
     message = Message(MESSAGE, NOW, "acme", "4X", "n@acme.example", recipients=recipients)
