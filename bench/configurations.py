@@ -63,6 +63,7 @@ def _text(
         "metrics: off",
         "keys: keys.yaml",
         "platform: {sender_id: examplesp, bounce_domain: bounces.sender.example}",
+        f"feedback: {{intake_dir: {directory}/intake}}",
         "modes: {default: enforce}",
         "tls:",
         "  profiles:",

@@ -52,10 +52,16 @@ class Reporters:
             domain: d= of a signature that verified, as an A-label.
             author: The address in From:.
         """
+        found = self.owner(domain)
+        if found is None or (found.authors and author.lower() not in found.authors):
+            return None
+        return found
+
+    def owner(self, domain: str) -> Reporter | None:
+        """Return whose a domain is, whoever of its users wrote, or None."""
         for name in (domain, *(parent.removeprefix(".") for parent in parents(domain))):
-            found = self.by_domain.get(name)
-            if found is not None:
-                return found if not found.authors or author.lower() in found.authors else None
+            if (found := self.by_domain.get(name)) is not None:
+                return found
         return None
 
 

@@ -166,7 +166,8 @@ def _signer(report: Report, proven: Authentication, reporters: Reporters) -> tup
     if report.kind is Kind.COMPLAINT and report.format != "cfbl":
         return "", False
     for domain in proven.domains:
-        if aligned(domain, report.reporter):
+        # A provider of mailboxes signs for its users, and none of them is the provider.
+        if aligned(domain, report.reporter) and reporters.owner(domain) is None:
             return domain, False
     return "", False
 

@@ -103,6 +103,12 @@ def test_cfbl_needs_a_signature_of_its_author():
     )
 
 
+def test_a_user_of_a_listed_provider_is_no_reporter_by_cfbl_either():
+    report = complaint(format="cfbl", reporter="mail.example")
+    user = Authentication(("mail.example",), "anybody@mail.example")
+    assert result(report, user) is Result.UNAUTHENTICATED
+
+
 def test_a_token_of_the_message_needs_the_recipient_named():
     many = complaint(token(Purpose.COMPLAINT, 0))
     assert about(many, LISTED, ONE) == ("U@b.example",)
