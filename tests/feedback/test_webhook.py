@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
 
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Webhook
@@ -127,3 +135,41 @@ def test_waits_have_bounds(failures: int, asked: float | None, chance: float) ->
     wait = wait_after(failures, asked, chance)
     assert 5 * (1 - JITTER) <= wait <= LONGEST_S * (1 + JITTER)
     assert asked is None or asked > LONGEST_S or wait >= asked
+
+
+def _example(language: str) -> str:
+    document = Path(__file__).resolve().parents[2] / "docs" / "events.md"
+    found = re.search(rf"```{language}\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_documented_check_in_python() -> None:
+    batch = batch_of("a", [ONE, TWO])
+    secret = f"whsec_{base64.b64encode(SECRET).decode()}"
+    names: dict[str, Any] = {}
+    exec(_example("python"), names)
+    headers = headers_of(SECRET, batch, time.time())
+    assert [each["id"] for each in names["events_of"](batch.body, headers, secret)] == ["e1", "e2"]
+    with pytest.raises(WebhookVerificationError):
+        names["events_of"](batch.body + b" ", headers, secret)
+
+
+def test_the_documented_check_by_hand(tmp_path: Path) -> None:
+    batch = batch_of("a", [ONE, TWO])
+    headers = headers_of(SECRET, batch, NOW)
+    (tmp_path / "body.json").write_bytes(batch.body)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", _example("sh")],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "SECRET": f"whsec_{base64.b64encode(SECRET).decode()}",
+            "WEBHOOK_ID": headers["webhook-id"],
+            "WEBHOOK_TIMESTAMP": headers["webhook-timestamp"],
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"v1,{done.stdout.strip()}" == headers["webhook-signature"]
