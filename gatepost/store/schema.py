@@ -18,6 +18,7 @@ from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events, webhooks
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
+from gatepost.store.schema_quotas import quotas
 from gatepost.store.schema_rates import rates
 from gatepost.store.schema_received import received
 from gatepost.store.schema_suppression import suppression
@@ -77,6 +78,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     received,
     webhooks,
     rates,
+    quotas,
 )
 
 

@@ -1,0 +1,47 @@
+"""Where the counters of quotas are kept, so that a restart does not give everybody a new start.
+
+Purpose: the interface; `sqlite_quotas` implements it. Whoever counts writes behind, and is alone in
+doing so; others read.
+Errors: each call raises `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatepost.traffic.counters import Row
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMark:
+    """How late it was by the counters' clock, and by those that it follows.
+
+    Attributes:
+        boot: Name of the boot, or empty if it is not known.
+        since_boot: Seconds since then, time asleep included.
+        at: Seconds of the counters' clock.
+        wall: Unix time in seconds.
+    """
+
+    boot: str
+    since_boot: float
+    at: float
+    wall: float
+
+
+class QuotaStore(Protocol):
+    """Keeps counters and their clock."""
+
+    def load(self) -> tuple[ClockMark | None, list[Row]]:
+        """Return the last mark, or None if nothing was ever written, and all counters."""
+
+    def write(self, mark: ClockMark, rows: Sequence[Row]) -> None:
+        """Replace counters by what they are now, and the mark, all or nothing."""
+
+    def prune(self, at: float) -> int:
+        """Delete counters that count nothing any more at a time of their clock; return how many."""
+
+    def close(self) -> None:
+        """Close the connection of the calling thread."""

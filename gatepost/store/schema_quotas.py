@@ -1,0 +1,18 @@
+"""The tables of quotas' counters; see `schema`."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+
+def quotas(db: Database) -> None:
+    """Make the tables."""
+    db.table("quota_counters").create(
+        {"name": str, "unit": str, "window": int, "counts": str, "until": float},
+        pk=("name", "unit", "window"),
+        not_null=("counts", "until"),
+    )
+    db.table("quota_counters").create_index(["until"])
+    db.table("quota_clock").create(
+        {"id": int, "boot": str, "since_boot": float, "at": float, "wall": float}, pk="id"
+    )

@@ -1,0 +1,57 @@
+"""The counters of quotas in SQLite; see `quotas` and `sqlite_file`.
+
+Format: the steps of a counter are JSON, ``[[step, count], …]``.
+Errors: a row that cannot be read is left out: of it nothing counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from gatepost.store.quotas import ClockMark
+from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.traffic.counters import Row
+from gatepost.traffic.quota import MAX_COUNT, MAX_WINDOW_S, STEPS
+
+_PUT = "insert or replace into quota_counters values (?, ?, ?, ?, ?)"
+_PUT_MARK = "insert or replace into quota_clock values (1, ?, ?, ?, ?)"
+
+
+class SqliteQuotas(SqliteFile):
+    """Implements `QuotaStore`."""
+
+    def load(self) -> tuple[ClockMark | None, list[Row]]:
+        """See `QuotaStore.load`."""
+        with self._database() as db:
+            mark = db.execute("select boot, since_boot, at, wall from quota_clock").fetchone()
+            rows = db.execute("select name, unit, window, counts, until from quota_counters")
+            found = [row for each in rows if (row := _row(*each)) is not None]
+        return (None if mark is None else ClockMark(*mark)), found
+
+    def write(self, mark: ClockMark, rows: Sequence[Row]) -> None:
+        """See `QuotaStore.write`."""
+        values = [
+            (storable(row.key[0]), row.key[1], row.key[2], json.dumps(row.counts), row.until)
+            for row in rows
+        ]
+        with self._writing() as db:
+            db.conn.executemany(_PUT, values)
+            db.execute(_PUT_MARK, [mark.boot, mark.since_boot, mark.at, mark.wall])
+
+    def prune(self, at: float) -> int:
+        """See `QuotaStore.prune`."""
+        with self._writing() as db:
+            return int(db.execute("delete from quota_counters where until <= ?", [at]).rowcount)
+
+
+def _row(name: str, unit: str, window: int, text: str, until: float) -> Row | None:
+    try:
+        counts = tuple((int(step), int(count)) for step, count in json.loads(text))
+        if not 1 <= window <= MAX_WINDOW_S or not 0 <= len(counts) <= STEPS + 1:
+            return None
+        if any(not 0 <= count <= MAX_COUNT for _, count in counts):
+            return None
+        return Row((str(name), str(unit), window), counts, float(until))
+    except (TypeError, ValueError):
+        return None
