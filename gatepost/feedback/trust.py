@@ -127,25 +127,33 @@ def judge(
     signer, listed = _signer(report, proven, reporters)
     by = signer or report.reporter
     authenticated = bool(signer) or proven.own
-    if report.kind is Kind.TLS_REPORT:
-        return Judgement(Result.TLS_REPORT, "gatepost tls reports shows it", by, authenticated)
-    if report.kind not in ACTING:
-        return Judgement(Result.COUNTED, f"nothing follows from {report.kind}", by, authenticated)
-    needs_signature = report.kind is Kind.COMPLAINT
-    token = report.token
-    if token is None or token.purpose is not NEEDED[report.kind]:
-        result = Result.NEITHER if needs_signature and not signer else Result.NO_TOKEN
-        return Judgement(result, "no token of ours that has this purpose", by, authenticated)
-    if needs_signature and not signer:
-        reason = proven.reason or "signed by nobody whose complaints are believed"
-        return Judgement(Result.UNAUTHENTICATED, reason, by, authenticated)
-    if message is None:
-        return Judgement(Result.NOT_SENT, "the message is not in the book", by, authenticated)
-    about, reason = _about(report, message, proven, token.token.recipient, listed=listed)
+    closed = _closed(report, proven, message, signed=bool(signer))
+    if closed is not None or report.token is None or message is None:
+        result, reason = closed or (Result.NO_TOKEN, "")
+        return Judgement(result, reason, by, authenticated)
+    about, reason = _about(report, message, proven, report.token.token.recipient, listed=listed)
     if not about:
         result = Result.UNAUTHENTICATED if reason == _OF_ANOTHER else Result.NOT_SENT
         return Judgement(result, reason, by, authenticated)
     return Judgement(Result.BELIEVED, reason, by, authenticated, about)
+
+
+def _closed(
+    report: Report, proven: Authentication, message: Message | None, *, signed: bool
+) -> tuple[Result, str] | None:
+    """Return which gate is closed for a report and why, or None if neither is."""
+    if report.kind is Kind.TLS_REPORT:
+        return Result.TLS_REPORT, "gatepost tls reports shows it"
+    if report.kind not in ACTING:
+        return Result.COUNTED, f"nothing follows from {report.kind}"
+    unsigned = report.kind is Kind.COMPLAINT and not signed
+    if report.token is None or report.token.purpose is not NEEDED[report.kind]:
+        result = Result.NEITHER if unsigned else Result.NO_TOKEN
+        return result, "no token of ours that has this purpose"
+    if unsigned:
+        reason = proven.reason or "signed by nobody whose complaints are believed"
+        return Result.UNAUTHENTICATED, reason
+    return None if message is not None else (Result.NOT_SENT, "the message is not in the book")
 
 
 def aligned(signer: str, domain: str) -> bool:

@@ -266,6 +266,7 @@ def test_no_forgery_suppresses_pauses_or_reveals_anything(out, books, world, pos
     many = out("many1@good.example", "many2@good.example")
     suppressions = len(books.events(EventKind.COMPLAINED))
     before, arrived = len(books.rows()), len(world.fleet.messages())
+    logged = len(postfix.log_lines())
     told = yahoo_report(got.octets, to, "victim@good.example")
     token = header(got.octets, "X-Gatepost-Token")
     foreign = b"From: a@b.example\r\nMessage-ID: <2@b.example>\r\n\r\nx\r\n"
@@ -311,7 +312,7 @@ def test_no_forgery_suppresses_pauses_or_reveals_anything(out, books, world, pos
     # Nothing is ever answered.
     postfix.wait_empty_queue()
     assert len(world.fleet.messages()) == arrived
-    assert not any("sender non-delivery" in line for line in postfix.log_lines()[-200:])
+    assert not any("non-delivery" in line for line in postfix.log_lines()[logged:])
 
 
 def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(out, books, gatepost, postfix):
