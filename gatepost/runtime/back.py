@@ -14,6 +14,7 @@ from gatepost.runtime.event_outlets import EventOutlets
 from gatepost.runtime.feedback_intake import FeedbackIntake
 from gatepost.runtime.ladder import ladder_watch
 from gatepost.runtime.observer import Observer
+from gatepost.runtime.postmaster import postmaster_watch
 from gatepost.runtime.promoted_watch import PromotedWatch
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
@@ -48,6 +49,7 @@ def _serve(role: Role) -> int:
             lambda: open_as(SqliteSurvey, settings.state),
             role.metrics,
         )
+        postmaster = postmaster_watch(settings, role.current, role.metrics)
         ladder = ladder_watch(settings.state, role.current, role.metrics)
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)
@@ -75,6 +77,8 @@ def _serve(role: Role) -> int:
         suppression.stop()
         promoted.stop()
         ladder.stop()
+        if postmaster is not None:
+            postmaster.stop()
         outlets.stop()
         if observer is not None:
             observer.stop()

@@ -12,6 +12,8 @@ import binascii
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from gatepost.errors import MalformedMessage
+from gatepost.feedback.postmaster import is_protected, parse_token
 from gatepost.feedback.rules import FeedbackRules, LadderRules, Step, SuppressionRules, Webhook
 from gatepost.settings.files import read_file, secrecy_problem
 from gatepost.settings.keys_feedback import (
@@ -117,6 +119,38 @@ class FlowBuilder:
                 Webhook(name, section.url, secret, section.tenant, kinds, section.allow_private)
             )
         return tuple(found)
+
+    def check_postmaster(self, section: FeedbackFlowSection) -> None:
+        """Report what keeps Postmaster Tools from being asked."""
+        if section.postmaster_token is None:
+            return
+        place = Place(self._file, ("feedback", "postmaster_token"))
+        path = self._directory / section.postmaster_token
+        try:
+            if not path.exists():
+                raise Rejected("does not exist", "put client and refresh token of OAuth there")
+            source = read_file(path)
+            if (problem := secrecy_problem(source, self._user)) is not None:
+                raise problem
+            parse_token(source.octets.decode("utf-8", "replace"))
+        except Rejected as error:
+            self._report.error(place, f"{path} {error.problem}", error.remedy)
+        except MalformedMessage as error:
+            self._report.error(
+                place, f"{path} {error}", "write client_id, client_secret, refresh_token, token_uri"
+            )
+        if not is_protected(section.postmaster_url):
+            self._report.error(
+                Place(self._file, ("feedback", "postmaster_url")),
+                f"{section.postmaster_url} would get the token in plaintext",
+                "write an address with https",
+            )
+        if not section.postmaster_domains:
+            self._report.warn(
+                place,
+                "nothing is asked, as no domain is listed",
+                "list the domains that sign under postmaster_domains",
+            )
 
     def _steps(self, section: StepsSection, what: str) -> dict[Step, float]:
         shares = {

@@ -18,6 +18,11 @@ from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.schema import Entry, ListOf, Scalar, Section, Table
 from gatepost.settings.tree import parse
 
+POSTMASTER = (
+    '{"client_id": "x", "client_secret": "s", "refresh_token": "y", '
+    '"token_uri": "https://oauth2.example/"}'
+)
+
 
 def entries(section: Section[Any], path: str = "") -> Iterator[tuple[str, Entry]]:
     """Yield every setting with its path, the inner ones included."""
@@ -48,6 +53,9 @@ def test_the_starter_with_every_line_in_force_passes(load, config):
     (config.parent / "tenants.d").mkdir()
     (config.parent / "tenants.d" / "globex.yaml").write_text("tenants: {globex: {logins: [g]}}")
     (config.parent / "promoted.yaml").write_text("promoted: {}")
+    token = config.parent / "postmaster.json"
+    token.write_text(POSTMASTER)
+    token.chmod(0o600)
     secret = config.parent / "webhook-acme.secret"
     secret.write_text("whsec_" + "AAAA" * 10)
     secret.chmod(0o600)

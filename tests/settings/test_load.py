@@ -404,6 +404,10 @@ def test_like_warnings_are_told_once(load):
     assert "and so in 1999 more places" in warnings[0].problem
 
 
+POSTMASTER = (
+    '{"client_id": "x", "client_secret": "s", "refresh_token": "y", '
+    '"token_uri": "https://oauth2.example/"}'
+)
 FLOW = """
 platform: {sender_id: examplesp, feedback_domain: fbl.example.net,
   unsubscribe_url: "https://mail.example.net/u/"}
@@ -437,6 +441,9 @@ tenants:
 
 
 def test_what_comes_back(load, config):
+    token = config.parent / "pm.json"
+    token.write_text(POSTMASTER)
+    token.chmod(0o600)
     secret = config.parent / "s"
     secret.write_text("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
     secret.chmod(0o600)
@@ -455,9 +462,7 @@ def test_what_comes_back(load, config):
     assert snapshot.feedback == FeedbackRules(
         frozenset({"arf.example.org"}), 30 * day, day, 14 * day, True
     )
-    assert snapshot.suppression == SuppressionRules(
-        30 * day, 3, 2 * day, True, IfDown.DEFER, True
-    )
+    assert snapshot.suppression == SuppressionRules(30 * day, 3, 2 * day, True, IfDown.DEFER, True)
     assert snapshot.ladder == LadderRules(
         day,
         1000,
