@@ -6,8 +6,10 @@ that the message itself carries.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
+import shutil
 import smtplib
 import threading
 import time
@@ -40,6 +42,7 @@ from lab.reporters import (
 )
 from lab.send import Mail, connect, send
 from lab.world import ADDRESS, BOUNCE_DOMAIN, FEEDBACK_DOMAIN, World
+from tests.runtime.consumer import SECRET, Consumer, closes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.usefixtures("gatepost")]
 
@@ -130,6 +133,26 @@ class Books:
 
 
 @pytest.fixture(scope="module")
+def consumer() -> Iterator[Consumer]:
+    made = Consumer()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def gatepost(world: World, postfix: PrivatePostfix, consumer: Consumer) -> Iterator[Gatepost]:
+    hook = {"url": consumer.url(), "secret_file": "hook", "allow_private": True}
+    made = world.gatepost(postfix, {**CONFIGURATION, "webhooks": {"acme": hook}})
+    secret = made.directory / "hook"
+    secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
+    secret.chmod(0o600)
+    shutil.chown(secret, "nobody")
+    with made as running:
+        running.attach()
+        yield running
+
+
+@pytest.fixture(scope="module")
 def books(gatepost: Gatepost) -> Iterator[Books]:
     with contextlib.closing(Books(gatepost)) as opened:
         yield opened
@@ -197,7 +220,9 @@ def wait_refused(recipient: str) -> str:
     ],
     ids=["yahoo", "microsoft", "cfbl"],
 )
-def test_a_complaint_names_the_tenant_and_ends_the_mail(out, books, name, report, reporter):
+def test_a_complaint_names_the_tenant_and_ends_the_mail(
+    out, books, consumer, name, report, reporter
+):
     recipient = f"{name}@good.example"
     got = out(recipient)
     to = cfbl_address(got)
@@ -215,6 +240,11 @@ def test_a_complaint_names_the_tenant_and_ends_the_mail(out, books, name, report
     assert "complaint" in refusal(recipient)
     # Another tenant may still write there.
     assert refusal(recipient, "beta") == ""
+    # Each request's signature is checked where its events are taken out.
+    wait_until(lambda: event.id in consumer.ids(), SOON_S, "the webhook to tell of it")
+    (told,) = [each for got in consumer.all for each in got.events if each["id"] == event.id]
+    assert told["type"] == "message.complained"
+    assert (told["data"]["recipient"], told["data"]["campaign"]) == (recipient, "Spring Sale")
 
 
 def test_a_notice_of_another_server_is_a_hard_bounce(out, books):
@@ -315,7 +345,9 @@ def test_no_forgery_suppresses_pauses_or_reveals_anything(out, books, world, pos
     assert not any("non-delivery" in line for line in postfix.log_lines()[logged:])
 
 
-def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(out, books, gatepost, postfix):
+def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(
+    out, books, gatepost, postfix, consumer
+):
     names = [f"k{number}@good.example" for number in range(12)]
     originals = [out(name) for name in names]
     to = cfbl_address(originals[0])
@@ -324,6 +356,8 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(out, books, 
         for got, name in zip(originals, names, strict=True)
     ]
     done = threading.Event()
+    # The consumer dies in the middle of a request, too.
+    consumer.next = [closes]
 
     def kill() -> None:
         while not done.wait(0.4):
@@ -346,6 +380,8 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(out, books, 
     complaints = [each.recipient for each in books.events(EventKind.COMPLAINED)]
     assert sorted(each for each in complaints if each in names) == sorted(names)
     assert all(books.suppressed(name) == "complaint" for name in names)
+    wanted = {each.id for each in books.events(EventKind.COMPLAINED)}
+    wait_until(lambda: wanted <= set(consumer.ids()), SOON_S, "the webhook to tell of all")
 
 
 def test_while_the_intake_is_away_postfix_keeps_the_mail(out, books, gatepost, postfix):
