@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
@@ -16,6 +17,7 @@ from gatepost.runtime.discovery import Discovery
 from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
 from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.memory import uncollected
+from gatepost.runtime.quotas import QuotaDesk
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
@@ -25,6 +27,7 @@ from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as
+from gatepost.store.sqlite_quotas import SqliteQuotas
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
@@ -32,6 +35,7 @@ from policy_server.handlers import Handlers
 from policy_server.listen import open_socket
 from policy_server.maps import maps
 from policy_server.pump import Pump
+from policy_server.quota import QuotaCheck
 from policy_server.serve import Endpoint, serve
 from policy_server.suppression import SuppressionCheck
 
@@ -69,6 +73,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
     sights = SightBook(lambda: _open_sights(role.settings.state), clock=time.time)
     statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
     suppression = SuppressionDesk(role.settings.state, role.metrics)
+    quotas = QuotaDesk(lambda: open_as(SqliteQuotas, role.settings.state), role.metrics)
     handlers = Handlers(
         role.current,
         role.recorder,
@@ -81,6 +86,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         statuses=statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
+    handlers.quota = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
     loop = asyncio.get_running_loop()
 
     def count(failure: Failure) -> None:
@@ -100,14 +106,12 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         "connections": {n: p.connections for n, p in pumps.items()},
         "discovery": discovery.status(),
         "suppression": suppression.status(),
+        "quota": quotas.status(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
     role.metrics.policy_requests.expect("dunno", "prepend", "reject")
     role.metrics.errors.expect(*(failure.value for failure in Failure))
-    endpoints = [
-        Endpoint(open_socket(role.place.socket_dir / name, group=role.settings.postfix_group), pump)
-        for name, pump in pumps.items()
-    ]
+    endpoints = _endpoints(role, pumps)
     stop = asyncio.Event()
 
     def end() -> None:
@@ -115,6 +119,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         stop.set()
 
     install_in_loop(loop, role.reloader.request, end)
+    quotas.start()
     role.ready()
     alive = asyncio.create_task(beat_in_loop())
     try:
@@ -124,6 +129,14 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         sights.close()
         suppression.close()
         statuses.stop()
+        await quotas.stop()
+
+
+def _endpoints(role: Role, pumps: Mapping[str, Pump[Any, Any]]) -> list[Endpoint]:
+    directory, group = role.place.socket_dir, role.settings.postfix_group
+    return [
+        Endpoint(open_socket(directory / name, group=group), pump) for name, pump in pumps.items()
+    ]
 
 
 def _open_sights(url: str) -> SightStore:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from gatepost.decisions.actions import Reject
@@ -27,7 +28,6 @@ from gatepost.modes import Recorder
 from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.log import clean, log_event
 from gatepost.snapshot import Snapshot
-from gatepost.tenants.client import Client
 from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.reachability import NO_SIGHTS, Sights
@@ -40,6 +40,7 @@ from gatepost.wire.policy import (
     PolicyRequest,
 )
 from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
+from policy_server.quota import QuotaCheck, client_of
 from policy_server.suppression import SuppressionCheck
 from policy_server.tls_maps import Destinations, TlsMaps
 
@@ -54,7 +55,7 @@ class Counts(Protocol):
     """Where answers are counted."""
 
     def policy(self, verdict: str) -> None:
-        """Count one policy answer: ``dunno``, ``prepend`` or ``reject``."""
+        """Count one policy answer: ``dunno``, ``prepend``, ``hold`` or ``reject``."""
 
     def lookup(self, map_name: str, result: str) -> None:
         """Count one map answer: ``ok``, ``notfound``, ``temp`` or ``perm``."""
@@ -84,6 +85,9 @@ class Handlers:
         sights: What was seen of their mail servers, or None if nobody ever looks.
         statuses: Returns which tenants are warned, slowed down or paused.
         suppression: Looks recipients up, or None if nobody does.
+
+    Attributes:
+        quota: Counts messages, or None if nobody does.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Handlers:
         self._sights = sights
         self._statuses = statuses
         self._suppression = suppression
+        self.quota: QuotaCheck | None = None
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
         """Take note of what Postfix has become."""
@@ -119,12 +124,18 @@ class Handlers:
         """Answer one request on the policy socket, at once or later."""
         if isinstance(request, AdmitRequest):
             return self._admit(request)
-        if request.protocol_state != "RCPT":
-            # A check that the operator put into another restriction list has nothing to say.
-            self._counts.policy("dunno")
-            return _DUNNO
+        if request.protocol_state == "RCPT":
+            return self._rcpt(request)
+        if request.protocol_state == "END-OF-MESSAGE" and self.quota is not None:
+            answer = self.quota.end_of_message(request, self._current(), self._clock())
+            return self._finish(answer, request.queue_id, request.sender)
+        # A check that the operator put into another restriction list has nothing to say.
+        self._counts.policy("dunno")
+        return _DUNNO
+
+    def _rcpt(self, request: AccessRequest) -> PolicyReply | Awaitable[PolicyReply]:
         facts = RecipientFacts(
-            _client(request), request.sender, request.recipient, request.queue_id
+            client_of(request), request.sender, request.recipient, request.queue_id
         )
         snapshot = self._current()
         now = self._clock()
@@ -132,27 +143,35 @@ class Handlers:
         if self._suppression is not None:
             verdict = self._suppression.recipient(verdict, facts, request.instance, snapshot, now)
         if self._sights is None or self._operator.relays:
-            return self._finish_rcpt(verdict, facts)
+            return self._finish_rcpt(verdict, facts, request.instance, snapshot)
         domain = asks_for_sights(verdict, facts, snapshot)
         if domain is None:
-            return self._finish_rcpt(verdict, facts)
+            return self._finish_rcpt(verdict, facts, request.instance, snapshot)
         sights = self._sights.known(domain)
         if sights is None:
-            return self._finish_seen(verdict, facts, snapshot, self._sights.look(domain))
-        return self._finish_rcpt(self._reachable(verdict, facts, snapshot, sights), facts)
+            look = self._sights.look(domain)
+            return self._finish_seen(verdict, facts, request.instance, snapshot, look)
+        verdict = self._reachable(verdict, facts, snapshot, sights)
+        return self._finish_rcpt(verdict, facts, request.instance, snapshot)
 
-    def _finish_rcpt(self, verdict: Verdict, facts: RecipientFacts) -> PolicyReply:
+    def _finish_rcpt(
+        self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot
+    ) -> PolicyReply:
+        if self.quota is not None:
+            # The last, so that nothing is reserved for what another check refuses.
+            verdict = self.quota.recipient(verdict, facts, instance, snapshot, self._clock())
         return self._finish(verdict, facts.queue_id, facts.sender, facts.recipient)
 
     async def _finish_seen(
         self,
         verdict: Verdict,
         facts: RecipientFacts,
+        instance: str,
         snapshot: Snapshot,
         look: Awaitable[Sights],
     ) -> PolicyReply:
-        sights = await look
-        return self._finish_rcpt(self._reachable(verdict, facts, snapshot, sights), facts)
+        verdict = self._reachable(verdict, facts, snapshot, await look)
+        return self._finish_rcpt(verdict, facts, instance, snapshot)
 
     def _reachable(
         self, verdict: Verdict, facts: RecipientFacts, snapshot: Snapshot, sights: Sights
@@ -230,6 +249,13 @@ class Handlers:
         outcome = Outcome(verdict)
         if self._suppression is not None:
             outcome = self._suppression.message(verdict, request, snapshot, now)
+        if self.quota is not None:
+            counted = self.quota.message(
+                outcome.verdict, request, snapshot, now, len(outcome.delete)
+            )
+            outcome = replace(outcome, verdict=counted)
+            if counted.reject is not None:
+                return self._finish(counted, request.queue_id, request.sender)
         reply = self._finish(outcome.verdict, request.queue_id, request.sender)
         return Action(format_delete(outcome.delete)) if outcome.delete else reply
 
@@ -251,6 +277,18 @@ class Handlers:
             )
             self._counts.policy("reject")
             return Action(format_reject(verdict.reject))
+        if verdict.hold is not None:
+            log_event(
+                log,
+                logging.INFO,
+                "hold",
+                queue_id=queue_id or "NOQUEUE",
+                tenant=verdict.tenant or "-",
+                sender=f"<{sender}>",
+                reason=verdict.hold,
+            )
+            self._counts.policy("hold")
+            return Action(f"HOLD {verdict.hold}")
         if verdict.prepend is not None:
             self._counts.policy("prepend")
             return Action(f"PREPEND {SESSION_HEADER}: {verdict.prepend}")
@@ -266,13 +304,3 @@ def format_reject(reject: Reject) -> str:
 def format_delete(indices: Iterable[int]) -> str:
     """Return what tells the milter to delete recipients, by their indices from 0."""
     return " ".join((DELETE, *(str(index + 1) for index in indices)))
-
-
-def _client(request: AccessRequest) -> Client:
-    return Client(
-        login=request.sasl_username,
-        certificate=request.ccert_fingerprint,
-        address=request.client_address,
-        port=request.client_port,
-        listener=request.policy_context,
-    )

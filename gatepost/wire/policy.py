@@ -126,6 +126,7 @@ class AdmitRequest:
         sender: Envelope sender, empty for the null sender.
         recipients: Accepted envelope recipients, at least one.
         message: Message id of the token in hex, or empty.
+        campaign: Campaign that the message belongs to, or empty.
     """
 
     tenant: str
@@ -134,6 +135,7 @@ class AdmitRequest:
     sender: str
     recipients: tuple[str, ...]
     message: str = ""
+    campaign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,7 @@ def format_admit(request: AdmitRequest) -> bytes:
             "queue_id": request.queue_id,
             "sender": request.sender,
             **({"message": request.message} if request.message else {}),
+            **({"campaign": encode_xtext(request.campaign)} if request.campaign else {}),
             "recipients": " ".join(map(encode_xtext, request.recipients)),
         }
     )
@@ -294,4 +297,5 @@ def _parse_admit(attributes: dict[str, str]) -> AdmitRequest:
         sender=attributes.get("sender", ""),
         recipients=tuple(map(decode_xtext, attributes["recipients"].split(" "))),
         message=attributes.get("message", ""),
+        campaign=decode_xtext(attributes.get("campaign", "")),
     )

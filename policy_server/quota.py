@@ -1,0 +1,215 @@
+"""Asks the counters of quotas, for the handlers.
+
+Purpose: reserve at RCPT TO, count at the end of the message, say why there is no room.
+Source: Postfix SMTPD_POLICY_README: ``instance`` is the same at all stages of a message, and
+``recipient_count`` is known at END-OF-MESSAGE.
+Format of ``instance``: it begins with the process id of smtpd(8), which handles one message at a
+time; another instance of the same process means that the one before is over. Should Postfix ever
+change that, a reservation may end too early, and the end of the message looks again.
+Errors: none.
+Not handled: mail of sendmail(1) and what a milter or filter refuses after END-OF-MESSAGE, of which
+Postfix tells no policy service: the first is not counted, the second is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.quota import (
+    asks_for_quota,
+    campaign_claims,
+    claims_of,
+    holds,
+    over_quota,
+    waits_at_rcpt,
+)
+from gatepost.decisions.recipient import Verdict
+from gatepost.modes import Mode
+from gatepost.snapshot import Snapshot
+from gatepost.tenants.client import Client
+from gatepost.tenants.identity import identify
+from gatepost.tenants.model import Tenant
+from gatepost.traffic.counters import Amount, Counters, Holder
+from gatepost.traffic.quota import Claim, Shortage
+from gatepost.wire.policy import AccessRequest, AdmitRequest
+
+_MAX_KEPT = 100_000
+
+
+class QuotaCheck:
+    """Reserves and counts.
+
+    Args:
+        counters: The counters.
+        steady: Their clock.
+        count: Counts a result of a tenant; see `gatepost.runtime.quotas.RESULTS`.
+    """
+
+    def __init__(
+        self, counters: Counters, steady: Callable[[], float], count: Callable[[str, str], None]
+    ) -> None:
+        self._counters = counters
+        self._steady = steady
+        self._count = count
+        self._made_for: Snapshot | None = None
+        self._made: dict[tuple[str, str], tuple[Claim, ...]] = {}
+        # Recipients that were let through, of each smtpd(8) process's present message.
+        self._recipients: dict[str, tuple[str, int]] = {}
+
+    def recipient(
+        self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot, now: float
+    ) -> Verdict:
+        """Return the answer for one recipient at RCPT TO.
+
+        Args:
+            verdict: The answer so far.
+            facts: The RCPT TO.
+            instance: Postfix's name for the message.
+            snapshot: The configuration.
+            now: Unix time in seconds.
+        """
+        session = session_of(instance)
+        self._counters.release(session, instance)
+        if verdict.reject is not None:
+            return verdict
+        tenant = asks_for_quota(verdict.tenant, facts.sender, snapshot)
+        if tenant is None or not waits_at_rcpt(tenant, snapshot):
+            return verdict
+        claims = self._claims(tenant, facts.client.login, snapshot)
+        if not claims:
+            return verdict
+        before = self._recipients.get(session)
+        recipients = before[1] + 1 if before is not None and before[0] == instance else 1
+        shortage = self._counters.reserve(
+            Holder(session, instance), claims, Amount(1, recipients), self._steady()
+        )
+        if shortage is None:
+            if len(self._recipients) >= _MAX_KEPT:
+                self._recipients.clear()
+            self._recipients[session] = (instance, recipients)
+            return verdict
+        return self._over(verdict, tenant, shortage, now, facts.queue_id, facts.sender)
+
+    def end_of_message(self, request: AccessRequest, snapshot: Snapshot, now: float) -> Verdict:
+        """Return the answer at the end of a message.
+
+        Args:
+            request: Postfix's question.
+            snapshot: The configuration.
+            now: Unix time in seconds.
+        """
+        found = identify(client_of(request), snapshot.tenants).tenant
+        verdict = Verdict("" if found is None else found.id)
+        tenant = asks_for_quota(verdict.tenant, request.sender, snapshot)
+        if tenant is None:
+            return verdict
+        claims = self._claims(tenant, request.sasl_username, snapshot)
+        if not claims:
+            return verdict
+        instance = request.instance
+        holder = Holder(session_of(instance), instance)
+        shortage = self._counters.commit(
+            holder, claims, Amount(1, max(request.recipient_count, 1)), self._steady()
+        )
+        if shortage is None:
+            self._count("room", tenant.id)
+            return verdict
+        hold = holds(tenant, snapshot)
+        return self._over(
+            verdict, tenant, shortage, now, request.queue_id, request.sender, hold=hold
+        )
+
+    def message(
+        self, verdict: Verdict, request: AdmitRequest, snapshot: Snapshot, now: float, deleted: int
+    ) -> Verdict:
+        """Return the answer for a message of a platform login.
+
+        Args:
+            verdict: The answer so far.
+            request: The milter's question.
+            snapshot: The configuration.
+            now: Unix time in seconds.
+            deleted: How many of its recipients are going to be deleted.
+        """
+        tenant = asks_for_quota(verdict.tenant, request.sender, snapshot)
+        if verdict.reject is not None or tenant is None:
+            return verdict
+        claims = self._claims(tenant, request.sasl_username, snapshot)
+        claims += campaign_claims(tenant, request.campaign, snapshot)
+        return self._count_admitted(verdict, tenant, claims, request, now, deleted)
+
+    def campaign(
+        self, tenant: Tenant, request: AdmitRequest, snapshot: Snapshot, now: float
+    ) -> Verdict:
+        """Return the answer for a message that was counted already, but for its campaign."""
+        verdict = Verdict(tenant.id)
+        if asks_for_quota(tenant.id, request.sender, snapshot) is None:
+            return verdict
+        claims = campaign_claims(tenant, request.campaign, snapshot)
+        return self._count_admitted(verdict, tenant, claims, request, now, 0)
+
+    def _count_admitted(
+        self,
+        verdict: Verdict,
+        tenant: Tenant,
+        claims: tuple[Claim, ...],
+        request: AdmitRequest,
+        now: float,
+        deleted: int,
+    ) -> Verdict:
+        if not claims:
+            return verdict
+        # A milter that gets no answer asks again.
+        name = f"{request.queue_id} {request.message}"
+        amount = Amount(1, len(request.recipients) - deleted)
+        shortage = self._counters.commit(Holder(name, name), claims, amount, self._steady())
+        if shortage is None:
+            self._count("room", tenant.id)
+            return verdict
+        return self._over(verdict, tenant, shortage, now, request.queue_id, request.sender)
+
+    def _claims(self, tenant: Tenant, login: str, snapshot: Snapshot) -> tuple[Claim, ...]:
+        if self._made_for is not snapshot or len(self._made) >= _MAX_KEPT:
+            self._made_for, self._made = snapshot, {}
+        key = (tenant.id, login)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = claims_of(tenant, login, snapshot)
+        return made
+
+    def _over(
+        self,
+        verdict: Verdict,
+        tenant: Tenant,
+        shortage: Shortage,
+        now: float,
+        queue_id: str,
+        sender: str,
+        *,
+        hold: bool = False,
+    ) -> Verdict:
+        answer = over_quota(
+            verdict, tenant, shortage, now, queue_id=queue_id, sender=sender, hold=hold
+        )
+        if tenant.modes.quota is Mode.OBSERVE:
+            self._count("observed", tenant.id)
+        else:
+            self._count("over" if answer.hold is None else "held", tenant.id)
+        return answer
+
+
+def session_of(instance: str) -> str:
+    """Return what of an instance names the smtpd(8) process."""
+    return instance.partition(".")[0]
+
+
+def client_of(request: AccessRequest) -> Client:
+    """Return who asks to send."""
+    return Client(
+        login=request.sasl_username,
+        certificate=request.ccert_fingerprint,
+        address=request.client_address,
+        port=request.client_port,
+        listener=request.policy_context,
+    )
