@@ -109,8 +109,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         "quota": quotas.status(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
-    role.metrics.policy_requests.expect("dunno", "prepend", "reject")
-    role.metrics.errors.expect(*(failure.value for failure in Failure))
+    _begin_at_zero(role)
     endpoints = _endpoints(role, pumps)
     stop = asyncio.Event()
 
@@ -130,6 +129,11 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         suppression.close()
         statuses.stop()
         await quotas.stop()
+
+
+def _begin_at_zero(role: Role) -> None:
+    role.metrics.policy_requests.expect("dunno", "prepend", "hold", "reject")
+    role.metrics.errors.expect(*(failure.value for failure in Failure))
 
 
 def _endpoints(role: Role, pumps: Mapping[str, Pump[Any, Any]]) -> list[Endpoint]:
