@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from gatepost.errors import MalformedMessage
+from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import (
     GLOBAL,
@@ -159,13 +159,20 @@ class SqliteSuppression(SqliteFile):
         owners: dict[str, int] = {}
         changed = 0
         rows = sorted_rows(self._numbered(entries, rules, owners), self.path.parent)
-        while batch := [(*row[:4], *row[5:]) for row in islice(rows, LOAD_ROWS)]:
+        while batch := self._some(rows):
             with self._writing() as db:
                 before = db.conn.total_changes
                 db.conn.executemany(_ADD, batch)
                 changed += db.conn.total_changes - before
             told(len(batch))
         return changed
+
+    def _some(self, rows: Iterator[Row]) -> list[Row]:
+        """Return the next rows, without the number behind their key."""
+        try:
+            return [(*row[:4], *row[5:]) for row in islice(rows, LOAD_ROWS)]
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path.parent}: {error}") from error
 
     def remove(
         self, tenant: str, address: str, rules: SuppressionRules, reason: Reason | None = None

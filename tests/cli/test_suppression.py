@@ -63,7 +63,23 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+    made = Place(tmp_path)
+    open_as(SqliteSuppression, made.url).close()
+    return made
+
+
+def test_without_a_store_nothing_is_made_to_look_at(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for arguments in (
+        ("list",),
+        ("export",),
+        ("check", "a@b.example"),
+        ("remove", "a@b.example", "--tenant", "acme"),
+    ):
+        assert "nothing was recorded yet" in place.run(*arguments, status=2).stderr
+    assert not (tmp_path / "gatepost.db").exists()
+    place.run("add", "a@b.example", "--tenant", "acme")
+    assert len(place.json("list")["entries"]) == 1
 
 
 def test_add_check_remove(place: Place) -> None:

@@ -91,7 +91,7 @@ def add(
             Suppressed(chosen, _canonical(each), why, now, ends, _SOURCE, note)
             for each in addresses
         ]
-        with open_list(loaded) as store:
+        with open_list(loaded, create=True) as store:
             added = [entry for entry in entries if store.add([entry], rules)]
         for entry in added:
             write_audit(loaded, chosen, "add", {"reason": why.value}, entry.address)

@@ -15,6 +15,7 @@ import typer
 
 from gatepost.cli.common import fail
 from gatepost.cli.periods import seconds_of
+from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.event_ids import event_id
@@ -76,9 +77,16 @@ def known_tenant(tenant: str, loaded: Loaded) -> str:
     return tenant
 
 
-def open_list(loaded: Loaded) -> contextlib.closing[SqliteSuppression]:
-    """Return the store, made if there is none, for ``with``."""
-    return contextlib.closing(open_as(SqliteSuppression, loaded.settings.state))
+def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[SqliteSuppression]:
+    """Return the store, for ``with``.
+
+    Args:
+        loaded: The configuration, which says where it is.
+        create: Make it if there is none; otherwise say what its absence means.
+    """
+    if create:
+        return contextlib.closing(open_as(SqliteSuppression, loaded.settings.state))
+    return contextlib.closing(open_existing(SqliteSuppression, loaded.settings))
 
 
 def end_of(text: str | None, reason: Reason, now: float) -> float | None:

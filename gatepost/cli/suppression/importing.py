@@ -124,7 +124,7 @@ def _run(reading: Reading, defaults: Defaults, loaded: Loaded, *, dry_run: bool)
             for _ in entries:
                 pass
             return 0
-        with open_list(loaded) as store:
+        with open_list(loaded, create=True) as store:
             return store.load(entries, defaults.rules, stored)
 
 

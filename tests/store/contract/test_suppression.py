@@ -229,6 +229,10 @@ def test_a_soft_bounce_that_comes_late_does_not_suppress(suppressions: Suppressi
         late = suppressions.soft_bounce("acme", "ann@example.org", NOW + at, event, rules)
         assert late is None
     assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 2 * DAY - 1, "d", rules)
+    # Nor does one that comes after that change anything.
+    before = suppressions.entries_of("acme", "ann@example.org", rules)
+    assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 1, "e", rules) is None
+    assert suppressions.entries_of("acme", "ann@example.org", rules) == before
 
 
 def test_a_later_delivery_lifts_bounces_and_nothing_else(suppressions: SuppressionStore) -> None:
@@ -258,6 +262,15 @@ def test_a_later_delivery_forgets_the_soft_bounces_before_it(
     assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 2, "b", rules) is None
     suppressions.delivered([Delivered("acme", "ann@example.org", NOW + 1)], rules)
     assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 3, "c", rules) is not None
+
+
+def test_a_bounce_after_a_delivery_stays_whatever_the_delivery_lifts(
+    suppressions: SuppressionStore,
+) -> None:
+    suppressions.soft_bounce("acme", "ann@example.org", NOW, "a", RULES)
+    suppressions.add([_entry(reason=Reason.HARD_BOUNCE, at=NOW + 5)], RULES)
+    assert suppressions.delivered([Delivered("acme", "ann@example.org", NOW + 1)], RULES) == 0
+    assert len(suppressions.entries_of("acme", "ann@example.org", RULES)) == 1
 
 
 def test_pages_hold_every_entry_once(suppressions: SuppressionStore) -> None:
