@@ -21,6 +21,7 @@ from gatepost.tls.dns_answer import Outcome, Tlsa
 from gatepost.tls.survey.addresses import is_public
 from gatepost.tls.survey.model import CertificateVerdict, DaneVerdict, Probed, Target, Verdict
 
+_SILENT = "says nothing about TLS"
 # RFC 9325 §3.1.1; Debian's OpenSSL does not even connect with them.
 _OLD = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 
@@ -211,8 +212,8 @@ class Evidence:
         standing: Always: every MX host that could be reached offered working TLS in every probe of
             the period that said anything, and none is undecided. Not: one was seen without, or
             now has only versions before TLS 1.2, which Postfix's OpenSSL may refuse.
-            Undecided: one answers, but never said anything about TLS, or nobody asked it. Nothing:
-            no probe, or none that reached a server.
+            Undecided: one answers, but never said anything about TLS, or none of its addresses was
+            probed. Nothing: no probe, or none that reached a server.
         verified: Whether, beyond that, every certificate was valid in all of these probes.
         why: What stands against it, with host and address; empty for always.
         streak: The fewest probes in a row with TLS, of all addresses that were reached.
@@ -285,13 +286,12 @@ def evidence_of(known: DomainKnowledge | None, since: float) -> Evidence:
     answers = [(host, each) for host, each in seen if _answers_only(each, since)]
     if not good and not answers:
         return Evidence(Standing.NOTHING, why="no server could be reached in the period")
-    # Left out, or lost: that is not to say that it could not be reached.
-    unasked = [(host, each) for host, each in seen if _is_unasked(each, since)]
-    if undecided := answers or unasked:
-        host, each = undecided[0]
-        why = each.reason or "says nothing about TLS" if answers else "not probed in the period"
-        return Evidence(Standing.UNDECIDED, why=f"{host}[{each.address}]: {why}")
-    return _always(good, since)
+    undecided = [
+        *(f"{host}[{each.address}]: {each.reason or _SILENT}" for host, each in answers),
+        # Left out, or lost: that is not to say that it could not be reached.
+        *(f"{mx.host}: not probed in the period" for mx in known.hosts if _is_unasked(mx, since)),
+    ]
+    return Evidence(Standing.UNDECIDED, why=undecided[0]) if undecided else _always(good, since)
 
 
 def _within(at: float, since: float) -> bool:
@@ -302,9 +302,15 @@ def _answers_only(seen: AddressKnowledge, since: float) -> bool:
     return _within(seen.reached_at, since) and not _within(seen.tls_at, since)
 
 
-def _is_unasked(seen: AddressKnowledge, since: float) -> bool:
-    # Many domains publish addresses that are not public, and these are never asked.
-    return not _within(seen.last_at, since) and is_public(seen.address)
+def _is_unasked(host: HostKnowledge, since: float) -> bool:
+    """Tell whether nobody asked any address of a mail exchanger, though one might have.
+
+    Of a large provider's host, only some of the addresses are asked; they stand for all. Addresses
+    that are not public are never asked, and many domains publish some.
+    """
+    if any(_within(each.last_at, since) for each in host.addresses):
+        return False
+    return any(is_public(each.address) for each in host.addresses)
 
 
 def _against(seen: AddressKnowledge, since: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatepost.tls.survey.knowledge import (
@@ -76,6 +78,18 @@ def test_standing(addresses: tuple[AddressKnowledge, ...], standing: Standing) -
     found = evidence(*addresses)
     assert found.standing is standing
     assert bool(found.why) is (standing is not Standing.ALWAYS)
+
+
+def test_addresses_that_were_probed_stand_for_the_others_of_their_host() -> None:
+    probed = offers(last_at=2000.0)
+    host = HostKnowledge("mx.a.example", 1, (probed, UNASKED))
+    known = DomainKnowledge("a.example", MxOutcome.FOUND, 1100.0, 0.0, (host,))
+    assert evidence_of(known, SINCE).standing is Standing.ALWAYS
+    other = HostKnowledge("mx2.a.example", 2, (UNASKED, DUMMY))
+    found = evidence_of(replace(known, hosts=(host, other)), SINCE)
+    assert (found.standing, found.why) == (
+        Standing.UNDECIDED, "mx2.a.example: not probed in the period",
+    )  # fmt: skip
 
 
 def test_the_weakest_address_counts() -> None:
