@@ -16,18 +16,18 @@ logins in ~/.netrc are not used; certificates are checked. A connection serves o
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
 import os
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
 from gatepost import __version__
 from gatepost.feedback.rules import Webhook
@@ -37,6 +37,7 @@ from gatepost.tls.survey.addresses import is_public
 
 CONNECT_S = 5.0
 TOTAL_S = 15.0
+CLOSE_S = 1.0
 MAX_ANSWER = 65_536
 SHOWN = 200
 LOOKUPS_AT_ONCE = 32
@@ -72,6 +73,7 @@ class Poster:
         self._connect_s, self._total_s = connect_s, total_s
         self._timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
         self._clock = clock
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         # Apart, so that nothing opened for one kind is ever used for the other.
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
@@ -94,15 +96,18 @@ class Poster:
             await session.close()
         self._sessions.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        # TLS is still being closed in good order, which a loop that ends would leave undone.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                # A socket tells nobody that it is closed.
+                while any(each.fileno() >= 0 for each in self._sockets):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     async def _post(self, webhook: Webhook, batch: Batch) -> Reply:
-        # What is looked at and what is asked for must be read alike.
-        url = URL(webhook.url)
-        _refuse_literal(url.host or "", allow_private=webhook.allow_private)
         session = self._session(allow_private=webhook.allow_private)
         now = self._clock()
         async with session.post(
-            url,
+            webhook.url,
             data=batch.body,
             headers=headers_of(webhook.secret, batch, now),
             allow_redirects=False,
@@ -120,6 +125,8 @@ class Poster:
             connector = aiohttp.TCPConnector(
                 ssl=self._context,
                 resolver=_Checked(self._lookup, allow_private=allow_private),
+                # An address in the URL passes by the resolver; this sees all that is connected to.
+                socket_factory=lambda address: self._open(address, allow_private=allow_private),
                 use_dns_cache=False,
                 force_close=True,
                 # One that hangs must not take the place of another.
@@ -134,6 +141,19 @@ class Poster:
                 headers={"User-Agent": f"Gatepost/{__version__}", "Accept-Encoding": "identity"},
             )
         return self._sessions[allow_private]
+
+    def _open(self, address: aiohttp.AddrInfoType, *, allow_private: bool) -> socket.socket:
+        """Return the socket for a connection.
+
+        Raises:
+            OSError: If it would lead where it must not.
+        """
+        number = str(address[4][0])
+        if not (allow_private or _is_public(number)):
+            raise OSError(None, _refusal(number, number))
+        opened = socket.socket(*address[:3])
+        self._sockets.add(opened)
+        return opened
 
     async def _ask_system(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()
@@ -156,7 +176,7 @@ class _Checked(AbstractResolver):
     ) -> list[ResolveResult]:
         del family
         found = await self._lookup(host)
-        good = [each for each in found if self._allow_private or is_public(each)]
+        good = [each for each in found if self._allow_private or _is_public(each)]
         if not good:
             raise OSError(None, _refusal(host, found[0]) if found else f"{host} has no address")
         return [
@@ -175,20 +195,11 @@ class _Checked(AbstractResolver):
         """Close nothing."""
 
 
-def _refuse_literal(host: str, *, allow_private: bool) -> None:
-    """Refuse an address in the URL, of which aiohttp asks nobody.
-
-    Raises:
-        ValueError: If it may not be connected to, or only looks like an address.
-    """
-    if ":" not in host and not host.replace(".", "").isdigit():
-        return
+def _is_public(number: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        return is_public(number)
     except ValueError:
-        raise ValueError(f"{host} is no address in its usual form") from None
-    if not (allow_private or is_public(host)):
-        raise ValueError(_refusal(host, host))
+        return False
 
 
 def _refusal(host: str, address: str) -> str:

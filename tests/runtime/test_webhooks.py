@@ -12,38 +12,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatepost.errors import StoreUnavailable
-from gatepost.feedback.events import Event, EventKind
+from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Webhook
-from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS, Reply
+from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS
 from gatepost.runtime.metrics import Metrics
-from gatepost.runtime.webhook_queue import Fate, WebhookQueue
+from gatepost.runtime.webhook_queue import WebhookQueue
 from gatepost.runtime.webhooks import Webhooks
-from gatepost.snapshot import Snapshot
 from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SCAN_ROWS, SqliteEvents
+from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from gatepost.store.webhooks import Burials, Span, WebhookState
 from tests.runtime.consumer import SECRET, Consumer, answers, closes, hangs
-from tests.world import snapshot, tenant
-
-WORLD = snapshot(tenant("acme"), tenant("beta"))
-TIMEOUT_S = 30
-
-
-class Clock:
-    """Unix time that a test moves on."""
-
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
+from tests.runtime.told import TIMEOUT_S, Clock, at, event, hook, ids, some, until, world
 
 
 @pytest.fixture
@@ -73,35 +57,6 @@ def consumer() -> Iterator[Consumer]:
     found = Consumer()
     yield found
     found.stop()
-
-
-def event(number: int, tenant_id: str = "acme", kind: EventKind = EventKind.DELIVERED) -> Event:
-    return Event(f"{tenant_id}-{number}", kind, time.time(), tenant_id)
-
-
-def some(count: int, tenant_id: str = "acme", first: int = 0) -> list[Event]:
-    return [event(number, tenant_id) for number in range(first, first + count)]
-
-
-def ids(found: list[Event]) -> list[str]:
-    return [each.id for each in found]
-
-
-def hook(consumer: Consumer, name: str = "acme", **fields: object) -> Webhook:
-    plain = Webhook(name, consumer.url(f"/{name}"), SECRET, allow_private=True)
-    return replace(plain, **fields)  # type: ignore[arg-type]
-
-
-def world(*webhooks: Webhook) -> Snapshot:
-    return replace(WORLD, webhooks=webhooks)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds that has no event to wait for."""
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < end, "this never came to hold"
-        time.sleep(0.005)
 
 
 class Running:
@@ -140,12 +95,6 @@ def start(url: str, clock: Clock) -> Iterator[Start]:
     for each in running:
         each.webhooks.stop()
         assert not each.webhooks._thread.is_alive()
-
-
-def at(hooks: SqliteWebhooks, name: str = "acme") -> WebhookState:
-    found = hooks.state(name)
-    assert found is not None
-    return found
 
 
 def test_events_arrive_in_order_and_in_batches(
@@ -402,85 +351,6 @@ def test_log_lines(
     )
 
 
-class Queue:
-    """The queue alone, without a network."""
-
-    def __init__(self, url: str, clock: Clock) -> None:
-        self.events = open_as(SqliteEvents, url)
-        self.hooks = open_as(SqliteWebhooks, url)
-        self.queue = WebhookQueue(self.events, self.hooks, clock, lambda: 0.5)
-
-
-@pytest.fixture
-def queue(url: str, clock: Clock) -> Iterator[Queue]:
-    found = Queue(url, clock)
-    yield found
-    found.queue.close()
-
-
-PLAIN = Webhook("acme", "https://a.example/", SECRET)
-
-
-def test_what_nobody_asked_for_is_passed_over_without_a_row_each_time(queue: Queue) -> None:
-    bounces = replace(PLAIN, kinds=frozenset({"message.bounced"}))
-    queue.queue.look(["acme"])
-    queue.events.add(some(SCAN_ROWS // 2))
-    assert queue.queue.look(["acme"]).due == ["acme"]
-    assert queue.queue.next(bounces) is None
-    assert queue.queue.look(["acme"]).due == []
-    assert at(queue.hooks).position == 0
-    queue.events.add(some(SCAN_ROWS, first=SCAN_ROWS))
-    while (work := queue.queue.next(bounces)) is not None:
-        assert work.events == ()
-    assert at(queue.hooks).position >= SCAN_ROWS
-    # A batch that stands behind much else is found again whole, by whoever looks for it afresh.
-    bounced = [event(10**6 + number, kind=EventKind.BOUNCED) for number in range(3)]
-    queue.events.add(bounced[:2])
-    queue.events.add(some(SCAN_ROWS, first=5 * SCAN_ROWS))
-    queue.hooks.move("acme", 0)
-    while (work := queue.queue.next(bounces)) is None or not work.events:
-        pass
-    queue.events.add(bounced[2:])
-    other = WebhookQueue(queue.events, queue.hooks, time.time)
-    assert other.next(bounces) == work
-    assert list(work.events) == bounced[:2]
-
-
-def test_dead_letters_whose_events_have_gone(queue: Queue, clock: Clock) -> None:
-    queue.queue.look(["acme"])
-    queue.events.add(some(1))
-    work = queue.queue.next(PLAIN)
-    assert work is not None
-    failed = Reply("status 500", 500)
-    assert queue.queue.settle(PLAIN, work, failed).fate is Fate.FAILED
-    clock.now += GIVE_UP_S
-    assert queue.queue.settle(PLAIN, work, failed).fate is Fate.GIVEN_UP
-    assert queue.hooks.burials() == {"acme": Burials(1, 1, 0)}
-    queue.events.prune(clock.now + 1)
-    queue.hooks.requeue("acme")
-    assert queue.queue.look(["acme"]).due == ["acme"]
-    found = queue.queue.next(PLAIN)
-    assert found is not None
-    assert found.events == ()
-    assert queue.queue.next(PLAIN) is None
-    assert queue.hooks.dead() == []
-
-
-def test_a_dead_letter_that_fails_again_is_dead_again(queue: Queue, clock: Clock) -> None:
-    queue.queue.look(["acme"])
-    queue.events.add(some(1))
-    for _ in range(2):
-        work = queue.queue.next(PLAIN)
-        assert work is not None
-        queue.queue.settle(PLAIN, work, Reply("no"))
-        clock.now += GIVE_UP_S
-        assert queue.queue.settle(PLAIN, work, Reply("no")).fate is Fate.GIVEN_UP
-        [letter] = queue.hooks.requeue("acme")
-        assert letter.span == Span(0, 1)
-    assert letter.tries == 4
-    assert at(queue.hooks).position == 1
-
-
 CHILD = """
 import sys, time
 from gatepost.feedback.rules import Webhook
@@ -490,7 +360,7 @@ from gatepost.runtime.webhooks import Webhooks
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from tests.runtime.test_webhooks import world
+from tests.runtime.told import world
 
 url, target, secret = sys.argv[1:]
 hook = Webhook("acme", target, bytes.fromhex(secret), allow_private=True)
