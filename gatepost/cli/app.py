@@ -31,6 +31,7 @@ COMMANDS: Final[Commands] = {
     "tenant": ("gatepost.cli.tenant", "build"),
     "feedback": ("gatepost.cli.feedback", "build"),
     "suppression": ("gatepost.cli.suppression", "build"),
+    "keys": ("gatepost.cli.keys", "app"),
     "events": ("gatepost.cli.events", "build"),
 }
 

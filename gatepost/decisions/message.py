@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from gatepost.decisions.accepted import MESSAGE_ID
 from gatepost.decisions.actions import (
     Action,
     AddHeader,
@@ -128,7 +129,7 @@ def wanted_headers(snapshot: Snapshot) -> frozenset[str]:
     The adapter keeps these and forgets all others, so a header block of any size costs nothing.
     """
     platform = snapshot.platform
-    names = {platform.tenant_header, SESSION_HEADER, *header_names(platform)}
+    names = {platform.tenant_header, SESSION_HEADER, MESSAGE_ID, *header_names(platform)}
     for tenant in snapshot.tenants.by_id.values():
         if tenant.check_from:
             names.add("from")

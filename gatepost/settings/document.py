@@ -73,7 +73,7 @@ does at each start and reload.
 `gatepost init` makes the key file with one key. Several hosts that send for the same tenants need
 the same file, since each must verify what another has signed.
 
-A new key, on one host: `gatepost init --rotate-key`, then `gatepost reload`.
+A new key, on one host: `gatepost keys rotate`, then `gatepost reload`.
 
 On several hosts no host may sign with a key that another does not know yet. So do the same on one,
 but before the reload set `current` back to the old key and take away its `until`; copy the file to

@@ -21,7 +21,7 @@ _HEADER = """\
 # The keys that sign tokens. Whoever has one can forge them: keep this file secret.
 # Several hosts that send for the same tenants need the same keys.
 #
-# A new key: gatepost init --rotate-key, then gatepost reload. An old key goes on to verify
+# A new key: gatepost keys rotate, then gatepost reload. An old key goes on to verify
 # until the day that is given; its line may be removed after it.
 """
 
@@ -41,7 +41,7 @@ def build_keyring(section: KeyFile, file: str, today: dt.date, report: Report) -
         report.warn(
             Place(file, ("current",)),
             f"key {current} signs and yet ends on {ending.until}",
-            "remove its until, or run gatepost init --rotate-key",
+            "remove its until, or run gatepost keys rotate",
         )
     if current is not None and current not in keys:
         day = section.keys[str(current)].until if str(current) in section.keys else None

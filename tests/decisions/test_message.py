@@ -363,7 +363,7 @@ def test_a_message_that_could_not_be_read_whole_is_refused_only_where_it_must_be
 
 def test_the_adapter_keeps_what_is_read_and_nothing_else() -> None:
     always = {"x-tenant-id", "x-gatepost-token", "x-gatepost-session", "feedback-id"}
-    always |= {"dkim-signature"}
+    always |= {"dkim-signature", "message-id"}
     assert wanted_headers(WORLD) == always
     assert wanted_headers(snapshot(TOKENS)) == always | {"x-campaign", "x-mail-type"}
     assert wanted_headers(snapshot(STRICT)) == always | {"from"}

@@ -15,6 +15,8 @@ from gatepost.cli.commands import Commands, register
 COMMANDS: Final[Commands] = {
     "classify": ("gatepost.cli.feedback.classify", "command"),
     "parse": ("gatepost.cli.feedback.parse", "command"),
+    "quarantine": ("gatepost.cli.feedback.quarantine", "app"),
+    "received": ("gatepost.cli.feedback.received", "command"),
     "rates": ("gatepost.cli.feedback.rates", "command"),
 }
 
