@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +14,19 @@ from typing import cast
 
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import FeedbackRules, Webhook
+from gatepost.runtime.event_file import READER
 from gatepost.runtime.event_outlets import EventOutlets, tidy_events
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.role import Role
 from gatepost.settings import Settings
+from gatepost.store.event_readers import SqliteReaders
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_webhooks import SqliteWebhooks
 from gatepost.store.webhooks import Failed, Span
-from tests.runtime.consumer import SECRET, Consumer
+from tests.runtime.consumer import SECRET, Consumer, answers, hangs
+from tests.runtime.place import Site
+from tests.runtime.told import at, until
 from tests.world import snapshot, tenant
 
 WORLD = snapshot(tenant("acme"))
@@ -64,6 +71,48 @@ def test_all_of_it_follows_the_configuration(tmp_path: Path) -> None:
             assert "e7" not in {each.event.id for each in events.after(0, 10**6)}
     finally:
         outlets.stop()
+        consumer.stop()
+
+
+def test_the_real_process_killed_while_a_consumer_has_a_batch(site: Site) -> None:
+    consumer = Consumer()
+    consumer.next = [answers(200), hangs]
+    file = site.directory / "events.jsonl"
+    secret = site.directory / "hook.secret"
+    secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
+    secret.chmod(0o600)
+    hook = {"url": consumer.url(), "secret_file": "hook.secret", "allow_private": "yes"}
+    site.configure(webhooks={"acme": hook}, feedback={"events_file": str(file)})
+    url = f"sqlite:///{site.database}"
+    try:
+        back = site.start("back")
+        with (
+            contextlib.closing(open_as(SqliteEvents, url)) as events,
+            contextlib.closing(open_as(SqliteWebhooks, url)) as hooks,
+            contextlib.closing(open_as(SqliteReaders, url)) as readers,
+        ):
+            until(lambda: hooks.state("acme") and file.exists())
+            until(lambda: readers.position(READER, -1) == 0)
+            events.add([event(1, 1.8e9)])
+            consumer.take()
+            until(lambda: at(hooks).position == 1)
+            events.add([event(2, 1.8e9), event(3, 1.8e9)])
+            consumer.take()
+            back.signal(signal.SIGKILL)
+            back.wait()
+            events.add([event(4, 1.8e9)])
+            back = site.start("back")
+            again, last = consumer.take(2)
+            assert (again.id, again.body) == (consumer.all[1].id, consumer.all[1].body)
+            assert last.event_ids == ["e4"]
+            until(lambda: readers.position(READER, 0) == 4)
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            assert [(each["position"], each["id"]) for each in lines] == [
+                (number, f"e{number}") for number in (1, 2, 3, 4)
+            ]
+            assert site.status("back")["webhooks_attention"] == []
+            assert back.stop() == 0
+    finally:
         consumer.stop()
 
 
