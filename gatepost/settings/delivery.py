@@ -34,6 +34,7 @@ class TenantCheck:
         profiles: Mapping[str, Profile],
         report: Report,
         unsure: AbstractSet[str],
+        slow: str | None = None,
     ) -> None:
         """Remember what tenants are checked against.
 
@@ -45,6 +46,7 @@ class TenantCheck:
             report: Takes problems.
             unsure: Sections of the main file that could not be read as a whole; what depends on
                 them is not checked.
+            slow: The lane to which the ladder slows tenants down, or None.
         """
         self._platform = platform
         self._tls = modes.tls
@@ -52,6 +54,7 @@ class TenantCheck:
         self._profiles = profiles
         self._report = report
         self._unsure = unsure
+        self._slow = slow
         self._ordinary: dict[tuple[str, str], bool] = {}
         self._headers = {platform.tenant_header.lower(), platform.token_header.lower()}
 
@@ -68,8 +71,12 @@ class TenantCheck:
             self._return_path(tenant, at)
         if tenant.campaign_header or tenant.mail_type_header:
             self._feedback_headers(tenant, at)
+        if tenant.unsubscribe_types or tenant.marketing_types:
+            self._mail_types(tenant, at)
         if not tenant.senders:
             self._without_senders(tenant, at)
+        if self._slow is not None and not self._unsure:
+            self._ladder(tenant, at)
         wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
         if known and wishes and not self._unsure and self._known_at_delivery(tenant, at):
             self._bounces(tenant, at)
@@ -125,6 +132,28 @@ class TenantCheck:
                     "name the header in which the tenant puts its label",
                 )
 
+    def _mail_types(self, tenant: Tenant, at: Place) -> None:
+        """Check that types of mail which are listed can be told, and lead to something."""
+        what = "unsubscribe" if tenant.unsubscribe_types else "marketing"
+        if tenant.mail_type_header is None:
+            self._report.warn(
+                _below(at, "feedback", what),
+                "has no effect, as no header tells the type of a message",
+                "name it under mail_type",
+                group="types without a header",
+            )
+        elif (
+            tenant.unsubscribe_types
+            and self._platform.unsubscribe_url is None
+            and "platform" not in self._unsure
+        ):
+            self._report.warn(
+                _below(at, "feedback", "unsubscribe"),
+                "has no effect without an address that unsubscribes",
+                "set platform.unsubscribe_url",
+                group="unsubscribe without an address",
+            )
+
     def _without_senders(self, tenant: Tenant, at: Place) -> None:
         if tenant.check_from:
             self._report.warn(
@@ -139,6 +168,19 @@ class TenantCheck:
                 "has no senders, so every sender may be used though the mode of sender is enforce",
                 "list the tenant's domains under senders",
                 group="enforce without senders",
+            )
+
+    def _ladder(self, tenant: Tenant, at: Place) -> None:
+        """Warn of a tenant that the ladder can warn and pause, but not slow down."""
+        if tenant.modes.ladder is not Mode.ENFORCE:
+            return
+        if not (self._by_token(tenant, Mode.ENFORCE) or self._by_domain(tenant, Mode.ENFORCE)):
+            self._report.warn(
+                at,
+                f"the ladder cannot slow it down to lane {self._slow}, since at delivery nothing "
+                "tells whose mail it is",
+                self._remedy(tenant),
+                group="not to be slowed down",
             )
 
     def _known_at_delivery(self, tenant: Tenant, at: Place) -> bool:

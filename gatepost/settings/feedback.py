@@ -25,6 +25,7 @@ from gatepost.settings.keys_feedback import (
 )
 from gatepost.settings.problems import Place, Rejected, Report
 from gatepost.settings.schema import did_you_mean, there_are
+from gatepost.snapshot import Platform
 from gatepost.traffic.lanes import Lane
 
 _PREFIX = b"whsec_"
@@ -150,6 +151,15 @@ class FlowBuilder:
                 place,
                 "nothing is asked, as no domain is listed",
                 "list the domains that sign under postmaster_domains",
+            )
+
+    def check_unsubscribe(self, section: FeedbackFlowSection, platform: Platform) -> None:
+        """Warn of links in mail that nobody answers."""
+        if platform.unsubscribe_url is not None and section.unsubscribe is None:
+            self._report.warn(
+                Place(self._file, ("platform", "unsubscribe_url")),
+                "nothing on this host answers there, as feedback.unsubscribe is off",
+                "set feedback.unsubscribe, unless another host does",
             )
 
     def _steps(self, section: StepsSection, what: str) -> dict[Step, float]:

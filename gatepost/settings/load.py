@@ -159,9 +159,12 @@ class _Load:
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
         ladder = flow.ladder(main.ladder, lanes if "lanes" not in self._unsure else None)
         flow.check_postmaster(main.feedback)
+        flow.check_unsubscribe(main.feedback, platform)
         webhooks = flow.webhooks(main.webhooks, self._known_tenants(index))
         services = self._services(platform, index, lanes, tls, ladder.lane)
-        check = TenantCheck(platform, modes.general, lanes, tls.profiles, report, self._unsure)
+        check = TenantCheck(
+            platform, modes.general, lanes, tls.profiles, report, self._unsure, ladder.lane
+        )
         self._check_tenants(check, builder, index, platform)
         quotas = self._quotas(main, builder)
         self._check_surroundings(main, modes.general, platform, index)
