@@ -175,7 +175,10 @@ def test_whole_configuration(load, config):
         "gp-normal-private": ("normal", "private"),
     }
     paths = [warning.path for warning in loaded.warnings]
-    assert paths == ["tenants.acme.return_path", "tenants.globex"]
+    assert paths == [
+        *("tenants.acme.return_path", "tenants.acme.feedback.unsubscribe"),
+        "tenants.globex",
+    ]
 
 
 def test_the_least_configuration_has_the_defaults(load, config):
