@@ -9,7 +9,8 @@ Limits: 1,500 probes and 250 names at once; 500,000 targets that wait, some 350 
 read no further; each address that was met in a run takes some 100 octets. What was found is written
 200 results or one second at a time; so much is lost when the process is killed.
 Errors: `run` raises `StoreUnavailable`, and `GatepostError` for trouble on this host (no sockets, a
-source address that is not ours); what was found until then is stored. A fault of ours in one probe
+source address that is not ours); probes that go on then come to their end, and what was found is
+stored, if that can be done again. A fault of ours in one probe
 or look-up is logged, counted, and does not end the survey.
 """
 
@@ -27,7 +28,7 @@ from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from gatepost.errors import GatepostError
+from gatepost.errors import GatepostError, StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.runtime.survey_names import Found
 from gatepost.store.survey import SurveyStore
@@ -208,8 +209,11 @@ class Survey:
             await self._remember_pace()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write())
-                reader = tasks.create_task(self._read(iter(names)))
-                await self._dispatch(reader)
+                reader = tasks.create_task(self._or_stop(self._read(iter(names))))
+                await self._or_stop(self._dispatch(reader))
+                reader.cancel()
+                # Whoever is being visited is not left without a word, whatever has happened.
+                await asyncio.gather(reader, *self._probes, return_exceptions=True)
                 self._over = True
                 self._full.set()
             if self._trouble is not None:
@@ -331,10 +335,6 @@ class Survey:
             if self._options.limit is not None and self._started >= self._options.limit:
                 break
             await self._pause(self._pacer.wait_s(loop.time()))
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
-        if self._probes:
-            await asyncio.wait(self._probes)
 
     def _claim(self, now: float) -> list[Target]:
         room = min(CLAIM, self._options.in_flight - len(self._probes))
@@ -412,6 +412,13 @@ class Survey:
         self._trouble = self._trouble or error
         self.stop()
 
+    async def _or_stop(self, work: Awaitable[None]) -> None:
+        """Have trouble with the store end the run as a signal does."""
+        try:
+            await work
+        except* StoreUnavailable as group:
+            self._give_up(_first(group))
+
     async def _pause(self, seconds: float | None) -> None:
         """Wait for news, and no longer than until somebody's turn comes."""
         if seconds is not None and seconds <= 0.0 and len(self._probes) < self._options.in_flight:
@@ -427,8 +434,8 @@ class Survey:
                 async with asyncio.timeout(WRITE_S):
                     await self._full.wait()
             self._full.clear()
-            await self._write_found()
-            await self._write_results()
+            await self._or_stop(self._write_found())
+            await self._or_stop(self._write_results())
         # The last ones may have come while others were being written.
         await self._write_results()
 
@@ -446,8 +453,14 @@ class Survey:
 
     async def _write_results(self) -> None:
         results, self._results = self._results, []
-        if results:
+        if not results:
+            return
+        try:
             await self._in_store(partial(_finish, results))
+        except StoreUnavailable:
+            # Tried again at the end: the store may only have been busy.
+            self._results[:0] = results
+            raise
 
     async def _in_store(self, call: Callable[[SurveyStore], ResultT]) -> ResultT:
         loop = asyncio.get_running_loop()

@@ -423,6 +423,38 @@ class Broken(SqliteSurvey):
             raise StoreUnavailable("disk full")
 
 
+@pytest.mark.parametrize("where", ["begin", "finish", "known_targets", "resolved"])
+def test_a_store_that_is_busy_for_too_long_ends_it_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    busy = threading.Event()
+    ended: list[str] = []
+    call, probe = getattr(SqliteSurvey, where), world.probe
+
+    def call_or_fail(store: SqliteSurvey, *arguments: object) -> object:
+        # Once only, and while somebody is being visited.
+        if len(world.probed) > 2 and not busy.is_set():
+            busy.set()
+            raise StoreUnavailable("database is locked")
+        return call(store, *arguments)
+
+    async def probe_until_busy(target: Target) -> Probed:
+        found = await probe(target)
+        if target.address != "10.0.0.1":
+            await asyncio.get_running_loop().run_in_executor(None, busy.wait, 20)
+        ended.append(target.address)
+        return found
+
+    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(SqliteSurvey, where, call_or_fail)
+    world.probe = probe_until_busy  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable, match="database is locked"):
+        run(world, names(600), in_flight=10)
+    monkeypatch.undo()
+    assert sorted(ended) == sorted(world.probed)
+    assert list(verdicts(world).values()).count(Verdict.TLS) == len(ended)
+
+
 @pytest.mark.parametrize("where", ["begin", "finish", "resolved"])
 def test_without_a_store_nobody_is_probed_on(world: World, where: str) -> None:
     kind = type("Failing", (Broken,), {"fails": where})
