@@ -14,7 +14,7 @@ from typing import Any
 from gatepost.decisions.actions import Action, AddHeader, ChangeSender, RemoveHeader
 from gatepost.decisions.facts import Header, MessageFacts
 from gatepost.feedback.token import Keyring
-from gatepost.modes import Mode, Modes
+from gatepost.modes import Feature, Mode, Modes
 from gatepost.snapshot import Platform, Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tenants.model import PlatformLogin, Tenant, TenantIndex, fold_login, tenant_number
@@ -27,9 +27,9 @@ NOW = 1_800_000_000.0
 DAY = 86_400.0
 KEYS = Keyring({1: bytes(range(32)), 2: bytes(range(32, 64))}, 2)
 
-OFF = Modes(*[Mode.OFF] * 5)
+OFF = Modes(*[Mode.OFF] * len(Feature))
 OBSERVE = Modes()
-ENFORCE = Modes(*[Mode.ENFORCE] * 5)
+ENFORCE = Modes(*[Mode.ENFORCE] * len(Feature))
 
 PROFILES = {
     "standard": Profile("standard", Requirement(Level.MAY)),

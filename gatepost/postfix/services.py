@@ -25,7 +25,10 @@ from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
 
 _MILTER_FEATURES = (Feature.TAG, Feature.FEEDBACK)
-_POLICY_FEATURES = (Feature.SENDER, Feature.TLS, Feature.LANE)
+_POLICY_FEATURES = (
+    *(Feature.SENDER, Feature.TLS, Feature.LANE),
+    *(Feature.SUPPRESSION, Feature.LADDER),
+)
 _ASKED_BY = {
     Hook.MILTER: "smtpd_milters",
     Hook.POLICY: "smtpd_recipient_restrictions",
@@ -33,7 +36,7 @@ _ASKED_BY = {
     Hook.TLS: "smtp_tls_policy_maps",
     Hook.RETURNS: "transport_maps",
 }
-_TRANSPORT_FEATURES = (Feature.TLS, Feature.LANE)
+_TRANSPORT_FEATURES = (Feature.TLS, Feature.LANE, Feature.LADDER)
 
 
 def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> AttachSpec:
@@ -260,16 +263,18 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
     tenants = snapshot.tenants
     marks_mail = bool(in_use.intersection(_MILTER_FEATURES))
     checks_from = Feature.SENDER in in_use and any(t.check_from for t in tenants.by_id.values())
-    if not (marks_mail or checks_from or tenants.platform):
+    # The type of a message, by which marketing waits, stands in its header.
+    holds = Feature.LADDER in in_use and any(t.marketing_types for t in tenants.by_id.values())
+    if not (marks_mail or checks_from or holds or tenants.platform):
         yield Hook.MILTER, "the features tag and feedback are off for everybody"
     # A milter never sees a client certificate; the policy service tells it.
     vouches = marks_mail and bool(tenants.by_certificate)
     if not (in_use.intersection(_POLICY_FEATURES) or vouches):
-        yield Hook.POLICY, "the features sender, tls and lane are off for everybody"
+        yield Hook.POLICY, f"the features {_named(_POLICY_FEATURES)} are off for everybody"
     if not snapshot.services:
         yield Hook.TRANSPORT, "no tenant has a lane or a TLS profile of its own"
     elif not in_use.intersection(_TRANSPORT_FEATURES):
-        yield Hook.TRANSPORT, "the features tls and lane are off for everybody"
+        yield Hook.TRANSPORT, f"the features {_named(_TRANSPORT_FEATURES)} are off for everybody"
     if not returning_domains(snapshot):
         yield Hook.RETURNS, "neither platform.bounce_domain nor platform.feedback_domain is set"
     if not snapshot.tls.for_everyone:
@@ -277,6 +282,10 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
         yield Hook.TLS, f"{why}, and tls.promoted names no file"
     elif snapshot.modes.tls is Mode.OFF:
         yield Hook.TLS, "the feature tls is off by default, and the map tls follows the default"
+
+
+def _named(features: Sequence[Feature]) -> str:
+    return f"{', '.join(features[:-1])} and {features[-1]}"
 
 
 def _features_in_use(snapshot: Snapshot) -> set[Feature]:

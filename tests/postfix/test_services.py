@@ -54,6 +54,28 @@ def test_one_tenant_that_needs_a_hook_is_enough() -> None:
     assert spec.hooks == {Hook.MILTER}
 
 
+@pytest.mark.parametrize("feature", ["sender", "tls", "lane", "suppression", "ladder"])
+def test_whatever_is_decided_at_rcpt_needs_the_check_there(feature: str) -> None:
+    modes = replace(OFF, **{feature: Mode.OBSERVE})
+    world = snapshot(replace(ACME, modes=modes), bounce_domain=None)
+    assert Hook.POLICY in attach_spec(replace(world, modes=OFF)).hooks
+
+
+def test_marketing_that_may_wait_needs_the_milter() -> None:
+    modes = replace(OFF, ladder=Mode.ENFORCE)
+    for types, needed in (((), False), (("news",), True)):
+        acme = replace(ACME, modes=modes, marketing_types=types)
+        world = replace(snapshot(acme, bounce_domain=None), modes=OFF)
+        assert (Hook.MILTER in attach_spec(world).hooks) is needed
+
+
+def test_a_lane_for_those_who_are_slowed_down_needs_the_map() -> None:
+    acme = replace(ACME, modes=replace(OFF, ladder=Mode.ENFORCE))
+    world = replace(snapshot(acme, bounce_domain=None), modes=OFF)
+    assert world.services
+    assert Hook.TRANSPORT in attach_spec(world).hooks
+
+
 def test_without_rules_for_everyone_the_general_tls_map_is_left_out(private: Snapshot) -> None:
     assert not private.tls.everyone.table
     assert Hook.TLS in dict(attach_spec(private).left_out)
