@@ -85,6 +85,15 @@ def needs_end_of_message(snapshot: Snapshot) -> bool:
     return False
 
 
+def counts_campaigns(snapshot: Snapshot) -> bool:
+    """Tell whether the milter has to ask for room for any campaign."""
+    tenants = snapshot.tenants.by_id
+    return any(
+        quota.per_campaign and not quota.exempt and tenants[id_].modes.quota is not Mode.OFF
+        for id_, quota in snapshot.quotas.tenants.items()
+    )
+
+
 def over_quota(
     verdict: Verdict,
     tenant: Tenant,

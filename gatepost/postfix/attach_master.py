@@ -29,6 +29,7 @@ from gatepost.postfix.spec import AttachSpec, Hook
 _READERS = {
     "smtpd_milters": "smtpd",
     "smtpd_recipient_restrictions": "smtpd",
+    "smtpd_end_of_data_restrictions": "smtpd",
     "non_smtpd_milters": "cleanup",
     "sender_dependent_default_transport_maps": "trivial-rewrite",
     "transport_maps": "trivial-rewrite",
@@ -140,6 +141,9 @@ def _switch_off(editor: Editor, entry: Service, spec: AttachSpec, main: Mapping[
         if _READERS.get(hook.parameter) != "smtpd" or hook.hook not in spec.hooks:
             continue
         if hook.hook is Hook.MILTER and _milters_off(entry):
+            continue
+        if hook.hook is Hook.QUOTA and Hook.POLICY in added:
+            # It refers to that one, and is empty with it.
             continue
         if refers_to(f"${hook.parameter}", hook.hook, scope):
             added.append(hook.hook)

@@ -113,6 +113,12 @@ LIST_HOOKS = (
         "everything behind it is still asked.",
     ),
     ListHook(
+        Hook.QUOTA,
+        "smtpd_end_of_data_restrictions",
+        "Ours is first: behind a permit_* it would not be asked. A message counts for its quotas "
+        "here, once, when all of its recipients are known.",
+    ),
+    ListHook(
         Hook.TRANSPORT,
         "sender_dependent_default_transport_maps",
         "Ours is first, and knows only the senders of tenants with a lane or profile in force.",
@@ -187,6 +193,14 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
             "what other restrictions refuse is still refused, and the rest gets 4xx. "
             "policy_context tells which listener asks, by the name that milters see too; a "
             "listener without a name of its own is -.",
+        )
+    if Hook.QUOTA in spec.hooks:
+        yield Setting(
+            Hook.QUOTA,
+            f"${Hook.POLICY}",
+            "The same check at the end of each message, over the same connection. It costs a round "
+            "trip for every message, of whatever tenant, so it is here only while some tenant has "
+            "a quota.",
         )
     if Hook.TRANSPORT in spec.hooks:
         yield Setting(

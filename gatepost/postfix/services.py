@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatepost.decisions.quota import counts_campaigns, needs_end_of_message
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix import master_cf
 from gatepost.postfix.bounce_filter import FILE_NAME
@@ -32,6 +33,7 @@ _POLICY_FEATURES = (
 _ASKED_BY = {
     Hook.MILTER: "smtpd_milters",
     Hook.POLICY: "smtpd_recipient_restrictions",
+    Hook.QUOTA: "smtpd_end_of_data_restrictions",
     Hook.TRANSPORT: "sender_dependent_default_transport_maps",
     Hook.TLS: "smtp_tls_policy_maps",
     Hook.RETURNS: "transport_maps",
@@ -263,14 +265,18 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
     tenants = snapshot.tenants
     marks_mail = bool(in_use.intersection(_MILTER_FEATURES))
     checks_from = Feature.SENDER in in_use and any(t.check_from for t in tenants.by_id.values())
+    asks = tenants.platform or counts_campaigns(snapshot)
     # The type of a message, by which marketing waits, stands in its header.
     holds = Feature.LADDER in in_use and any(t.marketing_types for t in tenants.by_id.values())
-    if not (marks_mail or checks_from or holds or tenants.platform):
+    if not (marks_mail or checks_from or holds or asks):
         yield Hook.MILTER, "the features tag and feedback are off for everybody"
     # A milter never sees a client certificate; the policy service tells it.
     vouches = marks_mail and bool(tenants.by_certificate)
-    if not (in_use.intersection(_POLICY_FEATURES) or vouches):
+    counts = needs_end_of_message(snapshot)
+    if not (in_use.intersection(_POLICY_FEATURES) or vouches or counts):
         yield Hook.POLICY, f"the features {_named(_POLICY_FEATURES)} are off for everybody"
+    if not counts:
+        yield Hook.QUOTA, "no tenant has a quota that counts when its mail comes in"
     if not snapshot.services:
         yield Hook.TRANSPORT, "no tenant has a lane or a TLS profile of its own"
     elif not in_use.intersection(_TRANSPORT_FEATURES):

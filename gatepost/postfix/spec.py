@@ -25,6 +25,7 @@ class Hook(StrEnum):
 
     MILTER = "gatepost_milter"
     POLICY = "gatepost_policy"
+    QUOTA = "gatepost_quota"
     TRANSPORT = "gatepost_transport"
     TLS = "gatepost_tls"
     RETURNS = "gatepost_returns"
@@ -91,7 +92,7 @@ class AttachSpec:
         needed = []
         if Hook.MILTER in self.hooks:
             needed.append(MILTER_SOCKET)
-        if Hook.POLICY in self.hooks:
+        if self.hooks & {Hook.POLICY, Hook.QUOTA}:
             needed.append(POLICY_SOCKET)
         if self.services or self.hooks & {Hook.TRANSPORT, Hook.TLS}:
             needed.append(MAPS_SOCKET)

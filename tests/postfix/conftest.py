@@ -38,12 +38,13 @@ class Roles:
     def start(self, *names: str) -> None:
         self.directory.mkdir(exist_ok=True)
         self.directory.chmod(0o755)
-        for name in names or ("policy.sock", "maps.sock", "milter.sock"):
+        for name in names or ("policy.sock", "maps.sock", "milter.sock", "intake.sock"):
             self.stop(name)
             handler = {
                 "policy.sock": self._policy,
                 "maps.sock": self._maps,
                 "milter.sock": self._milter,
+                "intake.sock": self._intake,
             }[name]
             path = self.directory / name
             server = _Server(str(path), _handler(handler))
@@ -72,6 +73,11 @@ class Roles:
             self.lookups.append((name, key))
             reply = self.answer(name, key).encode()
             stream.write(b"%d:%b," % (len(reply), reply))
+
+    @staticmethod
+    def _intake(stream: socket.SocketIO) -> None:
+        stream.write(b"220 stand-in\r\n")
+        stream.readline()
 
     @staticmethod
     def _milter(stream: socket.SocketIO) -> None:

@@ -19,7 +19,7 @@ BACK = "127.0.0.1:10025 inet n - n - - smtpd\n"
         ("  -o receive_override_options=no_milters\n", "  -o gatepost_policy=\n"),
         (
             "  -o content_filter=\n  -o smtpd_recipient_restrictions=permit_mynetworks,reject\n",
-            "  -o gatepost_milter=\n",
+            "  -o gatepost_milter=\n  -o gatepost_quota=\n",
         ),
     ],
 )

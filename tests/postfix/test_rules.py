@@ -24,6 +24,7 @@ DEFAULTS = {
     "smtpd_milters": "",
     "non_smtpd_milters": "",
     "smtpd_recipient_restrictions": "",
+    "smtpd_end_of_data_restrictions": "",
     "sender_dependent_default_transport_maps": "",
     "smtp_tls_policy_maps": "",
     "smtp_tls_security_level": "",
@@ -243,6 +244,10 @@ def listener(options: str, main: str = "", head: str = SUBMISSION) -> tuple[Plan
         (
             "  -o smtpd_recipient_restrictions=\n",
             "  -o smtpd_recipient_restrictions=$gatepost_policy\n",
+        ),
+        (
+            "  -o smtpd_end_of_data_restrictions=permit_mynetworks\n",
+            "  -o smtpd_end_of_data_restrictions=$gatepost_quota,permit_mynetworks\n",
         ),
         (
             "  -o { smtpd_milters = inet:a, inet:b }\n",

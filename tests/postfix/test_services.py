@@ -13,7 +13,8 @@ from gatepost.postfix.spec import Hook
 from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import OnFailure
-from tests.world import ENFORCE, OBSERVE, OFF, snapshot, tenant
+from gatepost.traffic.quota import Limit, QuotaRules, TenantQuota
+from tests.world import ENFORCE, OBSERVE, OFF, index, snapshot, tenant
 
 ACME = tenant("acme", senders=frozenset({"acme.example"}), profile="private")
 
@@ -45,6 +46,49 @@ def test_a_hook_that_nothing_can_need_is_left_out_with_the_reason() -> None:
     assert spec.services == ()
     assert spec.sockets == ()
     assert dict(spec.left_out)[Hook.MILTER] == "the features tag and feedback are off for everybody"
+
+
+LIMIT = Limit(100, 60)
+QUOTAS = QuotaRules({"acme": TenantQuota((LIMIT,))})
+
+
+@pytest.mark.parametrize(
+    ("rules", "asked"),
+    [
+        (QuotaRules(), False),
+        (QUOTAS, True),
+        (QuotaRules(platform=(LIMIT,)), True),
+        (QuotaRules({"acme": TenantQuota(per_login=(LIMIT,))}), True),
+        (QuotaRules({"acme": TenantQuota(group="g")}, groups={"g": (LIMIT,)}), True),
+        # Of these the milter asks.
+        (QuotaRules({"acme": TenantQuota(per_campaign=(LIMIT,))}), False),
+        (QuotaRules({"acme": TenantQuota((LIMIT,), exempt=True)}, (LIMIT,)), False),
+    ],
+)
+def test_nobody_is_asked_at_the_end_of_a_message_without_a_quota(
+    rules: QuotaRules, *, asked: bool, tmp_path: Path
+) -> None:
+    config = replace(snapshot(ACME), quotas=rules)
+    spec = attach_spec(config)
+    assert (Hook.QUOTA in spec.hooks) == asked
+    write(tmp_path, ATTACHED)
+    found = shortfalls(config, tmp_path)
+    assert bool(found) == asked
+    if asked:
+        assert "gatepost_quota (smtpd_end_of_data_restrictions)" in found[0]
+        off = replace(
+            config, tenants=index([replace(ACME, modes=replace(ENFORCE, quota=Mode.OFF))])
+        )
+        assert Hook.QUOTA not in attach_spec(off).hooks
+
+
+def test_a_quota_alone_needs_the_check_of_each_recipient_too() -> None:
+    only = replace(OFF, quota=Mode.OBSERVE)
+    config = replace(snapshot(replace(ACME, modes=only)), modes=OFF, quotas=QUOTAS)
+    assert attach_spec(config).hooks - {Hook.RETURNS} == {Hook.POLICY, Hook.QUOTA}
+    campaigns = QuotaRules({"acme": TenantQuota(per_campaign=(LIMIT,))})
+    hooks = attach_spec(replace(config, quotas=campaigns)).hooks
+    assert hooks - {Hook.RETURNS} == {Hook.MILTER}
 
 
 def test_one_tenant_that_needs_a_hook_is_enough() -> None:

@@ -18,8 +18,10 @@ from gatepost.postfix.master_cf import Service
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET, Hook
 
 _ABSOLUTE = "/"
-_SWITCHES = (Hook.MILTER, Hook.POLICY)
+_SWITCHES = (Hook.MILTER, Hook.POLICY, Hook.QUOTA)
 _SIGNER = re.compile(r"dkim|sign|arc|rspam|:8891\b|:12301\b|:11332\b|:8892\b", re.IGNORECASE)
+_UNCHECKED = "Senders are not checked here, and a client certificate does not identify a tenant."
+_UNCOUNTED = "Mail that comes in here counts for no quota."
 _DEFAULT_ACTION = re.compile(r"default_action\s*=\s*([A-Za-z]+)")
 # Restrictions that take the word behind them as their argument.
 _WITH_ARGUMENT = re.compile(r"check_|reject_rbl|reject_rhsbl|permit_dnswl|permit_rhswl|warn_if")
@@ -39,7 +41,9 @@ def check(scene: Scene) -> Iterator[Finding]:
         if Hook.MILTER in spec.hooks:
             yield from _milter(scene, entry)
         if Hook.POLICY in spec.hooks:
-            yield from _policy(scene, entry)
+            yield from _policy(scene, entry, "smtpd_recipient_restrictions", _UNCHECKED)
+        if Hook.QUOTA in spec.hooks:
+            yield from _policy(scene, entry, "smtpd_end_of_data_restrictions", _UNCOUNTED)
 
 
 def _switched_off(scene: Scene, entry: Service) -> Iterator[Finding]:
@@ -149,14 +153,13 @@ def _ahead(entry: Service, ahead: Sequence[str]) -> Finding:
     return warning(what, why, mend)
 
 
-def _policy(scene: Scene, entry: Service) -> Iterator[Finding]:
-    name = "smtpd_recipient_restrictions"
+def _policy(scene: Scene, entry: Service, name: str, without: str) -> Iterator[Finding]:
     listed = elements(scene.value(name, entry))
     place = _place(listed, _socket(scene, POLICY_SOCKET))
     if place is None:
         yield problem(
             f"{entry.key}: {name} does not ask Gatepost's policy service.",
-            "Senders are not checked here, and a client certificate does not identify a tenant.",
+            without,
             *_without_ours(scene, entry, name),
         )
         return
@@ -166,7 +169,7 @@ def _policy(scene: Scene, entry: Service) -> Iterator[Finding]:
         yield problem(
             f"{entry.key}: in {name}, {', '.join(skipping)} stands in front of Gatepost.",
             "For clients that it permits, Gatepost is never asked.",
-            f"put $gatepost_policy first in {name}, or: gatepost detach && gatepost attach",
+            f"put ours first in {name}, or: gatepost detach && gatepost attach",
         )
 
 

@@ -15,6 +15,7 @@ from gatepost.postfix.doctor import (
     identity,
     logs,
     probe,
+    recipients,
     resolver,
     returns,
     routing,
@@ -32,7 +33,7 @@ Check = Callable[[Scene], Iterable[Finding]]
 
 # What can only be told of something that is there.
 _OF_THE_CONFIGURATION = frozenset(
-    {"sockets", "hooks", "identity", "routing", "returning mail", "tls"}
+    {"sockets", "hooks", "identity", "routing", "returning mail", "suppression", "tls"}
 )
 _OF_WHAT_IS_ATTACHED = frozenset({"hooks"})
 
@@ -43,6 +44,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("identity", identity.check),
     ("routing", routing.check),
     ("returning mail", returns.check),
+    ("suppression", recipients.check),
     ("tls", tls.check),
     ("tls reports", tlsrpt.check),
     ("resolver", resolver.check),

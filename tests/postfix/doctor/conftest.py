@@ -24,6 +24,7 @@ DEFAULTS = {
     "smtpd_milters": "",
     "non_smtpd_milters": "",
     "smtpd_recipient_restrictions": "",
+    "smtpd_end_of_data_restrictions": "",
     "sender_dependent_default_transport_maps": "",
     "smtp_tls_policy_maps": "",
     "smtp_tls_security_level": "",

@@ -16,6 +16,7 @@ from gatepost.postfix.doctor.scene import Scene, elements
 from gatepost.postfix_version import PostfixVersion
 from gatepost.tenants.model import PlatformLogin, ReturnPath
 from gatepost.tls.levels import Level, Requirement
+from gatepost.traffic.quota import Limit, QuotaRules, TenantQuota
 from tests.world import OFF, snapshot, tenant
 
 MakeScene = Callable[..., Scene]
@@ -100,6 +101,18 @@ def test_a_listener_whose_override_leaves_the_policy_service_out(scene: MakeScen
         edit=swap("-o smtpd_sasl", "-o smtpd_recipient_restrictions=reject -o smtpd_sasl")
     )
     problem(hooks.check(edited), "submission/inet: smtpd_recipient_restrictions does not ask")
+
+
+def test_a_listener_whose_override_leaves_the_counting_out(scene: MakeScene) -> None:
+    rules = QuotaRules({"acme": TenantQuota((Limit(100, 60),))})
+    config = replace(snapshot(ACME), quotas=rules)
+    assert told(hooks.check(scene(config=config))) == {}
+    edit = swap("-o smtpd_sasl", "-o smtpd_end_of_data_restrictions=permit -o smtpd_sasl")
+    problem(
+        hooks.check(scene(config=config, edit=edit)),
+        "submission/inet: smtpd_end_of_data_restrictions does not ask",
+    )
+    assert not told(hooks.check(scene(edit=edit)))
 
 
 @pytest.mark.parametrize(

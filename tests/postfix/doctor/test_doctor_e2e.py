@@ -134,7 +134,7 @@ def test_sockets_that_root_can_reach_and_postfix_cannot(
 ) -> None:
     role.directory.chmod(0o700)
     found = problems(sockets.check(scene_of(postfix)))
-    assert len(found) == 3
+    assert len(found) == 4
     assert all("postfix, as whom Postfix's daemons run, may not connect to" in f for f in found)
     role.directory.chmod(0o755)
     (role.directory / "milter.sock").chmod(0o600)
