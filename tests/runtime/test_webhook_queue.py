@@ -70,6 +70,21 @@ def test_what_nobody_asked_for_is_passed_over_without_a_row_each_time(queue: Que
     assert list(work.events) == bounced[:2]
 
 
+def test_whoever_fails_is_due_when_its_time_has_come(queue: Queue, clock: Clock) -> None:
+    queue.queue.look(["acme", "beta"])
+    queue.events.add(some(1))
+    work = queue.queue.next(PLAIN)
+    assert work is not None
+    assert queue.queue.settle(PLAIN, work, Reply("no")).wait_s == 5
+    clock.now += 4.9
+    assert queue.queue.look(["acme", "beta"]).due == ["beta"]
+    queue.queue.recover(["acme"])
+    assert queue.queue.look(["acme"]).due == ["acme"]
+    queue.queue.settle(PLAIN, work, Reply("no"))
+    clock.now += 10.1
+    assert queue.queue.look(["acme"]).due == ["acme"]
+
+
 def test_dead_letters_whose_events_have_gone(queue: Queue, clock: Clock) -> None:
     queue.queue.look(["acme"])
     queue.events.add(some(1))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import EventKind
@@ -26,7 +27,7 @@ from gatepost.runtime.webhooks import Webhooks
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from tests.runtime.consumer import SECRET, Consumer, answers, closes, hangs
+from tests.runtime.consumer import SECRET, Behaviour, Consumer, answers, closes, hangs
 from tests.runtime.told import TIMEOUT_S, Clock, at, event, hook, ids, some, until, world
 
 
@@ -282,19 +283,38 @@ def test_reload_adds_and_removes(
     assert (got.path, got.event_ids) == ("/a", ["acme-5"])
 
 
+def held(release: threading.Event) -> Behaviour:
+    """Return what answers when it is told to."""
+
+    async def behaviour(request: web.Request) -> web.StreamResponse:
+        await asyncio.get_running_loop().run_in_executor(None, release.wait, TIMEOUT_S)
+        return await answers(200)(request)
+
+    return behaviour
+
+
+def test_one_that_is_taken_out_sends_no_more_than_the_batch_in_hand(
+    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+) -> None:
+    release = threading.Event()
+    consumer.next = [held(release)]
+    events.add(some(3 * MAX_EVENTS))
+    running = start(hook(consumer))
+    consumer.take()
+    running.webhooks.reloaded(world())
+    until(lambda: not running.webhooks._hooks)
+    release.set()
+    until(lambda: not running.webhooks._tasks)
+    assert at(hooks).position == MAX_EVENTS
+    assert len(consumer.all) == 1
+
+
 def test_a_webhook_that_is_moved_back_tells_again(
     consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
 ) -> None:
     release = threading.Event()
-
-    async def waits(request: object) -> object:
-
-        del request
-        await asyncio.get_running_loop().run_in_executor(None, release.wait, TIMEOUT_S)
-        return await answers(200)(None)  # type: ignore[arg-type]
-
     events.add(some(3))
-    consumer.next = [waits]  # type: ignore[list-item]
+    consumer.next = [held(release)]
     start(hook(consumer))
     consumer.take()
     # Even in the middle of a request, which then does not move it on.
