@@ -57,6 +57,14 @@ def test_steps_are_taken_on_the_lower_end(count, of, step):
     assert (found.step if found else Step.NONE) is step
 
 
+def test_few_complaints_prove_nothing_whatever_their_share():
+    assert complaints(2, 500).measured.low > 0.001
+    assert complaints(2, 500).step(RULES) is Step.NONE
+    assert complaints(2, 500).step(replace(RULES, min_complaints=2)) is Step.WARN
+    assert complaints(20, 199).step(RULES) is Step.NONE
+    assert complaints(20, 200).step(RULES) is Step.PAUSE_ALL
+
+
 def test_it_goes_up_at_once_and_says_why():
     found = outcome(Status(), complaints(66, 10_000))
     assert found.step is Step.PAUSE_ALL

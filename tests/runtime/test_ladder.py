@@ -112,6 +112,7 @@ def test_what_is_computed_again_changes_nothing(stores):
 
 def test_each_event_leads_to_one_look_at_its_tenant(stores, monkeypatch):
     climber = Climber()
+    happen(stores, EventKind.BOUNCED, 1)
     climber.climb(stores, world(), NOW)
     looks = []
     sums = SqliteRates.sums
