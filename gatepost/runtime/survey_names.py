@@ -21,7 +21,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from gatepost.errors import GatepostError
@@ -37,6 +37,7 @@ from gatepost.tls.survey.addresses import is_public
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost, Sts
 from gatepost.tls.survey.model import Target
 from gatepost.tls.survey.optout import OptOut
+from gatepost.tls.survey.probe import BOTH_VERSIONS
 
 MAX_HOSTS = 20
 MAX_ADDRESSES = 20
@@ -174,19 +175,24 @@ class Names:
         return Sts(policy.mode.value)
 
 
-def own_addresses(sources: Sequence[str], also: Sequence[Network] = ()) -> list[str]:
+def own_addresses(
+    sources: Sequence[str],
+    also: Sequence[Network] = (),
+    versions: Collection[int] = BOTH_VERSIONS,
+) -> list[str]:
     """Return the addresses that probes come from: those chosen, or else the kernel's choice.
 
     Args:
         sources: Addresses that were chosen.
         also: Networks that are probed beside the public ones.
+        versions: IP versions that are used.
     """
     have = {ipaddress.ip_address(each).version for each in sources}
     elsewhere = [*_ELSEWHERE, *(str(network[1]) for network in also if network.num_addresses > 1)]
     found = list(sources)
     for address in elsewhere:
         version = ipaddress.ip_address(address).version
-        if version in have:
+        if version in have or version not in versions:
             continue
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         # No route for this version, and nobody is probed over it.

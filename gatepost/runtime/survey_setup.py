@@ -33,7 +33,7 @@ from gatepost.tls.nexthop import DEFAULT_PORT, NextHop, parse_nexthop
 from gatepost.tls.resolver import Resolver
 from gatepost.tls.survey.optout import OptOut
 from gatepost.tls.survey.pacing import Forecast
-from gatepost.tls.survey.probe import Prober, Timeouts
+from gatepost.tls.survey.probe import BOTH_VERSIONS, Prober, Timeouts
 from gatepost.tls.survey.trust import Trust
 
 _MAX_PROBLEMS = 1_000
@@ -50,6 +50,7 @@ class Conduct:
         check_ehlo: Whether PTR and address have to vouch for that name.
         sources: Addresses to connect from, at most one of each version; the kernel's choice if
             none.
+        versions: IP versions to connect over.
         opt_out: Whom it leaves alone.
         also: Networks that it probes though they are not public.
         sts: Whether to fetch MTA-STS policies.
@@ -62,6 +63,7 @@ class Conduct:
     ehlo: str
     check_ehlo: bool = True
     sources: tuple[str, ...] = ()
+    versions: frozenset[int] = BOTH_VERSIONS
     opt_out: OptOut = field(default_factory=OptOut)
     also: tuple[Network, ...] = ()
     sts: bool = True
@@ -106,7 +108,8 @@ async def _run(
     resolver = Resolver(settings.dns_servers)
     await resolver.self_test(settings.dns_signed, settings.dns_bogus)
     if conduct.check_ehlo:
-        await check_name(resolver, conduct.ehlo, own_addresses(conduct.sources, conduct.also))
+        own = own_addresses(conduct.sources, conduct.also, conduct.versions)
+        await check_name(resolver, conduct.ehlo, own)
     try:
         trust = Trust(conduct.ca_file, conduct.ca_path)
     except (OSError, ssl.SSLError) as error:
@@ -122,7 +125,13 @@ async def _run(
     survey = Survey(
         lambda: open_as(SqliteSurvey, settings.state),
         Names(resolver, fetcher if conduct.sts else None, conduct.opt_out, also=conduct.also),
-        Prober(conduct.ehlo, trust, sources=conduct.sources, timeouts=conduct.timeouts),
+        Prober(
+            conduct.ehlo,
+            trust,
+            sources=conduct.sources,
+            versions=conduct.versions,
+            timeouts=conduct.timeouts,
+        ),
         provider_of,
         conduct.options,
     )

@@ -203,6 +203,27 @@ def test_the_roots_are_those_of_postfix(
     assert (asked[0][0].ca_file, asked[0][0].ca_path) == roots
 
 
+@pytest.mark.parametrize(
+    ("inet_protocols", "source", "versions"),
+    [
+        ("all", [], {4, 6}),
+        ("ipv4", [], {4}),
+        ("ipv6, ipv4", [], {4, 6}),
+        # Whoever has no PTR record for IPv6 names the other address.
+        ("all", ["--source", "192.0.2.1"], {4}),
+        ("ipv4", ["--source", "192.0.2.1", "--source", "2001:db8::1"], {4, 6}),
+    ],
+)
+def test_the_ip_versions_are_those_of_postfix_or_of_the_source(
+    config: Path, gatepost: Gatepost, asked: list[Any], inet_protocols: str, source: list[str],
+    versions: set[int],
+) -> None:  # fmt: skip
+    (config.parent / "names").write_text("a.example\n")
+    (config.parent / "main.cf").write_text(f"inet_protocols = {inet_protocols}\n")
+    gatepost(config.parent / "names", "--ehlo", "s.example", *source)
+    assert asked[0][0].versions == versions
+
+
 def test_without_postfix_the_name_has_to_be_given(
     config: Path, gatepost: Gatepost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from gatepost.errors import GatepostError
-from gatepost.runtime.survey_names import MAX_ADDRESSES, MAX_HOSTS, Found, Names, check_name
+from gatepost.runtime.survey_names import (
+    MAX_ADDRESSES,
+    MAX_HOSTS,
+    Found,
+    Names,
+    check_name,
+    own_addresses,
+)
 from gatepost.runtime.survey_setup import read_names
 from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import DnsAnswer, Mx, Outcome, Tlsa
@@ -246,6 +253,13 @@ def test_our_name_and_address_vouch_for_each_other(
             asyncio.run(checked)
         for remedy in ("--ehlo", "--source", "--force-ehlo"):
             assert remedy in str(caught.value)
+
+
+def test_own_addresses_are_those_of_the_versions_in_use() -> None:
+    loopback = [ipaddress.ip_network("127.0.0.0/8")]
+    assert "127.0.0.1" in own_addresses([], loopback)
+    assert own_addresses([], loopback, versions={6}) == own_addresses([], versions={6})
+    assert own_addresses(["192.0.2.7"], loopback, versions={4}) == ["192.0.2.7"]
 
 
 def test_without_an_address_there_is_nothing_to_come_from() -> None:

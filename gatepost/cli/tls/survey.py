@@ -47,7 +47,7 @@ from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.optout import OptOut, parse_opt_out
 from gatepost.tls.survey.pacing import Forecast, Pace
-from gatepost.tls.survey.probe import Timeouts
+from gatepost.tls.survey.probe import BOTH_VERSIONS, Timeouts
 
 STANDARD_INPUT = "-"
 OPT_OUT_FILE = "survey-opt-out"
@@ -121,7 +121,10 @@ def run(  # noqa: PLR0913 - the options of a command
     ] = False,
     source: Annotated[
         list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Connect from this address; one IPv4, one IPv6."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Connect from this address, and only over its version; one IPv4, one IPv6.",
+        ),
     ] = None,
     opt_out: Annotated[
         Path | None,
@@ -179,9 +182,10 @@ def run(  # noqa: PLR0913 - the options of a command
     MX host), of whose servers the first 500 of a run are visited, or those of one provider would
     take weeks. Before the first visit, the PTR record of our address has to say our EHLO name, and
     the name our address: servers list those who lie about it. Use an address that does not send
-    mail (--source), and have a web page at the name that says what this is. Who does not want to be
-    visited goes into the opt-out file: a domain, address or network on each line. Addresses that
-    are not public are left out, as are all but the 20 first hosts of a domain.
+    mail (--source; without it, the IP versions in Postfix's inet_protocols are used), and have a
+    web page at the name that says what this is. Who does not want to be visited goes into the
+    opt-out file: a domain, address or network on each line. Addresses that are not public are left
+    out, as are all but the 20 first hosts of a domain.
 
     A run may be killed at any time. The same command goes on where it was: who was visited is
     written down before the visit. The first Ctrl-C lets the visits that go on end.
@@ -202,6 +206,7 @@ def run(  # noqa: PLR0913 - the options of a command
             _name(ehlo, settings),
             check_ehlo=not force_ehlo,
             sources=_sources(source or []),
+            versions=_versions(source or [], settings),
             opt_out=_opt_out(opt_out, config),
             also=tuple(map(_network, also or [])),
             sts=not no_sts,
@@ -317,6 +322,19 @@ def _sources(addresses: list[str]) -> tuple[str, ...]:
     if len(versions) != len(addresses):
         fail("--source takes at most one IPv4 and one IPv6 address")
     return tuple(str(ipaddress.ip_address(each)) for each in addresses)
+
+
+def _versions(sources: list[str], settings: Settings) -> frozenset[int]:
+    """Return the IP versions of the addresses to come from, or else those that Postfix uses."""
+    if sources:
+        return frozenset(ipaddress.ip_address(each).version for each in sources)
+    commands = PostfixCommands(settings.postfix_config_dir)
+    try:
+        text = commands.postconf("-hx", "inet_protocols").stdout
+    except GatepostError:
+        return BOTH_VERSIONS
+    words = set(text.replace(",", " ").split())
+    return frozenset(each for each in BOTH_VERSIONS if words & {"all", f"ipv{each}"})
 
 
 def _network(text: str) -> Network:

@@ -25,18 +25,19 @@ import socket
 import ssl
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from gatepost.errors import MalformedMessage
 from gatepost.tls.survey.certificates import parse_certificate, read_certificate
 from gatepost.tls.survey.dialogue import Close, Dialogue, Send, StartTls, Step
-from gatepost.tls.survey.model import DaneVerdict, Probed, Target, TlsFacts
+from gatepost.tls.survey.model import DaneVerdict, Probed, Target, TlsFacts, Verdict
 from gatepost.tls.survey.tlsa import match
 from gatepost.tls.survey.trust import Trust
 
 PORT = 25
+BOTH_VERSIONS = frozenset({4, 6})
 MAX_OCTETS = 1024 * 1024
 _READ_OCTETS = 65536
 _DER = 2  # _ssl.ENCODING_DER
@@ -93,6 +94,7 @@ class Prober:
         trust: Trust,
         *,
         sources: Sequence[str] = (),
+        versions: Collection[int] = BOTH_VERSIONS,
         timeouts: Timeouts | None = None,
         port: int = PORT,
         clock: Callable[[], float] = time.time,
@@ -103,6 +105,7 @@ class Prober:
             name: What we call ourselves in EHLO.
             trust: The roots.
             sources: Addresses to connect from, at most one of each version.
+            versions: IP versions to connect over: best those of Postfix, which cannot reach others.
             timeouts: Of the steps.
             port: Where the servers listen.
             clock: Tells Unix time.
@@ -112,6 +115,7 @@ class Prober:
         self.context = _client_context()
         self._trust = trust
         self._sources = {ipaddress.ip_address(each).version: each for each in sources}
+        self._versions = frozenset(versions)
         self._port = port
         self._clock = clock
 
@@ -122,6 +126,10 @@ class Prober:
             OSError: If something is wrong on this side.
         """
         at = self._clock()
+        version = _version_of(target)
+        if version not in self._versions:
+            why = f"IPv{version} is not used here"
+            return Probed(target, at, 0.0, Verdict.UNREACHABLE, why)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         connection = _Connection(self, target, loop)
@@ -136,8 +144,7 @@ class Prober:
     async def _connect(
         self, connection: _Connection, target: Target, loop: asyncio.AbstractEventLoop
     ) -> None:
-        version: Literal[4, 6] = 6 if ":" in target.address else 4
-        source = self._sources.get(version)
+        source = self._sources.get(_version_of(target))
         client = None if source is None else self._socket(source)
         try:
             async with asyncio.timeout(self.timeouts.connect):
@@ -404,6 +411,10 @@ class _Connection(asyncio.Protocol):
         self._tls = self._incoming = self._outgoing = None
         if not self.over.done():
             self.over.set_result(None)
+
+
+def _version_of(target: Target) -> Literal[4, 6]:
+    return 6 if ":" in target.address else 4
 
 
 def _client_context() -> ssl.SSLContext:

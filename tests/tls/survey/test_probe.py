@@ -57,6 +57,12 @@ def test_a_host_without_ipv6_or_with_a_filter_goes_on(
     assert (found.verdict, found.reason) == (Verdict.UNREACHABLE, errno.errorcode[number])
 
 
+def test_a_version_that_postfix_does_not_use_reaches_nobody(trust: Trust) -> None:
+    prober = Prober("survey.example", trust, versions={4})
+    found = asyncio.run(prober.probe(Target("::1", "mx.a.example")))
+    assert (found.verdict, found.reason) == (Verdict.UNREACHABLE, "IPv6 is not used here")
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS])
 def test_what_would_be_the_same_with_every_server_is_raised(
     trust: Trust, monkeypatch: pytest.MonkeyPatch, number: int
