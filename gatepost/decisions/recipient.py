@@ -217,7 +217,8 @@ def _session_header(
 def _milter_acts(tenant: Tenant) -> bool:
     """Tell whether the milter has anything to do with a tenant's mail."""
     checks_from = tenant.check_from and tenant.modes.sender is not Mode.OFF
-    return checks_from or _edits(tenant.modes)
+    # Marketing that is paused waits at end of message, where its header shows what it is.
+    return checks_from or _edits(tenant.modes) or bool(tenant.marketing_types)
 
 
 def _edits(modes: Modes) -> bool:

@@ -137,6 +137,15 @@ def test_marketing_waits_at_end_of_message_and_the_rest_passes(statuses):
     assert decide_message(message(*both), made, NOW, statuses).reject is not None
 
 
+def test_the_milter_is_told_of_a_certificate_whose_marketing_may_wait():
+    off = Modes(*[Mode.OFF] * 7)
+    certified = {"logins": (), "certificates": ("aa:bb",), "mail_type_header": "x-mail-type"}
+    facts = replace(asked(), client=Client(certificate="aa:bb", address="192.0.2.1"))
+    for types, told in ((("newsletter",), True), ((), False)):
+        made = snapshot(tenant("acme", off, marketing_types=types, **certified), modes=off)
+        assert (decide_recipient(facts, made, NOW).prepend is not None) == told
+
+
 def test_a_paused_tenant_of_a_platform_login_waits_too():
     made, acme = world()
     statuses = stepped(Step.PAUSE_ALL)
