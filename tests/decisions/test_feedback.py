@@ -184,6 +184,13 @@ def test_the_envelope_id_is_that_of_the_return_path() -> None:
     assert open_token(change.envid, Purpose.BOUNCE, KEYS, NOW).recipient == 1
 
 
+def test_a_sender_that_is_changed_already_is_not_changed_again() -> None:
+    """Also where nothing else shows that the message was here before."""
+    once = after(signed("X-Gatepost-Token"))
+    assert once.sender.endswith("@bounces.example")
+    assert decide_message(once, WORLD, NOW).actions == ()
+
+
 # What a signature covers
 
 

@@ -151,12 +151,14 @@ def test_nothing_else_does(caplog) -> None:
             assert (status, body) == (404, NOT_FOUND.body)
         assert ask(server, "POST", "/unsubscribe/", data=ONE_CLICK)[2] == NOT_FOUND.body
         # What is no request, or too much of one.
-        fields = b"".join(b"A%d: x\r\n" % number for number in range(100))
+        few, fields = (b"".join(b"A%d: x\r\n" % n for n in range(count)) for count in (50, 70))
+        answer = raw(server, b"GET / HTTP/1.1\r\nHost: x\r\n" + few + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 404 ")
         for octets in (
             b"nonsense <script>\r\n\r\n",
-            b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n",
-            b"GET / HTTP/1.1\r\nA: " + b"x" * 5000 + b"\r\n\r\n",
-            b"GET / HTTP/1.1\r\n" + fields + b"\r\n",
+            b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 5000 + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n",
             b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nwhat\r\n",
             b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
         ):
@@ -166,7 +168,7 @@ def test_nothing_else_does(caplog) -> None:
     assert effects.done == []
     assert counts["unsubscribed"] == 0
     assert counts["asked"] == 3
-    assert counts["not-found"] == 3
+    assert counts["not-found"] == 4
     assert caplog.records == []
 
 

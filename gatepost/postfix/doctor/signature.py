@@ -145,10 +145,10 @@ def _cfbl(headers: Message, good: Sequence[Signature]) -> Iterator[Finding]:
 
 
 def _needed(author: str, asked: str, good: Sequence[Signature]) -> list[str]:
-    """Return the domains whose signatures must cover the CFBL headers."""
-    if asked == author or asked.endswith(f".{author}"):
-        # One's own address: no other has to agree.
-        return [author]
+    """Return the domains whose signatures must cover the CFBL headers.
+
+    Where reports go to the From: domain or to one below it, one signature is that of both.
+    """
     presigned = any(
         _is_for(each, author) and not any(map(each.covers, _CFBL)) for each in good
     ) and not any(_is_for(each, author) and any(map(each.covers, _CFBL)) for each in good)
