@@ -177,8 +177,8 @@ def is_own_bounce(mail: Part, sender: str | None) -> bool:
 
 
 def _verify(octets: bytes, index: int, keys: Keys) -> tuple[str, frozenset[bytes], str]:
-    signature = dkim.DKIM(octets, logger=_quiet)
     try:
+        signature = dkim.DKIM(octets, logger=_quiet)
         verifies = signature.verify(index, dnsfunc=keys.find)
     except Unavailable:
         raise

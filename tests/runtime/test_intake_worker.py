@@ -29,7 +29,7 @@ from gatepost.runtime.reader_process import ReaderGone, ReaderProcess
 from gatepost.runtime.spool import Held, Spool, Spooled
 from gatepost.tenants.model import tenant_number
 from lab.process import wait_until
-from lab.reporters import bounce, unsubscribe_mail
+from lab.reporters import bounce, unsubscribe_mail, yahoo_report
 from tests.world import KEYS, snapshot, tenant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -291,6 +291,59 @@ def test_the_reader_is_replaced_and_bounded(tmp_path, spool):
     # It is there again for the next one.
     assert reader.read(mail, setup)["reports"]
     reader.stop()
+
+
+MIB = 1024 * 1024
+LEVELS = b"".join(
+    b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (n, n) for n in range(1000)
+)
+SIGNED = b"DKIM-Signature: v=1; a=rsa-sha256; d=arf.mail.yahoo.com; s=lab; h=from; bh=x; b=x\r\n"
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        LEVELS + b"x" * (25 * MIB),
+        b"Subject: " + b"=?utf-8?q?x?= " * 30_000 + b"\r\n\r\nx\r\n",
+        b"To: " + b"a@b.example, " * 70_000 + b"\r\n\r\nx\r\n",
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\n" * 100_000,
+        # A line for each two octets, for whoever makes a list of lines.
+        SIGNED
+        + yahoo_report(b"From: x\r\n\r\n", "f@fbl.example", "u@b.example")
+        + b"\r\n" * 3 * MIB,
+    ],
+    ids=["levels", "subject", "to", "parts", "lines"],
+)
+def test_what_is_made_to_cost_costs_little(tmp_path, spool, bombed, mail):
+    found = spool.find(put(spool, mail))
+    assert found is not None
+    before_s, before_kib = spent(bombed.pid)
+    bombed.read(found, setup_of(WORLD, ("127.0.0.1",), url(tmp_path.parent)))
+    after_s, after_kib = spent(bombed.pid)
+    assert after_s - before_s <= 2
+    assert after_kib - before_kib <= 200 * 1024
+
+
+@pytest.fixture(scope="module")
+def bombed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReaderProcess]:
+    """Return one process for all of them."""
+    reader = ReaderProcess()
+    directory = tmp_path_factory.getbasetemp()
+    spool = Spool(tmp_path_factory.mktemp("bombed"))
+    first = spool.find(put(spool, b"Subject: x\r\n\r\n"))
+    assert first is not None
+    reader.read(first, setup_of(WORLD, ("127.0.0.1",), url(directory)))
+    yield reader
+    reader.stop()
+
+
+def spent(pid: int | None) -> tuple[float, int]:
+    """Return the processor time and the largest memory of a process, in seconds and KiB."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (peak,) = [line for line in lines if line.startswith("VmHWM")]
+    return seconds, int(peak.split()[1])
 
 
 def test_what_was_kept_long_enough_goes(spool, stores):
