@@ -413,10 +413,10 @@ class Survey:
         self.stop()
 
     async def _or_stop(self, work: Awaitable[None]) -> None:
-        """Have trouble with the store end the run as a signal does."""
+        """Have trouble with the store, or with the file of names, end the run as a signal does."""
         try:
             await work
-        except* StoreUnavailable as group:
+        except* GatepostError as group:
             self._give_up(_first(group))
 
     async def _pause(self, seconds: float | None) -> None:

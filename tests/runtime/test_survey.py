@@ -423,6 +423,17 @@ class Broken(SqliteSurvey):
             raise StoreUnavailable("disk full")
 
 
+def test_names_that_cannot_be_read_on_end_it_in_order(world: World) -> None:
+    def broken() -> Iterator[NextHop]:
+        yield from names(module.CHUNK)
+        raise GatepostError("names: Input/output error")
+
+    with pytest.raises(GatepostError, match="Input/output error"):
+        run(world, broken())
+    assert list(verdicts(world).values()).count(Verdict.TLS) == len(world.probed)
+    assert world.at_once == 0
+
+
 @pytest.mark.parametrize("where", ["begin", "finish", "known_targets", "resolved"])
 def test_a_store_that_is_busy_for_too_long_ends_it_in_order(
     world: World, monkeypatch: pytest.MonkeyPatch, where: str
