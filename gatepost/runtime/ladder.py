@@ -28,6 +28,7 @@ from gatepost.modes import Mode
 from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.status_metrics import watch_statuses
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.gmail import SqliteGmail
@@ -185,11 +186,15 @@ class LadderWatch(Hourly):
         self._open_stores = open_stores
         self._current = current
         self._climber = Climber()
+        self._show = watch_statuses(metrics)
         super().__init__("ladder", self._climb, metrics, first_s=first_s, every_s=every_s)
 
     def _climb(self) -> None:
         with contextlib.closing(self._open_stores()) as stores:
-            for change in self._climber.climb(stores, self._current(), time.time()):
+            snapshot, now = self._current(), time.time()
+            changes = self._climber.climb(stores, snapshot, now)
+            self._show(stores.statuses.all(), snapshot, now)
+            for change in changes:
                 log_event(
                     _log,
                     logging.WARNING,

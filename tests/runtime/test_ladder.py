@@ -244,9 +244,9 @@ def test_after_a_failure_the_same_events_are_looked_at(stores, monkeypatch):
 
 def test_the_watch_tells_each_step_in_the_log(url, stores, caplog):
     mail(stores, 7, at=time.time())
-    watch = LadderWatch(
-        lambda: open_stores(url), world, Metrics("back"), first_s=0.01, every_s=0.01
-    )
+    stores.statuses.pause("other", Pause(Scope.MARKETING, "x", NOW))
+    metrics = Metrics("back")
+    watch = LadderWatch(lambda: open_stores(url), world, metrics, first_s=0.01, every_s=0.01)
     wait_until(lambda: "ladder tenant=" in caplog.text, 10, "the step")
     watch.stop()
     told = [each for each in caplog.records if each.message.startswith("ladder ")]
@@ -256,3 +256,14 @@ def test_the_watch_tells_each_step_in_the_log(url, stores, caplog):
     )
     assert [each.message for each in told] == [line]
     assert told[0].levelno == logging.WARNING
+    held = {
+        (sample.labels["status"], sample.labels["effect"]): sample.value
+        for family in metrics.registry.collect()
+        if family.name == "gatepost_tenants_held"
+        for sample in family.samples
+    }
+    assert {key for key, value in held.items() if value} == {
+        ("pause-marketing", "yes"),
+        ("operator-marketing", "yes"),
+    }
+    assert held["pause-all", "no"] == 0
