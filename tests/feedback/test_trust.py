@@ -166,9 +166,7 @@ def test_an_unsubscription_needs_its_token_and_nothing_else():
     assert result(many, LISTED, TWO) is Result.UNAUTHENTICATED
 
 
-@pytest.mark.parametrize(
-    "kind", [Kind.AUTH_FAILURE, Kind.AUTO_REPLY, Kind.NOT_SPAM, Kind.UNKNOWN]
-)
+@pytest.mark.parametrize("kind", [Kind.AUTH_FAILURE, Kind.AUTO_REPLY, Kind.NOT_SPAM, Kind.UNKNOWN])
 def test_nothing_follows_from_other_kinds(kind):
     assert result(complaint(kind=kind), LISTED) is Result.COUNTED
 

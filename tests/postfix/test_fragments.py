@@ -23,13 +23,19 @@ from gatepost.tls.rules import OnFailure
 FOLDER = Path(__file__).resolve().parents[2] / "postfix-conf"
 
 MAIN_HEAD = """\
-# What `gatepost attach` writes into the main.cf of a freshly installed Postfix 3.10. Nothing of it
-# is to be copied by hand: `gatepost attach --dry-run` shows the same for your own files.
+# What `gatepost attach` writes into the main.cf of a Postfix 3.10 as it was installed, but for one
+# list, relay_recipient_maps, which is left alone where it is empty. Nothing of it is to be copied
+# by hand: `gatepost attach --dry-run` shows the same for your own files.
 #
 # Where main.cf sets one of these lists already, the list stays where it is and gets a reference to
 # ours in front, such as "smtpd_milters = $gatepost_milter, inet:localhost:8891"; the line here is
 # then missing. A setting that ours replaces is commented out with "#gatepost# " where it stands.
 # `gatepost detach` takes back all of it. Lines that start with "#: " are part of what is written.
+
+"""
+MAIN_BEFORE = """\
+# A list of the operator's own: who exists in relay_domains.
+relay_recipient_maps = hash:/etc/postfix/relay_recipients
 
 """
 MASTER_HEAD = """\
@@ -85,7 +91,7 @@ def written() -> dict[str, str]:
         returns=("bounces.example.net", "fbl.example.net"),
     )
     files = {
-        MAIN_CF: "",
+        MAIN_CF: MAIN_BEFORE,
         MASTER_CF: "smtp      unix  -       -       y       -       -       smtp\n",
     }
     plan = plan_attach(files, bare(files), spec, facts)
