@@ -151,7 +151,7 @@ def test_status(gatepost: Gatepost, sent: dict[str, str]) -> None:
         "milter": True,
         "back": True,
     }
-    assert len(status["sockets"]) == 3
+    assert len(status["sockets"]) == 4
     assert not [each for each in status["sockets"] if each["problem"]]
     assert {each["digest"] for each in status["roles"].values()} == {status["config"]["digest"]}
     assert status["roles"]["milter"]["counts"]["milter_messages"]["accept"] >= len(sent)
