@@ -75,6 +75,14 @@ _WHY: Final = {
 # Written by who delivered the original, the surest first.
 _ENVELOPE = ("Original-Envelope-Id", "Original-Mail-From", "Return-Path")
 _FOREIGN = "the token in {} is of another message than that in {}, and proves nothing"
+# Where we put tokens, and where they come back; the token header has a name of the operator's.
+_PLACES = frozenset(
+    {
+        *("envelope recipient", "CFBL-Feedback-ID", "List-Unsubscribe", "Original-Envelope-Id"),
+        *("Original-Mail-From", "Delivered-To", "X-Original-To", "Envelope-To", "To"),
+        *("Return-Path", "Received-Spf", "Authentication-Results", "X-Envelope-From"),
+    }
+)
 # Texts of this form that are no tokens of ours stand in headers of others.
 _OURS_ALONE = frozenset({"envelope recipient", "CFBL-Feedback-ID", "Original-Envelope-Id"})
 
@@ -173,6 +181,16 @@ def choose_token(tokens: Tokens, kind: Kind, notes: list[str]) -> FoundToken | N
     if needed is not None:
         notes.append(f"no {needed.value} token; the {token.purpose.value} token only identifies")
     return token
+
+
+def stands_where_we_write(found: FoundToken, token_header: str) -> bool:
+    """Tell whether a token was found where we put tokens, and not under any other name.
+
+    Args:
+        found: The token.
+        token_header: Name of the header that carries our token.
+    """
+    return found.where in _PLACES or found.where.lower() == token_header.lower()
 
 
 def _message(found: FoundToken) -> tuple[int, bytes]:

@@ -24,6 +24,10 @@ one recipient is known to those who handled that recipient's mail, and authorise
 recipient's own suppression. The token of a message with several recipients is known to all of them;
 what one of them says of another counts only with the proof in the table. The same goes for a
 complaint of a reporter whom only RFC 9477 vouches for.
+
+A token under a name that we do not write is believed only where the report does not show that it
+is about another message: a tenant may have copied it out of somebody else's mail. Elsewhere
+Message-ID is not compared, since relays and providers write new ones.
 Errors: none.
 Security: this module is the only one that says `Result.BELIEVED`.
 """
@@ -36,7 +40,7 @@ from enum import StrEnum
 from gatepost.feedback.report import Kind, Report, ReportedRecipient
 from gatepost.feedback.reporters import Reporters
 from gatepost.feedback.sent import Message
-from gatepost.feedback.tokens_in import NEEDED
+from gatepost.feedback.tokens_in import NEEDED, TOKEN_HEADER, stands_where_we_write
 from gatepost.maillog.provider import provider_of
 
 # What may suppress an address.
@@ -114,7 +118,11 @@ class Judgement:
 
 
 def judge(
-    report: Report, proven: Authentication, message: Message | None, reporters: Reporters
+    report: Report,
+    proven: Authentication,
+    message: Message | None,
+    reporters: Reporters,
+    token_header: str = TOKEN_HEADER,
 ) -> Judgement:
     """Return what may follow from a report.
 
@@ -123,11 +131,14 @@ def judge(
         proven: Where it came from.
         message: What the message book has for its token, or None.
         reporters: Whose complaints are believed, the operator's own list included.
+        token_header: Name of the header that carries our token.
     """
     signer, listed = _signer(report, proven, reporters)
     by = signer or report.reporter
     authenticated = bool(signer) or proven.own
-    closed = _closed(report, proven, message, signed=bool(signer))
+    closed = _closed(report, proven, message, signed=bool(signer)) or _copied(
+        report, message, token_header
+    )
     if closed is not None or report.token is None or message is None:
         result, reason = closed or (Result.NO_TOKEN, "")
         return Judgement(result, reason, by, authenticated)
@@ -154,6 +165,20 @@ def _closed(
         reason = proven.reason or "signed by nobody whose complaints are believed"
         return Result.UNAUTHENTICATED, reason
     return None if message is not None else (Result.NOT_SENT, "the message is not in the book")
+
+
+def _copied(
+    report: Report, message: Message | None, token_header: str
+) -> tuple[Result, str] | None:
+    """Return why a token is not that of the message that a report shows, or None if it may be."""
+    if report.token is None or message is None:
+        return None
+    if stands_where_we_write(report.token, token_header):
+        return None
+    shown, ours = (each.strip(" \t<>") for each in (report.original.message_id, message.message_id))
+    if not shown or not ours or shown == ours:
+        return None
+    return Result.NO_TOKEN, f"the token in {report.token.where} is of another Message-ID"
 
 
 def aligned(signer: str, domain: str) -> bool:
@@ -206,7 +231,7 @@ def _about_one_of_many(
     named = [
         About(address, each)
         for each in report.recipients
-        if (address := message.same_recipient(each.address))
+        if (address := _recipient_of(message, each))
     ]
     vouched = proven.own if report.kind is Kind.BOUNCE else listed
     proven_of = [each for each in named if vouched or _speaks_for(proven, each.address)]
@@ -218,6 +243,16 @@ def _about_one_of_many(
         # The provider has taken the recipient out: it counts, and suppresses nobody.
         return (About(""),), "a token of the message; the recipient was taken out"
     return (), "the recipient is none of the message's"
+
+
+def _recipient_of(message: Message, reported: ReportedRecipient) -> str:
+    """Return the recipient of a message that a report means, or empty.
+
+    Where mail was forwarded, or an alias led elsewhere, only the original address is one of ours.
+    """
+    return message.same_recipient(reported.address) or (
+        message.same_recipient(reported.original_address) if reported.original_address else ""
+    )
 
 
 def _reported(recipients: tuple[ReportedRecipient, ...], address: str) -> ReportedRecipient | None:

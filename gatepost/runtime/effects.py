@@ -156,7 +156,8 @@ class Effects:
         stores = self._stores()
         snapshot = self._current()
         message = None if report.token is None else self._message(report.token.token)
-        judgement = judge(report, proven, message, reporters_of(snapshot.feedback))
+        reporters = reporters_of(snapshot.feedback)
+        judgement = judge(report, proven, message, reporters, snapshot.platform.token_header)
         if judgement.result is Result.NOT_SENT and message is None and not last:
             return None
         events: Sequence[Event] = ()

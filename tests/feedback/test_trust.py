@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.errors import ConfigErrors
-from gatepost.feedback.report import FoundToken, Kind, Report, ReportedRecipient
+from gatepost.feedback.report import FoundToken, Kind, Original, Report, ReportedRecipient
 from gatepost.feedback.reporters import Reporter, Reporters, parse_reporters, shipped_reporters
 from gatepost.feedback.sent import Message
 from gatepost.feedback.token import Purpose, Token
@@ -129,6 +129,37 @@ def test_of_a_message_to_many_cfbl_speaks_for_its_own_users_only():
     assert result(report, Authentication(("b.example",)), TWO) is Result.UNAUTHENTICATED
     own = replace(report, recipients=(ReportedRecipient("u@b.example"),))
     assert about(own, Authentication(("b.example",)), TWO) == ("u@b.example",)
+
+
+def test_of_several_the_original_address_names_one_that_was_forwarded():
+    led = ReportedRecipient("box@d.example", "5.1.1", "failed", original_address="v@c.example")
+    report = replace(bounce(0), recipients=(led,))
+    assert about(report, Authentication(own=True), TWO) == ("v@c.example",)
+    # The address that it claims is still one that nobody else may speak for.
+    assert result(report, Authentication(("d.example",)), TWO) is Result.UNAUTHENTICATED
+    both = replace(led, address="u@b.example")
+    assert about(replace(report, recipients=(both,)), Authentication(own=True), TWO) == (
+        "u@b.example",
+    )
+
+
+@pytest.mark.parametrize("where", ["X-Anything", "Message-Id"])
+def test_a_token_copied_into_other_mail_accuses_nobody(where):
+    ours = replace(ONE, message_id="<1@acme.example>")
+    copied = complaint(replace(TOKEN, where=where), original=Original("<2@bee.example>"))
+    assert result(copied, LISTED, ours) is Result.NO_TOKEN
+    # It is the message's own, cannot be told, or stands where we write.
+    for original in (Original(" <1@acme.example>"), Original("")):
+        assert result(replace(copied, original=original), LISTED, ours) is Result.BELIEVED
+    assert result(copied, LISTED, ONE) is Result.BELIEVED
+
+
+@pytest.mark.parametrize("where", ["CFBL-Feedback-ID", "X-Gatepost-Token", "X-Mine"])
+def test_where_we_write_a_new_message_id_is_no_matter(where):
+    ours = replace(ONE, message_id="<1@acme.example>")
+    report = complaint(replace(TOKEN, where=where), original=Original("<2@relay.example>"))
+    header = "x-mine" if where == "X-Mine" else "X-Gatepost-Token"
+    assert judge(report, LISTED, ours, REPORTERS, header).result is Result.BELIEVED
 
 
 def test_a_recipient_that_the_book_does_not_have():
