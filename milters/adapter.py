@@ -172,6 +172,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         reject = plan.reject
         actions: tuple[Action, ...] = plan.actions
         if reject is None and plan.ask_admission:
+            message.campaign = plan.campaign
             admission = shared.admit(plan.tenant, message, queue_id)
             reject, actions = admission.reject, (*actions, *admission.edits)
         for observation in plan.observations:

@@ -1,7 +1,8 @@
-"""Asking the policy server whether a message of a platform login may go out.
+"""Asking the policy server whether a message may go out: of a platform login, or of a campaign.
 
 Purpose: only the tag header tells the tenant of such a message, and only the milter sees headers;
-but whether the tenant may send is decided in one place, the policy server.
+but whether the tenant may send is decided in one place, the policy server. So is whether there
+is room in the quota of a campaign, which a header names as well.
 Source: docs/protocols/policy.md, ``request=gatepost_admit``.
 Limits: 10 seconds for one question, well below Postfix's milter_content_timeout of 300 s and enough
 for a policy server that is being restarted. Tries are 0.1 s apart at first, twice that each time.
@@ -70,6 +71,7 @@ class AdmissionClient:
             facts.sender,
             facts.recipients,
             message_id_of(facts.host, queue_id).hex(),
+            message.campaign,
         )
         deadline = time.monotonic() + self._timeout_s
         delay = _FIRST_DELAY_S

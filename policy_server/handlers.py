@@ -140,7 +140,7 @@ class Handlers:
         snapshot = self._current()
         now = self._clock()
         verdict = decide_recipient(facts, snapshot, now, self._statuses())
-        if self._suppression is not None:
+        if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
             verdict = self._suppression.recipient(verdict, facts, request.instance, snapshot, now)
         if self._sights is None or self._operator.relays:
             return self._finish_rcpt(verdict, facts, request.instance, snapshot)
@@ -231,6 +231,10 @@ class Handlers:
         snapshot, now = self._current(), self._clock()
         tenant = snapshot.tenants.by_id.get(request.tenant)
         login = snapshot.tenants.platform.get(fold_login(request.sasl_username))
+        if tenant is not None and login is None and request.campaign and self.quota is not None:
+            # All else was decided at RCPT TO.
+            answer = self.quota.campaign(tenant, request, snapshot, now)
+            return self._finish(answer, request.queue_id, request.sender)
         if tenant is None or login is None or not login.may(request.tenant):
             # The milter decided by another configuration than we have; one of the two is about
             # to be reloaded.
@@ -247,7 +251,7 @@ class Handlers:
             statuses=self._statuses(),
         )
         outcome = Outcome(verdict)
-        if self._suppression is not None:
+        if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
             outcome = self._suppression.message(verdict, request, snapshot, now)
         if self.quota is not None:
             counted = self.quota.message(

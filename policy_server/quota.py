@@ -14,6 +14,7 @@ Postfix tells no policy service: the first is not counted, the second is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.quota import (
@@ -31,7 +32,7 @@ from gatepost.tenants.client import Client
 from gatepost.tenants.identity import identify
 from gatepost.tenants.model import Tenant
 from gatepost.traffic.counters import Amount, Counters, Holder
-from gatepost.traffic.quota import Claim, Shortage
+from gatepost.traffic.quota import STEPS, Claim, Shortage
 from gatepost.wire.policy import AccessRequest, AdmitRequest
 
 _MAX_KEPT = 100_000
@@ -84,6 +85,10 @@ class QuotaCheck:
         shortage = self._counters.reserve(
             Holder(session, instance), claims, Amount(1, recipients), self._steady()
         )
+        if shortage is not None and shortage.opens_in_s is None:
+            # Its recipients are too many for one message; in the next there may be room.
+            window_s = shortage.claim.limit.window_s
+            shortage = replace(shortage, opens_in_s=window_s * (1 + 1 / STEPS))
         if shortage is None:
             if len(self._recipients) >= _MAX_KEPT:
                 self._recipients.clear()

@@ -38,6 +38,9 @@ UNKNOWN = "unknown"
 class SuppressionList(Protocol):
     """Tells whether an address is suppressed."""
 
+    def may_hold(self, tenant: str) -> bool:
+        """Tell quickly whether `find` could say anything about recipients of a tenant."""
+
     def find(
         self, tenant: str, recipient: str, now: float, rules: SuppressionRules
     ) -> Suppressed | None:
@@ -51,6 +54,9 @@ class SuppressionList(Protocol):
 class SuppressionCheck:
     """Looks recipients up.
 
+    Attributes:
+        may_hold: See `SuppressionList.may_hold`; asked before every recipient.
+
     Args:
         found: The list.
         count: Counts a recipient that was looked up: `CLEAR`, `SUPPRESSED` or `UNKNOWN`.
@@ -61,6 +67,7 @@ class SuppressionCheck:
         self, found: SuppressionList, count: Callable[[str], None], tell: Callable[[Event], None]
     ) -> None:
         self._list = found
+        self.may_hold = found.may_hold
         self._count = count
         self._tell = tell
         self._failed = False

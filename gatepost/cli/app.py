@@ -29,6 +29,7 @@ COMMANDS: Final[Commands] = {
     "log": ("gatepost.cli.log", "app"),
     "tls": ("gatepost.cli.tls", "build"),
     "tenant": ("gatepost.cli.tenant", "build"),
+    "quota": ("gatepost.cli.quota", "build"),
     "feedback": ("gatepost.cli.feedback", "build"),
     "suppression": ("gatepost.cli.suppression", "build"),
     "keys": ("gatepost.cli.keys", "app"),

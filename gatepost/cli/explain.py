@@ -19,6 +19,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.installed import look_at_postfix
+from gatepost.cli.quota.known import QuotaReport, quota_report
 from gatepost.cli.suppression.common import lookup_for
 from gatepost.cli.tenant.common import known_statuses
 from gatepost.cli.tls.found import NOTHING_FOUND, find_out, look_up_sights
@@ -29,6 +30,7 @@ from gatepost.decisions.recipient import nexthop_of
 from gatepost.modes import Feature
 from gatepost.postfix_version import PostfixVersion
 from gatepost.settings import Loader, kinds
+from gatepost.settings.model import Loaded
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.tenants.client import Client
 from gatepost.tls.nexthop import parse_nexthop
@@ -107,13 +109,22 @@ def command(
             statuses=statuses,
             suppressed=suppressed,
         )
+    quotas = _quotas(case, result, loaded)
+    buts += quotas.problems
     if as_json:
-        print_json(_document(result, version) | {"postfix_problems": buts})
+        document = _document(result, version) | {"quotas": quotas.document}
+        print_json(document | {"postfix_problems": buts})
     else:
         _print(result)
+        _rows("quotas", quotas.lines)
         _rows("BUT", buts)
-    if result.refused or result.waits is not None:
+    if result.refused or result.waits is not None or quotas.refuses:
         raise typer.Exit(NO)
+
+
+def _quotas(case: Case, result: Explanation, loaded: Loaded) -> QuotaReport:
+    campaign = "" if result.plan is None else result.plan.campaign
+    return quota_report(loaded, result.tenant, case.sender, case.client.login, campaign)
 
 
 def _client(login: str, certificate: str, address: str, listener: str) -> Client:

@@ -124,7 +124,8 @@ class Plan:
         reject: Set when the message is refused.
         observations: What features in observe mode would have done.
         ask_admission: Whether the policy server must admit the message before anything else,
-            because only its headers told the tenant.
+            because only its headers told the tenant, or its campaign has a quota.
+        campaign: The campaign that it counts for, or empty if none has a quota.
         steps: How the decision was made, in order: sentences, and edits with their feature.
         notices: What the tenant should be told.
     """
@@ -136,6 +137,7 @@ class Plan:
     observations: tuple[Observation, ...] = ()
     steps: tuple[str | tuple[Feature, Action], ...] = ()
     notices: tuple[Notice, ...] = ()
+    campaign: str = ""
 
     @property
     def reasons(self) -> list[str]:

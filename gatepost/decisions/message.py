@@ -28,6 +28,7 @@ from gatepost.decisions.covered import Fields
 from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.feedback import feedback_edits, header_names, stray_feedback_edits
 from gatepost.decisions.headers import drop_header, drop_occurrences, values_of
+from gatepost.decisions.quota import counted_campaign
 from gatepost.decisions.rerun import processed_tenant
 from gatepost.decisions.status import hold_message
 from gatepost.decisions.unknown import is_refused
@@ -110,7 +111,9 @@ class _Draft:
             )
         )
 
-    def plan(self, reject: Reject | None = None, *, ask_admission: bool = False) -> Plan:
+    def plan(
+        self, reject: Reject | None = None, *, ask_admission: bool = False, campaign: str = ""
+    ) -> Plan:
         """Return the finished plan."""
         return Plan(
             self.tenant,
@@ -120,6 +123,7 @@ class _Draft:
             tuple(self.observations),
             tuple(self.steps),
             tuple(self.notices),
+            campaign,
         )
 
 
@@ -181,7 +185,9 @@ def decide_message(
     if tenant.modes.feedback is not Mode.OFF:
         fields = feedback_edits(facts, tenant, snapshot, now, tag.covered)
         draft.settle(Feature.FEEDBACK, tenant.modes.feedback, fields)
-    return draft.plan(ask_admission=platform_login is not None)
+    campaign = counted_campaign(facts, tenant, snapshot)
+    asks = platform_login is not None or bool(campaign)
+    return draft.plan(ask_admission=asks, campaign=campaign)
 
 
 def _identify(facts: MessageFacts, snapshot: Snapshot, now: float) -> tuple[Identity, list[Action]]:

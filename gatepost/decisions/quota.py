@@ -17,6 +17,8 @@ import datetime as dt
 from dataclasses import replace
 
 from gatepost.decisions.actions import Reject
+from gatepost.decisions.facts import CUT, MessageFacts
+from gatepost.decisions.headers import values_of
 from gatepost.decisions.recipient import Verdict
 from gatepost.modes import MAX_DETAIL, Feature, Mode, Observation
 from gatepost.snapshot import Snapshot
@@ -83,6 +85,17 @@ def needs_end_of_message(snapshot: Snapshot) -> bool:
         if counted and not own.exempt and tenants[id_].modes.quota is not Mode.OFF:
             return True
     return False
+
+
+def counted_campaign(facts: MessageFacts, tenant: Tenant, snapshot: Snapshot) -> str:
+    """Return the campaign that a message counts for, or empty if none has a quota."""
+    if tenant.campaign_header is None or tenant.id not in snapshot.quotas.tenants:
+        return ""
+    if asks_for_quota(tenant.id, facts.sender, snapshot) is None:
+        return ""
+    values = values_of(facts.headers, tenant.campaign_header)
+    campaign = values[0].strip(f"{CUT} \t\r\n")[:_MAX_CAMPAIGN] if values else ""
+    return campaign if campaign_claims(tenant, campaign, snapshot) else ""
 
 
 def counts_campaigns(snapshot: Snapshot) -> bool:

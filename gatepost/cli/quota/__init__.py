@@ -1,0 +1,27 @@
+"""``gatepost quota``: how much mail may pass, and how much has.
+
+Each command is a module of its own and adds itself here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from gatepost.cli.commands import Commands, register
+
+COMMANDS: Final[Commands] = {"show": ("gatepost.cli.quota.show", "command")}
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the group; ``words`` as of `gatepost.cli.app.build`."""
+    app = typer.Typer(no_args_is_help=True, help="Quotas: how far they are used.")
+    app.callback()(_commands)
+    register(app, COMMANDS, words)
+    return app
+
+
+def _commands() -> None:
+    """Quotas: how far they are used."""
