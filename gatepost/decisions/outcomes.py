@@ -8,9 +8,13 @@ severity of a delay says nothing final.
 Limits: 500 characters of a reply.
 Errors: none.
 Security: replies are text from strangers; they are kept and shown, and never acted on but through
-`classify`.
+`classify`. Whose a message is tells the message book before its sender does: while the mode of
+sender is not enforced, one tenant can use the domain of another. What the book does not have is the
+domain owner's.
 Not handled: what other agents than smtp(8) deliver, addresses that are only probed, and mail that
-is given up for its age, of which the notice alone tells.
+is given up for its age, of which the notice alone tells. Mail that a content filter hands back has
+another queue id, by which the book does not know it: without a token return path, its labels are
+lost.
 """
 
 from __future__ import annotations
@@ -148,7 +152,7 @@ def _event(
         key,
         kind,
         delivery.at,
-        origin.tenant,
+        origin.tenant if message is None else message.tenant,
         origin.message.hex(),
         delivery.queue_id,
         origin.sender if message is None else message.sender or origin.sender,

@@ -176,7 +176,9 @@ class DeliveryEvents:
         by_id = snapshot.tenants.by_id
         delivered, entries = [], []
         for _, (event, *_) in told:
-            if by_id[event.tenant].modes.suppression is Mode.OFF:
+            # The book may name one that has been taken out of the configuration.
+            tenant = by_id.get(event.tenant)
+            if tenant is None or tenant.modes.suppression is Mode.OFF:
                 continue
             severity = event.details.get("severity")
             if event.kind is EventKind.DELIVERED:

@@ -115,6 +115,11 @@ def test_what_was_delivered_tells_its_tls():
     }
 
 
+def test_the_book_knows_better_than_the_sender_whose_it_is():
+    (event,) = told(SENT, replace(BOOK, tenant="other"))
+    assert event.tenant == "other"
+
+
 def test_without_the_book_there_are_no_labels():
     (event,) = told(SENT, None)
     assert (event.sender, event.campaign, event.mail_type) == ("news@acme.example", "", "")

@@ -199,6 +199,15 @@ def test_where_suppression_is_off_nothing_is_suppressed(stores, take):
     assert suppressed(stores, name="quiet") is None
 
 
+def test_a_tenant_that_is_no_longer_configured_keeps_its_events(stores, take):
+    key = message_id_of(HOST, "4Q1")
+    stores.messages.add([Message(key, NOW, "gone", "4Q1", "n@acme.example")])
+    take(dead(1))
+    (stored,) = stores.events.after(0, 10)
+    assert stored.event.tenant == "gone"
+    assert suppressed(stores, name="gone") is None
+
+
 def test_young_mail_waits_for_the_book_once(stores, monkeypatch):
     stop = threading.Event()
     waited = []
