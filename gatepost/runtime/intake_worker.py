@@ -7,7 +7,7 @@ one for each mail and recipient.
 Limits: a mail whose message is not in the book is tried again for 120 s, in which the milter's
 recorder gets over any trouble but a long one; then it is taken for one that we did not send. A mail
 whose signature cannot be checked for want of DNS is tried again for a day, then held. So is one
-that kills its reader twice. One second after trouble with the store it is tried again, then at
+that kills its reader twice, or that a bug of ours meets twice. One second after trouble with the store it is tried again, then at
 growing intervals up to 30 s.
 Errors: none; what fails is logged, counted and tried again.
 Security: see `reader_child` and `gatepost.feedback.trust`.
@@ -166,7 +166,22 @@ class IntakeWorker:
             log_event(_log, logging.ERROR, "intake-file", id=mail_id, reason=str(error))
             self._postpone(mail_id, MAX_BOOK_RETRY_S)
         else:
+            self._answer_safely(mail, answer)
+
+    def _answer_safely(self, mail: Spooled, answer: dict[str, Any]) -> None:
+        """Do what follows; a mail that a bug of ours meets must not hold up all others."""
+        try:
             self._answered(mail, answer)
+        except (Unavailable, OSError):
+            # That is no fault of this mail: nothing else could be done now either.
+            raise
+        except Exception as error:
+            _log.exception("intake-worker-failed id=%s", mail.id)
+            if mail.id in self._crashed:
+                self._hold(mail.id, Held.CRASHED, f"internal error: {type(error).__name__}")
+            else:
+                self._crashed.add(mail.id)
+                self._postpone(mail.id, MAX_BOOK_RETRY_S)
 
     def _answered(self, mail: Spooled, answer: dict[str, Any]) -> None:
         if "error" in answer:

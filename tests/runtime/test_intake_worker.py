@@ -211,6 +211,16 @@ def test_a_mail_that_kills_its_reader_twice_is_held(run, spool):
     assert metrics.counts()["intake_reader_ends"]["reader-crashed"] == 3
 
 
+def test_a_mail_that_a_bug_meets_holds_up_no_other(run, spool, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.001)
+    bad = put(spool, b"x")
+    put(spool, b"y")
+    odd = {"reports": [{"report": {}, "proven": {}}]}
+    run(Scripted(odd, {"reports": []}, odd))
+    wait_empty(spool)
+    assert [(each.mail.id, each.reason) for each in spool.held()] == [(bad, "reader-crashed")]
+
+
 def test_a_mail_that_takes_too_long_is_held_at_once(run, spool):
     put(spool, b"x")
     run(Scripted(ReaderGone(Held.TIME, "30 s")))
