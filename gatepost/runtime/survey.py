@@ -114,6 +114,7 @@ class Progress:
         faults: Probes and look-ups in which something of ours broke.
         reading: Whether more names may come.
         stopped: Whether the run was told to end early.
+        dane_off: Why no TLSA record was believed, or empty: the resolver does not validate.
     """
 
     names: int = 0
@@ -128,6 +129,7 @@ class Progress:
     faults: int = 0
     reading: bool = True
     stopped: bool = False
+    dane_off: str = ""
 
 
 class Survey:

@@ -106,7 +106,10 @@ async def _run(
     watch: Callable[[Progress], None],
 ) -> tuple[Progress, Forecast]:
     resolver = Resolver(settings.dns_servers)
-    await resolver.self_test(settings.dns_signed, settings.dns_bogus)
+    test = await resolver.self_test(settings.dns_signed, settings.dns_bogus)
+    if not test.answered:
+        # Or every name would be written down as one that cannot be looked up today.
+        raise GatepostError(f"no name server answers: {test.reason}")
     if conduct.check_ehlo:
         own = own_addresses(conduct.sources, conduct.also, conduct.versions)
         await check_name(resolver, conduct.ehlo, own)
@@ -135,6 +138,7 @@ async def _run(
         provider_of,
         conduct.options,
     )
+    survey.progress.dane_off = test.reason
     try:
         with _stopping(survey, asyncio.current_task()):
             showing = asyncio.create_task(_show(survey, watch))

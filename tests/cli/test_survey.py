@@ -128,6 +128,20 @@ def test_names_from_standard_input_a_pipe_and_windows(
     os.close(pipe)
 
 
+def test_what_was_not_looked_at_is_told(
+    config: Path, gatepost: Gatepost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress(reading=False, dane_off="192.0.2.1 does not validate")
+    monkeypatch.setattr(
+        command, "run_survey", lambda *_: (progress, Forecast(Pace(), lambda host: host))
+    )
+    open_as(SqliteSurvey, f"sqlite:///{config.parent}/gatepost.db").close()
+    (config.parent / "names").write_text("")
+    result = gatepost(config.parent / "names", "--ehlo", "s.example", "--json")
+    assert "TLSA records were not looked at: 192.0.2.1 does not validate" in result.stderr
+    assert json.loads(result.stdout)["dane_off"] == "192.0.2.1 does not validate"
+
+
 def test_the_defaults_are_the_rules_of_conduct(
     config: Path, gatepost: Gatepost, asked: list[Any]
 ) -> None:

@@ -396,6 +396,8 @@ def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_ru
         say(f"{number(progress.unwelcome, 'address')} opted out or not public: not visited")
     if progress.beyond:
         say(f"{number(progress.beyond, 'server')} left out: their provider has enough others")
+    if progress.dane_off:
+        say(f"TLSA records were not looked at: {progress.dane_off}")
     if progress.faults:
         say(f"{number(progress.faults, 'probe or look-up')} failed by a fault of ours: see the log")
     if progress.stopped:
@@ -429,6 +431,7 @@ def _print(
             "beyond": progress.beyond,
             "faults": progress.faults,
             "stopped": progress.stopped,
+            "dane_off": progress.dane_off,
             "verdicts": verdicts,
         }
         print_json({**counts, "servers": [row._asdict() for row in rows]})
