@@ -104,8 +104,9 @@ class EventFile:
                 self._failed("events-file", str(error))
 
     def _follow(self, events: EventStore, readers: SqliteReaders, file: _File) -> None:
-        position = readers.position(READER, events.end())
         while not self._stop.is_set():
+            # Asked for each time: the database may have been replaced by another one.
+            position = readers.position(READER, events.end())
             if file.open_latest():
                 # What it ends with may be more than the store knows of.
                 position = max(position, _position_of(file.last_line(), events))
@@ -114,7 +115,6 @@ class EventFile:
                 file.append(b"".join(map(_line_of, page.events)))
             if page.position != position:
                 readers.read(READER, page.position)
-            position = page.position
             self._fine()
             if len(page.events) < EVENTS_AT_ONCE:
                 self._stop.wait(self._look_s)

@@ -85,6 +85,9 @@ class Poster:
             return Reply(f"no connection within {self._connect_s:g} s")
         except TimeoutError:
             return Reply(f"no answer within {self._total_s:g} s")
+        except aiohttp.ClientResponseError as error:
+            said = clean(" ".join(error.message.split()), SHOWN)
+            return Reply(f"its answer is not HTTP as it should be: {said}")
         except aiohttp.ClientConnectorCertificateError as error:
             return Reply(f"its certificate is not good: {_words(error)}")
         except (aiohttp.ClientError, OSError, ValueError) as error:

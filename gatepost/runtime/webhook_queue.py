@@ -120,6 +120,8 @@ class WebhookQueue:
         if new := [name for name in names if name not in states]:
             self._hooks.enter(new, end)
             states = self._hooks.states()
+        # The database may have been replaced by another one, where other events have these places.
+        self._passed = {name: each for name, each in self._passed.items() if each.end <= end}
         burials = self._hooks.burials()
         now = self._clock()
         due = [

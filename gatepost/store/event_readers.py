@@ -15,10 +15,13 @@ class SqliteReaders(SqliteFile):
             name: The reader.
             start: Where one that is new begins; this is then kept.
         """
-        with self._writing() as db:
-            db.execute("insert or ignore into event_readers values (?, ?)", [name, start])
-            query = "select position from event_readers where name = ?"
-            return int(db.execute(query, [name]).fetchone()[0])
+        query = "select position from event_readers where name = ?"
+        with self._database() as db:
+            found = db.execute(query, [name]).fetchone()
+        if found is None:
+            self.read(name, start)
+            return start
+        return int(found[0])
 
     def read(self, name: str, position: int) -> None:
         """Note up to where a reader has read."""

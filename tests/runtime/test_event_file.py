@@ -146,6 +146,21 @@ def test_rotation(
     assert ids(path) == names(2, 2)
 
 
+def test_another_database(
+    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders, tmp_path: Path
+) -> None:
+    events.add(some(5))
+    with writing(path, url):
+        written(readers, events)
+        for each in tmp_path.glob("gatepost.db*"):
+            each.unlink()
+        with contextlib.closing(open_as(SqliteEvents, url)) as others:
+            until(lambda: readers.position(READER, -1) == 0)
+            others.add(some(2, 100))
+            written(readers, others)
+    assert ids(path) == [*names(5), "e100", "e101"]
+
+
 def test_part_of_a_line_is_cut_off_and_written_whole(
     path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Iterator
@@ -107,6 +108,45 @@ def test_what_a_consumer_may_do(
     assert len(reply.error) < 2 * SHOWN + 200
     assert reply.error.isprintable()
     assert len(consumer.all) == 1
+
+
+@pytest.mark.parametrize(
+    ("octets", "error"),
+    [
+        (b"\x16\x03\x01 no web server\r\n\r\n", "not HTTP as it should be: Bad status line"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X-Header: y\r\n" * 10_000, "Too many headers"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000, "not HTTP as it should be: Got more than"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000, "no answer within 0.3 s"),
+        (b"", "Server disconnected"),
+    ],
+)
+def test_what_is_no_answer(octets: bytes, error: str) -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(octets)
+        if octets:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+        writer.transport.abort()
+        gone.set()
+
+    async def main() -> Reply:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        poster = Poster(total_s=0.3)
+        reply = await poster.post(webhook(f"http://127.0.0.1:{port}/"), BATCH)
+        await poster.close()
+        await gone.wait()
+        server.close()
+        await server.wait_closed()
+        return reply
+
+    reply = asyncio.run(main())
+    assert reply.status is None
+    assert error in reply.error
+    assert len(reply.error) < 2 * SHOWN
 
 
 def test_a_status_of_success_counts_even_if_the_rest_never_comes(consumer: Consumer) -> None:

@@ -85,6 +85,20 @@ def test_whoever_fails_is_due_when_its_time_has_come(queue: Queue, clock: Clock)
     assert queue.queue.look(["acme"]).due == ["acme"]
 
 
+def test_another_database(queue: Queue, tmp_path: Path) -> None:
+    bounces = replace(PLAIN, kinds=frozenset({"message.bounced"}))
+    queue.queue.look(["acme"])
+    queue.events.add(some(9))
+    assert queue.queue.next(bounces) is None
+    for each in tmp_path.glob("gatepost.db*"):
+        each.unlink()
+    queue.queue.look(["acme"])
+    queue.events.add([event(1, kind=EventKind.BOUNCED)])
+    work = queue.queue.next(bounces)
+    assert work is not None
+    assert len(work.events) == 1
+
+
 def test_dead_letters_whose_events_have_gone(queue: Queue, clock: Clock) -> None:
     queue.queue.look(["acme"])
     queue.events.add(some(1))
