@@ -7,8 +7,8 @@ one for each mail and recipient.
 Limits: a mail whose message is not in the book is tried again for 120 s, in which the milter's
 recorder gets over any trouble but a long one; then it is taken for one that we did not send. A mail
 whose signature cannot be checked for want of DNS is tried again for a day, then held. So is one
-that kills its reader twice, or that a bug of ours meets twice. One second after trouble with the store it is tried again, then at
-growing intervals up to 30 s.
+that kills its reader twice, or that a bug of ours meets twice. One second after trouble with the
+store it is tried again, then at growing intervals up to 30 s.
 Errors: none; what fails is logged, counted and tried again.
 Security: see `reader_child` and `gatepost.feedback.trust`.
 """
@@ -243,12 +243,14 @@ class IntakeWorker:
             self._wake.set()
 
     def _hold(self, mail_id: str, reason: Held, text: str) -> None:
-        self._spool.hold(mail_id, reason, text)
+        gone = self._spool.hold(mail_id, reason, text)
         self._later.pop(mail_id, None)
         self._counts.quarantined[reason.value]()
         log_event(
             _log, logging.WARNING, "quarantine", id=mail_id, reason=reason.value, text=text[:500]
         )
+        if gone:
+            log_event(_log, logging.WARNING, "quarantine-full", deleted=len(gone), first=gone[0])
 
     def _postpone(self, mail_id: str, most_s: float) -> None:
         _, waited_s = self._later.get(mail_id, (0.0, 0.0))

@@ -15,8 +15,10 @@ Format: in the directory ``feedback.intake_dir``:
 A file has one line of JSON, the envelope (``sender``, ``recipients``, ``at``), then the mail as it
 came. Its name, which is its id, begins with the time of its arrival, so that names sort by age.
 Limits: 26 MiB of a mail, as no mailbox provider sends larger ones; of a larger one the first MiB is
-kept, in quarantine. No mail is taken while less than 64 MiB, or a hundredth of the file system,
-would be left: what else is on it, such as the database, must be able to go on.
+kept, in quarantine. The quarantine holds 10,000 mails of 512 MiB together; beyond, the largest of
+it go, and of many small ones the oldest: whoever sends what cannot be read must not fill the disk,
+nor push out all else that lies there. No mail is taken while less than 64 MiB, or a hundredth of
+the file system, would be left: what else is on it, such as the database, must be able to go on.
 Errors: `OSError` where it says so; nothing has been promised then.
 Security: the directory belongs to Gatepost alone; files have mode 0600.
 """
@@ -42,6 +44,10 @@ HEAD_OCTETS = 1024 * 1024
 MIN_FREE_OCTETS = 64 * 1024 * 1024
 MIN_FREE_SHARE = 0.01
 MAX_ENVELOPE_OCTETS = 128 * 1024
+MAX_HELD = 10_000
+MAX_HELD_OCTETS = 512 * 1024 * 1024
+# So much is left of the quarantine when it was too full, so that not each mail looks through it.
+_SHARE_LEFT = 0.9
 
 _DIRECTORIES = ("tmp", "new", "quarantine")
 _WHY = ".why"
@@ -122,6 +128,8 @@ class Spool:
             OSError: If that cannot be done.
         """
         self.directory = directory
+        # What the quarantine may hold more until it has to be looked through again.
+        self._room = (0, 0)
         for name in _DIRECTORIES:
             (directory / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -172,8 +180,8 @@ class Spool:
         """
         (self.new / mail_id).unlink(missing_ok=True)
 
-    def hold(self, mail_id: str, reason: Held, text: str) -> None:
-        """Put a mail that waits into quarantine.
+    def hold(self, mail_id: str, reason: Held, text: str) -> list[str]:
+        """Put a mail that waits into quarantine; return the ids of those that had to make room.
 
         Raises:
             OSError: If it cannot be moved.
@@ -181,6 +189,27 @@ class Spool:
         self._explain(mail_id, reason, text)
         with contextlib.suppress(FileNotFoundError):
             (self.new / mail_id).rename(self.quarantine / mail_id)
+        return self.bound(mail_id)
+
+    def bound(self, mail_id: str) -> list[str]:
+        """Delete what is too much in quarantine, now that a mail was put there; return the ids.
+
+        Raises:
+            OSError: If the quarantine cannot be looked through.
+        """
+        octets = _size(self.quarantine / mail_id)
+        mails_left, octets_left = self._room
+        self._room = (mails_left - 1, octets_left - octets)
+        if min(self._room) >= 0:
+            return []
+        names = (name for name in os.listdir(self.quarantine) if _ID.fullmatch(name))  # noqa: PTH208
+        sizes = {name: _size(self.quarantine / name) for name in sorted(names)}
+        gone = _too_much(sizes)
+        for name in gone:
+            self.drop(name)
+        kept = sum(sizes.values()) - sum(sizes[name] for name in gone)
+        self._room = (MAX_HELD - len(sizes) + len(gone), MAX_HELD_OCTETS - kept)
+        return gone
 
     def held(self) -> list[Quarantined]:
         """Return what lies in quarantine, the oldest first.
@@ -311,6 +340,10 @@ class Writing:
             self._spool._explain(self.id, Held.TOO_LARGE, text)  # noqa: SLF001  # its own helper
         self._path.rename(target / self.id)
         _sync(target)
+        if target != self._spool.new:
+            # It is kept by now, whatever happens to others.
+            with contextlib.suppress(OSError):
+                self._spool.bound(self.id)
 
     def abort(self) -> None:
         """Forget it; never raises."""
@@ -318,6 +351,34 @@ class Writing:
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def _too_much(sizes: dict[str, int]) -> list[str]:
+    """Return which mails in quarantine have to go.
+
+    Args:
+        sizes: Octets of each, the oldest first.
+    """
+    octets = sum(sizes.values())
+    gone: list[str] = []
+    if octets > MAX_HELD_OCTETS:
+        # A sort keeps the order of equals, so of these the oldest go first.
+        for name in sorted(sizes, key=lambda each: -sizes[each]):
+            if octets <= MAX_HELD_OCTETS * _SHARE_LEFT:
+                break
+            gone.append(name)
+            octets -= sizes[name]
+    left = [name for name in sizes if name not in set(gone)] if gone else list(sizes)
+    if len(left) > MAX_HELD:
+        gone += left[: len(left) - int(MAX_HELD * _SHARE_LEFT)]
+    return gone
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _look(path: Path) -> Spooled | None:

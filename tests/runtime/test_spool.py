@@ -100,6 +100,33 @@ def test_quarantine_and_back(spool):
     assert list(spool.quarantine.iterdir()) == []
 
 
+def test_the_quarantine_fills_no_disk(spool, monkeypatch):
+    monkeypatch.setattr(module, "MAX_HELD_OCTETS", 5000)
+    small, *large = (put(spool, b"x" * octets) for octets in (10, 2000, 2000, 2000))
+    gone = [spool.hold(each, Held.UNREADABLE, "x") for each in (small, *large)]
+    # What is small is not pushed out by what is large.
+    assert gone == [[], [], [], [large[0]]]
+    assert [each.mail.id for each in spool.held()] == [small, *large[1:]]
+    assert len(list(spool.quarantine.iterdir())) == 6
+
+
+def test_the_quarantine_holds_so_many_mails(spool, monkeypatch):
+    monkeypatch.setattr(module, "MAX_HELD", 10)
+    ids = [put(spool) for _ in range(30)]
+    gone = [spool.hold(each, Held.UNREADABLE, "x") for each in ids]
+    assert [name for some in gone for name in some][:2] == ids[:2]
+    assert [each.mail.id for each in spool.held()] == ids[-len(spool.held()) :]
+    assert 9 <= len(spool.held()) <= 10
+
+
+def test_mails_that_are_too_large_fill_no_disk_either(spool, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OCTETS", 10)
+    monkeypatch.setattr(module, "MAX_HELD", 2)
+    for _ in range(9):
+        put(spool, b"x" * 20)
+    assert 1 <= len(spool.held()) <= 2
+
+
 def test_killed_between_the_reason_and_the_mail_it_is_held_again(spool):
     mail_id = put(spool)
     (spool.quarantine / f"{mail_id}.why").write_text(json.dumps({"reason": "x", "text": ""}))

@@ -45,7 +45,8 @@ def list_held(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
     10 seconds of processor time (time-limit), ends the process that reads it twice
     (reader-crashed), or if one reporter complains more than 10,000 times an hour about one tenant
     (over-limit). Nothing follows from it. It is deleted after feedback.keep_reports, 7 days
-    unless set otherwise.
+    unless set otherwise; before that, the largest go where there are more than 512 MiB, and the
+    oldest of more than 10,000.
 
     Exit status: 0, also if there are none; 2 configuration error, or the directory cannot be read.
     """
