@@ -1,7 +1,8 @@
 """The suppression list as the process asks it that answers mail: often, and without waiting.
 
 Purpose: one connection, kept open, that only reads. A tenant without any entry costs a look into a
-dict; one with entries costs one point query more, however many entries there are.
+dict (`SuppressionLookup.may_hold`); one with entries costs one point query more, however many
+entries there are.
 Source: SQLite "Write-Ahead Logging": readers do not wait for writers.
 Limits: a tenant's first entry is seen after `REFRESH_S`, every further one at once. A read that
 must wait all the same, such as while SQLite recovers after a crash, gives up after 50 ms.
@@ -12,6 +13,7 @@ Not handled: the database is not made here, nor brought up to date.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +60,18 @@ class SuppressionLookup:
         """What is wrong, or None."""
         return self._problem
 
+    def may_hold(self, tenant: str) -> bool:
+        """Tell whether `find` is worth the question: for a tenant without any list it is not.
+
+        Also true while the database cannot be read, which `find` then says.
+        """
+        monotonic = self._clock()
+        if monotonic >= self._refresh_at:
+            with contextlib.suppress(StoreUnavailable):
+                self._guarded(lambda: self._refresh(monotonic))
+        owners = self._owners
+        return tenant in owners or GLOBAL in owners or self._problem is not None
+
     def find(
         self, tenant: str, recipient: str, now: float, rules: SuppressionRules
     ) -> Suppressed | None:
@@ -66,14 +80,10 @@ class SuppressionLookup:
         Raises:
             StoreUnavailable: If the database cannot be read.
         """
-        monotonic = self._clock()
-        if monotonic >= self._refresh_at:
-            self._guarded(lambda: self._refresh(monotonic))
+        if not self.may_hold(tenant):
+            return None
         if self._problem is not None:
             raise StoreUnavailable(self._problem)
-        owners = self._owners
-        if tenant not in owners and GLOBAL not in owners:
-            return None
         try:
             address = canonical_address(recipient)
         except MalformedMessage:

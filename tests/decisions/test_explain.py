@@ -79,6 +79,9 @@ class Listed:
             return None
         return Suppressed(tenant, "u@example.org", Reason.COMPLAINT, NOW)
 
+    def may_hold(self, tenant: str) -> bool:
+        return tenant in self.tenants
+
     def find(
         self, tenant: str, recipient: str, now: float, rules: SuppressionRules
     ) -> Suppressed | None:

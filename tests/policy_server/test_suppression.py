@@ -41,6 +41,9 @@ class Server:
             lambda: made, self.seen, self.seen, lambda: NOW, OLDEST_SUPPORTED, suppression=check
         )
 
+    def may_hold(self, tenant: str) -> bool:
+        return self.down or any(each == tenant for each, _ in self.listed)
+
     def find(
         self, tenant: str, recipient: str, now: float, rules: SuppressionRules
     ) -> Suppressed | None:

@@ -79,6 +79,25 @@ def test_without_entries_nothing_is_read(
         lookup.find("acme", "ann@example.org", NOW, RULES)
 
 
+def test_it_knows_for_whom_there_is_anything_to_look_up(
+    writer: SqliteSuppression, lookup: SuppressionLookup, clock: Clock, path: Path
+) -> None:
+    assert not lookup.may_hold("acme")
+    writer.add([_entry()], RULES)
+    clock.now += REFRESH_S
+    assert lookup.may_hold("acme")
+    assert not lookup.may_hold("zeta")
+    writer.add([_entry(GLOBAL)], RULES)
+    clock.now += REFRESH_S
+    assert lookup.may_hold("zeta")
+    path.unlink()
+    clock.now += REFRESH_S
+    # There is something to be said: that nobody knows.
+    assert lookup.may_hold("zeta")
+    with pytest.raises(StoreUnavailable):
+        lookup.find("zeta", "ann@example.org", NOW, RULES)
+
+
 def _must_not_be_called(*_arguments: object, **_more: object) -> None:
     raise AssertionError
 
