@@ -147,7 +147,7 @@ class Prober:
         source = self._sources.get(_version_of(target))
         client = None if source is None else self._socket(source)
         try:
-            async with asyncio.timeout(self.timeouts.connect):
+            async with asyncio.timeout(self.timeouts.connect) as connection.deadline:
                 if client is None:
                     await loop.create_connection(lambda: connection, target.address, self._port)
                 else:
@@ -225,11 +225,12 @@ class _Connection(asyncio.Protocol):
         dialogue: What has been said.
         tls_facts: The handshake, once it is done.
         over: Done when the connection has ended.
+        deadline: Of the attempt to connect.
     """
 
     __slots__ = (
         "_incoming", "_loop", "_octets", "_outgoing", "_prober", "_step", "_timer", "_tls",
-        "_tls_begun", "_transport", "dialogue", "over", "target", "tls_facts",
+        "_tls_begun", "_transport", "deadline", "dialogue", "over", "target", "tls_facts",
     )  # fmt: skip
 
     def __init__(self, prober: Prober, target: Target, loop: asyncio.AbstractEventLoop) -> None:
@@ -237,6 +238,7 @@ class _Connection(asyncio.Protocol):
         self.dialogue = Dialogue(prober.name)
         self.tls_facts: TlsFacts | None = None
         self.over: asyncio.Future[None] = loop.create_future()
+        self.deadline: asyncio.Timeout | None = None
         self._prober = prober
         self._loop = loop
         self._transport: asyncio.Transport | None = None
@@ -268,6 +270,9 @@ class _Connection(asyncio.Protocol):
         """Begin."""
         # That of uvloop is no asyncio.Transport, though it is one in all but name.
         self._transport = cast("asyncio.Transport", transport)
+        if self.deadline is not None and not self.deadline.expired():
+            # Where a lot goes on at once, it is long until whoever waits for this hears of it.
+            self.deadline.reschedule(None)
         with self._guard():
             self.dialogue.connected()
             self._go_on()

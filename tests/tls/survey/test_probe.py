@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,29 @@ def test_a_chosen_source_address_is_used(trust: Trust) -> None:
 
     found = asyncio.run(meet(trust, talk, sources=["127.0.0.9"]))
     assert (found.verdict, clients) == (Verdict.UNKNOWN, ["127.0.0.9"])
+
+
+def test_a_connection_that_is_there_in_time_is_not_given_up(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = asyncio.BaseEventLoop.create_connection
+
+    async def create_connection(*arguments: Any) -> object:
+        found = await connect(*arguments)
+        # The loop is busy, and whoever asked for it hears of it when time is long over.
+        await asyncio.sleep(0.4)
+        return found
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        writer.write(b"220 hi\r\n")
+        await reader.readline()
+        writer.write(b"250 hi\r\n")
+        await reader.readline()
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", create_connection)
+    found = asyncio.run(meet(trust, talk, timeouts=Timeouts(connect=0.1)))
+    assert (found.verdict, found.reason) == (Verdict.NONE, "")
 
 
 def test_there_is_an_end_to_what_is_taken(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
