@@ -145,6 +145,20 @@ def test_many_entries_are_loaded_as_if_added_one_by_one(suppressions: Suppressio
     assert suppressions.load(entries, RULES) == 0
 
 
+def test_what_was_broken_off_is_simply_done_again(suppressions: SuppressionStore) -> None:
+    entries = [_entry(f"user{number}@example.org") for number in range(5000)]
+
+    def die(_count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        suppressions.load(entries, RULES, die)
+    some = len(suppressions.page(limit=9999).entries)
+    assert 0 < some < 5000
+    assert suppressions.load(entries, RULES) == 5000 - some
+    assert len(suppressions.page(limit=9999).entries) == 5000
+
+
 _REASONS = st.sampled_from(Reason)
 _TIMES = st.integers(0, 10).map(lambda days: NOW + days * DAY)
 _TEXTS = st.sampled_from(["", "a", "b"])
