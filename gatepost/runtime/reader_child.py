@@ -31,7 +31,7 @@ from gatepost.feedback.report import Kind, Report
 from gatepost.feedback.reporters import Reporter, Reporters, shipped_reporters
 from gatepost.feedback.token import Keyring
 from gatepost.feedback.tokens_in import TOKEN_HEADER
-from gatepost.feedback.trust import Authentication, judge
+from gatepost.feedback.trust import Authentication, aligned, judge
 from gatepost.runtime.report_json import json_of
 from gatepost.runtime.report_origin import (
     Keys,
@@ -114,7 +114,9 @@ class ReportReader:
         own = is_own_bounce(mail, envelope.sender)
         if own or not self._needs_signature(report, mail):
             return report, Authentication((), bare_address(author), own)
-        signers, reason = verified_signers(octets, self._keys)
+        signers, reason = verified_signers(
+            octets, self._keys, lambda domain: self._counts(report, domain)
+        )
         proven = Authentication(tuple(signers), bare_address(author), own, reason)
         if signers and report.kind is Kind.COMPLAINT:
             covered = frozenset[bytes]().union(*signers.values())
@@ -148,6 +150,19 @@ class ReportReader:
             self._reporters.find(each, bare_address(author)) for each in claimed_signers(mail)
         )
         return report.token is not None or any(listed)
+
+    def _counts(self, report: Report, domain: str) -> bool:
+        """Tell whether a signature of a domain could prove anything of a report."""
+        if self._reporters.owner(domain) is not None:
+            return True
+        if report.kind is Kind.COMPLAINT and report.format == "cfbl":
+            return aligned(domain, report.reporter)
+        spoken_for = (
+            address.rpartition("@")[2].lower()
+            for each in report.recipients
+            for address in (each.address, each.original_address)
+        )
+        return any(aligned(domain, each) for each in spoken_for)
 
     def _take_tls_reports(self, octets: bytes, now: float) -> None:
         with contextlib.closing(open_as(SqliteTlsReports, self._state)) as store:

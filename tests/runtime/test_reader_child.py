@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gatepost.feedback.mime import parse_mime
 from gatepost.feedback.report import Kind, Report
 from gatepost.feedback.token import Purpose, Token, day_of, seal_token
 from gatepost.feedback.trust import Authentication
+from gatepost.runtime import report_origin
 from gatepost.runtime.intake_worker import setup_of
 from gatepost.runtime.reader_child import ReportReader
 from gatepost.runtime.report_json import authentication_of, json_of, report_of
@@ -150,9 +152,22 @@ def test_name_servers_of_strangers_are_not_asked(reader, zone):
 def test_many_signatures_cost_little(reader, zone):
     mail = yahoo_report(original(), FBL, "u@b.example")
     for number in range(20):
-        mail = ReportSigner(f"d{number}.example").sign(mail)
+        mail = ReportSigner(f"d{number}.arf.mail.yahoo.com").sign(mail)
     read(reader, mail)
     assert len(zone.asked) == 5
+
+
+def test_signatures_that_prove_nothing_ask_nobody(reader, zone):
+    # With a token, and beside the claim of a provider: one of them makes DNS worth asking.
+    mail = ReportSigner("dead.example").sign(yahoo_report(original(), FBL, "u@b.example"))
+    read(reader, b"DKIM-Signature: v=1; d=arf.mail.yahoo.com; s=lab\r\n" + mail)
+    assert not any("dead.example" in name for name in zone.asked)
+    token_of_all = f"{token(Purpose.BOUNCE, 0)}@bounces.example"
+    returned = bounce(token_of_all, "u@b.example")
+    read(reader, ReportSigner("dead.example").sign(returned), to=token_of_all)
+    assert zone.asked == []
+    read(reader, ReportSigner("b.example").sign(returned), to=token_of_all)
+    assert zone.asked == [ReportSigner("b.example").name]
 
 
 def test_keys_of_providers_whose_format_is_cfbl(reader, zone):
@@ -240,4 +255,25 @@ def test_keys_are_bounded_in_time(zone):
     now[0] = 122.0
     keys.begin()
     assert keys.find(b"a._domainkey.b.example.") is None
+    keys.close()
+
+
+def test_one_dead_domain_after_the_other_holds_up_nobody(zone, monkeypatch):
+    monkeypatch.setattr(report_origin, "HURRIED_S", 0.001)
+    keys = Keys(zone)  # type: ignore[arg-type]
+    zone.failing = True
+    for number in range(report_origin.MAX_SILENT):
+        keys.begin()
+        with pytest.raises(Unavailable, match="no answer"):
+            keys.find(f"a._domainkey.dead{number}.example")
+    zone.failing = False
+
+    async def hang(_: str) -> DnsAnswer[bytes]:
+        await asyncio.sleep(report_origin.KEY_S / 2)
+        return DnsAnswer(Outcome.ABSENT)
+
+    monkeypatch.setattr(zone, "txt", hang)
+    keys.begin()
+    with pytest.raises(Unavailable, match="in time"):
+        keys.find("a._domainkey.slow.example")
     keys.close()
