@@ -1,0 +1,200 @@
+"""What every engine of counters must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatepost.traffic.counters import (
+    RESERVED_S,
+    Amount,
+    Counters,
+    Holder,
+    MemoryCounters,
+)
+from gatepost.traffic.quota import MAX_COUNT, STEPS, Claim, Limit, Unit
+
+NOW = 1_800_000_000.0
+ONE = Amount(1, 1)
+
+Maker = Callable[[], Counters]
+
+
+@pytest.fixture(params=[MemoryCounters], ids=["memory"])
+def counters(request: pytest.FixtureRequest) -> Counters:
+    """Return counters of each kind, with nothing counted."""
+    made: Counters = request.param()
+    return made
+
+
+def claim(count: int, window_s: int = 60, unit: Unit = Unit.MESSAGES, name: str = "t") -> Claim:
+    return Claim(name, Limit(count, window_s, unit))
+
+
+def holder(number: int, session: int | None = None) -> Holder:
+    return Holder(f"s{number if session is None else session}", f"m{number}")
+
+
+def used(counters: Counters, each: Claim, now: float = NOW) -> tuple[int, int]:
+    (usage,) = counters.usage([each], now)
+    return usage.used, usage.reserved
+
+
+def test_what_is_reserved_is_not_there_for_others(counters: Counters) -> None:
+    two = [claim(2)]
+    assert counters.reserve(holder(1), two, ONE, NOW) is None
+    assert counters.reserve(holder(2), two, ONE, NOW) is None
+    shortage = counters.reserve(holder(3), two, ONE, NOW)
+    assert shortage is not None
+    assert (shortage.claim, shortage.used) == (two[0], 2)
+    assert counters.commit(holder(3), two, ONE, NOW) is not None
+    assert counters.commit(holder(1), two, ONE, NOW) is None
+    assert used(counters, two[0]) == (1, 1)
+
+
+def test_all_claims_or_none(counters: Counters) -> None:
+    plenty, none = claim(10, name="a"), claim(1, name="b")
+    assert counters.commit(holder(1), [none], ONE, NOW) is None
+    assert counters.reserve(holder(2), [plenty, none], ONE, NOW) is not None
+    assert counters.commit(holder(2), [plenty, none], ONE, NOW) is not None
+    assert used(counters, plenty) == (0, 0)
+
+
+def test_asked_again_a_message_holds_the_new_amount(counters: Counters) -> None:
+    three = [claim(3, unit=Unit.RECIPIENTS)]
+    for recipients in (1, 2, 3):
+        assert counters.reserve(holder(1), three, Amount(1, recipients), NOW) is None
+        assert used(counters, three[0]) == (0, recipients)
+    shortage = counters.reserve(holder(1), three, Amount(1, 4), NOW)
+    assert shortage is not None
+    assert shortage.opens_in_s is None
+    assert used(counters, three[0]) == (0, 3)
+    # Two of them were refused by others.
+    assert counters.commit(holder(1), three, Amount(1, 1), NOW) is None
+    assert used(counters, three[0]) == (1, 0)
+
+
+def test_the_next_message_of_a_session_ends_the_reservation(counters: Counters) -> None:
+    one = [claim(1)]
+    assert counters.reserve(holder(1, session=7), one, ONE, NOW) is None
+    assert counters.reserve(holder(2, session=7), one, ONE, NOW) is None
+    counters.release("s7", "m2")
+    assert used(counters, one[0]) == (0, 1)
+    counters.release("s7", "m3")
+    assert used(counters, one[0]) == (0, 0)
+    counters.release("never seen", "m")
+
+
+def test_a_reservation_ends_by_itself(counters: Counters) -> None:
+    one = [claim(1)]
+    assert counters.reserve(holder(1), one, ONE, NOW) is None
+    assert counters.reserve(holder(2), one, ONE, NOW + RESERVED_S - 1) is not None
+    assert counters.reserve(holder(2), one, ONE, NOW + RESERVED_S) is None
+    # The first one comes after all, and there is no room any more.
+    assert counters.commit(holder(1), one, ONE, NOW + RESERVED_S) is not None
+    assert counters.commit(holder(2), one, ONE, NOW + RESERVED_S) is None
+
+
+def test_a_message_is_counted_once(counters: Counters) -> None:
+    many = [claim(5)]
+    for _ in range(3):
+        assert counters.commit(holder(1), many, ONE, NOW) is None
+    assert used(counters, many[0]) == (1, 0)
+
+
+def test_a_message_that_was_counted_by_mistake_is_given_back(counters: Counters) -> None:
+    one = [claim(1)]
+    assert counters.commit(holder(1), one, ONE, NOW) is None
+    assert counters.refund("m1", NOW)
+    assert not counters.refund("m1", NOW)
+    assert counters.commit(holder(2), one, ONE, NOW) is None
+
+
+@pytest.mark.parametrize("window_s", [1, 60, 3_600, 86_400])
+def test_it_says_when_it_opens_and_keeps_its_word(counters: Counters, window_s: int) -> None:
+    three = [claim(3, window_s)]
+    for number, at in enumerate((0.0, 0.2, 0.7)):
+        assert counters.commit(holder(number), three, ONE, NOW + at * window_s) is None
+    now = NOW + 0.9 * window_s
+    shortage = counters.commit(holder(9), three, ONE, now)
+    assert shortage is not None
+    opens = shortage.opens_in_s
+    assert opens is not None
+    # The first one leaves one window after it came, and at most one step later.
+    assert 0.1 * window_s <= opens <= (0.1 + 1 / STEPS) * window_s + 1e-6
+    assert counters.commit(holder(10), three, ONE, now + opens * 0.99) is not None
+    assert counters.commit(holder(11), three, ONE, now + opens + 1e-3) is None
+    assert counters.commit(holder(12), three, ONE, now + opens + 1e-3) is not None
+
+
+def test_of_several_the_one_that_opens_last_is_named(counters: Counters) -> None:
+    claims = [claim(1, 60), claim(1, 3_600), claim(1, 600)]
+    assert counters.commit(holder(1), claims, ONE, NOW) is None
+    shortage = counters.reserve(holder(2), claims, ONE, NOW)
+    assert shortage is not None
+    assert shortage.claim.limit.window_s == 3_600
+
+
+def test_a_clock_that_goes_back_opens_nothing(counters: Counters) -> None:
+    one = [claim(1)]
+    assert counters.commit(holder(1), one, ONE, NOW) is None
+    assert counters.commit(holder(2), one, ONE, NOW - 86_400) is not None
+    assert counters.commit(holder(2), one, ONE, NOW + 59) is not None
+    assert counters.commit(holder(2), one, ONE, NOW + 62.1) is None
+
+
+def test_counts_at_the_edge_of_what_every_engine_holds(counters: Counters) -> None:
+    most = [claim(MAX_COUNT, unit=Unit.RECIPIENTS)]
+    assert counters.commit(holder(1), most, Amount(1, MAX_COUNT - 1), NOW) is None
+    assert counters.commit(holder(2), most, Amount(1, 2), NOW) is not None
+    assert counters.commit(holder(3), most, Amount(1, 1), NOW) is None
+    assert used(counters, most[0]) == (MAX_COUNT, 0)
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["rcpt", "end", "abort", "wait"]),
+        st.integers(0, 49),
+        st.floats(0, 40),
+    ),
+    max_size=200,
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(actions=ACTIONS, limit=st.integers(1, 6))
+def test_whatever_sessions_do_the_quota_holds(
+    actions: list[tuple[str, int, float]], limit: int
+) -> None:
+    """At no time are more taken within a window than the quota, and what was broken off is free."""
+    counters = MemoryCounters()
+    claims = [claim(limit, 60), claim(3 * limit, 300)]
+    now, number = NOW, 0
+    present: dict[int, Holder] = {}
+    taken: list[float] = []
+    for action, session, seconds in actions:
+        match action:
+            case "rcpt" if session not in present:
+                number += 1
+                who = holder(number, session)
+                if counters.reserve(who, claims, ONE, now) is None:
+                    present[session] = who
+            case "end" if session in present:
+                if counters.commit(present.pop(session), claims, ONE, now) is None:
+                    taken.append(now)
+            case "abort":
+                present.pop(session, None)
+            case "wait":
+                now += seconds
+    for each in claims:
+        window_s, most = each.limit.window_s, each.limit.count
+        for end in taken:
+            assert sum(1 for at in taken if end - window_s < at <= end) <= most
+    # All who were broken off have gone after a while, and as much as the quota can be taken.
+    now += max(RESERVED_S, 300 * (1 + 2 / STEPS))
+    for extra in range(limit):
+        assert counters.commit(holder(-1 - extra), claims, ONE, now) is None
+    assert counters.commit(holder(-100), claims, ONE, now) is not None
