@@ -23,7 +23,7 @@ from typing import Protocol
 
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.report import Severity
-from gatepost.feedback.reporting import LOOPS, SHARES_ONLY
+from gatepost.feedback.reporting import SHARES_ONLY
 
 # The 97.5th percentile of the normal distribution, for 95 % between both ends.
 _Z = 1.959964
@@ -168,14 +168,19 @@ def measure(count: int, of: int) -> Measured:
     return Measured(count, of, *wilson(count, of))
 
 
-def providers_that_report(counts: Iterable[Counted]) -> frozenset[str]:
-    """Return the providers that report: those known to, and those that have about anybody."""
+def providers_that_report(counts: Iterable[Counted], known: Collection[str]) -> frozenset[str]:
+    """Return the providers that report: those known to, and those that have about anybody.
+
+    Args:
+        counts: Of all tenants in the period.
+        known: See `reporting.listed`.
+    """
     seen = {
         each.provider
         for each in counts
         if each.kind is EventKind.COMPLAINED and each.provider and each.count > 0
     }
-    return frozenset(seen | set(LOOPS)) - SHARES_ONLY
+    return frozenset(seen.union(known)) - SHARES_ONLY
 
 
 def rates_of(

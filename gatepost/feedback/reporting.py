@@ -9,13 +9,13 @@ Universal Feedback Loop, by its list of members; Google Postmaster Tools.
 Format: providers are named as `provider_at` names them, by the domain of their mail servers.
 Limits: which mail servers a provider has is what was generally known when this was written.
 Errors: none.
-Not handled: whether the platform is enrolled. Where it is not, that provider's deliveries make the
-rate look lower than it is, and the ladder acts later.
+Not handled: whether the platform is enrolled, which the setting ``feedback.loops`` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -25,23 +25,37 @@ from gatepost.maillog.provider import provider_of
 OUTLOOK: Final = "olc.protection.outlook.com"
 GMAIL: Final = "google.com"
 
+
+class Loop(StrEnum):
+    """A feedback loop that a sender enrols in; the value is the word used in the configuration."""
+
+    YAHOO = "yahoo"
+    MICROSOFT = "microsoft"
+    VALIDITY = "validity"
+
+
 # Provider to the loop by which it reports.
-LOOPS: Final[Mapping[str, str]] = MappingProxyType(
+LOOPS: Final[Mapping[str, Loop]] = MappingProxyType(
     {
-        "yahoodns.net": "Yahoo Complaint Feedback Loop (Yahoo, AOL)",
-        OUTLOOK: "Microsoft JMRP (Outlook.com, Hotmail)",
-        "comcast.net": "Validity Universal Feedback Loop",
-        "messagingengine.com": "Validity Universal Feedback Loop (Fastmail)",
-        "emailsrvr.com": "Validity Universal Feedback Loop (Rackspace)",
-        "hostedemail.com": "Validity Universal Feedback Loop (OpenSRS)",
-        "bluewin.ch": "Validity Universal Feedback Loop (Swisscom)",
-        "yandex.ru": "Validity Universal Feedback Loop (Yandex)",
+        "yahoodns.net": Loop.YAHOO,  # AOL, too
+        OUTLOOK: Loop.MICROSOFT,
+        "comcast.net": Loop.VALIDITY,
+        "messagingengine.com": Loop.VALIDITY,  # Fastmail
+        "emailsrvr.com": Loop.VALIDITY,  # Rackspace
+        "hostedemail.com": Loop.VALIDITY,  # OpenSRS
+        "bluewin.ch": Loop.VALIDITY,  # Swisscom
+        "yandex.ru": Loop.VALIDITY,
     }
 )
 # Those whose complaints come as shares only.
 SHARES_ONLY: Final = frozenset({GMAIL})
 
 _OUTLOOK_HOSTS = f".{OUTLOOK}"
+
+
+def listed(loops: Collection[Loop]) -> frozenset[str]:
+    """Return the providers that report by some loops; without any, by all that are known."""
+    return frozenset(name for name, loop in LOOPS.items() if not loops or loop in loops)
 
 
 def provider_at(host: str) -> str:

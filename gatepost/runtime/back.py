@@ -50,7 +50,7 @@ def _serve(role: Role) -> int:
             role.metrics,
         )
         postmaster = postmaster_watch(settings, role.current, role.metrics)
-        ladder = ladder_watch(settings.state, role.current, role.metrics)
+        ladder = ladder_watch(settings, role.current, role.metrics)
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)
         unsubscribe = unsubscribe_server(role)

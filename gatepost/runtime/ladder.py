@@ -14,14 +14,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.ladder import Outcome, evidence_of, next_step, window_start
 from gatepost.feedback.rates import By, Measured, rates_of
-from gatepost.feedback.reporting import LOOPS, SHARES_ONLY
+from gatepost.feedback.reporting import LOOPS, SHARES_ONLY, listed
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import NORMAL, Change, Status, Whose
 from gatepost.modes import Mode
@@ -29,6 +29,7 @@ from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.status_metrics import watch_statuses
+from gatepost.settings import Settings
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.gmail import SqliteGmail
@@ -80,13 +81,18 @@ class Stores:
 
 
 class Climber:
-    """Computes steps, and remembers up to where it has read the events."""
+    """Computes steps, and remembers up to where it has read the events.
 
-    def __init__(self) -> None:
+    Args:
+        known: Providers that are known to report.
+    """
+
+    def __init__(self, known: Collection[str] = tuple(LOOPS)) -> None:
+        self._known = frozenset(known)
         self._position: int | None = None
         self._all_at = 0.0
         self._steps_at = 0.0
-        self._reporting: frozenset[str] = frozenset(LOOPS)
+        self._reporting = self._known
 
     def climb(self, stores: Stores, snapshot: Snapshot, now: float) -> list[Change]:
         """Put tenants on the steps where they belong, and return what has changed.
@@ -136,8 +142,7 @@ class Climber:
             self._steps_at = now + STEPS_EVERY_S
         since = now - snapshot.ladder.window_s
         if self._position is None or now >= self._all_at or position < self._position:
-            seen = stores.rates.reporters(since)
-            self._reporting = frozenset(seen | set(LOOPS)) - SHARES_ONLY
+            self._reporting = (self._known | stores.rates.reporters(since)) - SHARES_ONLY
             self._all_at = now + ALL_EVERY_S
             return due | stores.rates.tenants(since) | stores.gmail.tenants(since)
         begin = self._position
@@ -171,6 +176,7 @@ class LadderWatch(Hourly):
         current: Callable[[], Snapshot],
         metrics: Metrics,
         *,
+        known: Collection[str] = tuple(LOOPS),
         first_s: float = FIRST_S,
         every_s: float = EVERY_S,
     ) -> None:
@@ -180,12 +186,13 @@ class LadderWatch(Hourly):
             open_stores: Opens the stores, on the thread that uses them.
             current: Returns the snapshot in force.
             metrics: Where failures are counted.
+            known: Providers that are known to report.
             first_s: Seconds until the first run.
             every_s: Seconds between two runs.
         """
         self._open_stores = open_stores
         self._current = current
-        self._climber = Climber()
+        self._climber = Climber(known)
         self._show = watch_statuses(metrics)
         super().__init__("ladder", self._climb, metrics, first_s=first_s, every_s=every_s)
 
@@ -207,8 +214,11 @@ class LadderWatch(Hourly):
                 )
 
 
-def ladder_watch(url: str, current: Callable[[], Snapshot], metrics: Metrics) -> LadderWatch:
-    """Return the watch over the stores at a URL."""
+def ladder_watch(
+    settings: Settings, current: Callable[[], Snapshot], metrics: Metrics
+) -> LadderWatch:
+    """Return the watch over the stores that the settings name."""
+    url = settings.state
     return LadderWatch(
         lambda: Stores(
             open_as(SqliteTenantStatus, url),
@@ -218,6 +228,7 @@ def ladder_watch(url: str, current: Callable[[], Snapshot], metrics: Metrics) ->
         ),
         current,
         metrics,
+        known=listed(settings.feedback_loops),
     )
 
 

@@ -6,6 +6,7 @@ See `keys`; the parts are modules of their own for their length alone.
 from __future__ import annotations
 
 from gatepost.feedback.events import EventKind
+from gatepost.feedback.reporting import Loop
 from gatepost.feedback.rules import OnFailure
 from gatepost.settings import kinds, kinds_feedback
 from gatepost.settings.model import Address
@@ -54,7 +55,10 @@ class FeedbackFlowSection:
         doc="How long raw reports, and mail in quarantine, are kept. They hold addresses.",
     )
     keep_events: int = setting(
-        _KEEP, "30d", doc="How long events are kept. Their counts are kept for 400 days."
+        _KEEP,
+        "30d",
+        doc="""How long events are kept; a delivery takes some 460 octets. Their counts are kept for
+        400 days.""",
     )
     events_file: str | None = setting(
         kinds_feedback.PATH_OR_OFF,
@@ -76,6 +80,14 @@ class FeedbackFlowSection:
         doc="""hashed stores the addresses of the suppression list as keyed hashes: an address can
         be looked up and removed, and the list cannot be read. Set it before the first entry: those
         that are there stay as they are.""",
+    )
+    loops: tuple[Loop, ...] = part(
+        ListOf(kinds.choice_of(Loop)),
+        doc="""Feedback loops that the platform is enrolled in. Complaints are a share of the mail
+        to their providers, and to any other that has reported. Without any, of the mail to those
+        of all loops: where you are not enrolled, rates then look lower than they are. A change
+        takes effect after a restart.""",
+        example="[yahoo, microsoft]",
     )
     postmaster_token: str | None = optional(
         kinds.FILE,

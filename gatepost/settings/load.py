@@ -449,6 +449,7 @@ def _settings(path: Path, main: MainFile) -> Settings:
         postmaster_token=path.parent / main.feedback.postmaster_token
         if main.feedback.postmaster_token
         else None,
+        feedback_loops=main.feedback.loops,
         postmaster_url=main.feedback.postmaster_url,
         postmaster_domains=main.feedback.postmaster_domains,
         log_to=main.log.to,

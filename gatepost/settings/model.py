@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.errors import ConfigError
+from gatepost.feedback.reporting import Loop
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR
 from gatepost.snapshot import Snapshot
 
@@ -59,6 +60,7 @@ class Settings:
             is set that it could come to.
         events_file: Where events are appended to, or None for nowhere.
         unsubscribe: Where unsubscriptions are answered, or None for nowhere.
+        feedback_loops: Feedback loops that the platform is enrolled in; without any, all of them.
         postmaster_token: The OAuth token for Postmaster Tools, or None where they are not asked.
         postmaster_url: Where they are asked.
         postmaster_domains: The domains to ask for.
@@ -85,6 +87,7 @@ class Settings:
     intake_dir: Path | None = None
     events_file: Path | None = None
     unsubscribe: Address | None = None
+    feedback_loops: tuple[Loop, ...] = ()
     postmaster_token: Path | None = None
     postmaster_url: str = "https://gmailpostmastertools.googleapis.com"
     postmaster_domains: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from gatepost.feedback.rates import (
     rates_of,
     wilson,
 )
-from gatepost.feedback.reporting import GMAIL, LOOPS, OUTLOOK, provider_at
+from gatepost.feedback.reporting import GMAIL, LOOPS, OUTLOOK, Loop, listed, provider_at
 
 YAHOO, ELSEWHERE = "yahoodns.net", "mx.example"
 SENT, BOUNCED = EventKind.DELIVERED, EventKind.BOUNCED
@@ -36,8 +36,8 @@ class Count:
     severity: str = ""
 
 
-def rates(*counts, by=By.TENANT, tenant=None):
-    return rates_of(counts, by, providers_that_report(counts), tenant)
+def rates(*counts, by=By.TENANT, tenant=None, known=tuple(LOOPS)):
+    return rates_of(counts, by, providers_that_report(counts, known), tenant)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,19 @@ def test_who_has_reported_about_anybody_reports():
     ]
 
 
+def test_who_is_enrolled_at_yahoo_alone_takes_rates_of_mail_to_yahoo():
+    counts = (Count(SENT, 1_000, YAHOO), Count(SENT, 9_000, OUTLOOK), Count(COMPLAINED, 3, YAHOO))
+    assert listed([Loop.YAHOO]) == {YAHOO}
+    assert listed([]) == set(LOOPS)
+    (found,) = rates(*counts, known=listed([Loop.YAHOO]))
+    assert found.reporting == 1_000
+    (found,) = rates(*counts)
+    assert found.reporting == 10_000
+
+
 def test_gmail_is_never_one_that_reports():
     counts = (Count(SENT, 500, GMAIL), Count(COMPLAINED, 1, GMAIL))
-    assert GMAIL not in providers_that_report(counts)
+    assert GMAIL not in providers_that_report(counts, listed(()))
 
 
 def test_a_complaint_from_nowhere_is_taken_against_all_but_gmail():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import ConfigErrors
+from gatepost.feedback.reporting import Loop
 from gatepost.feedback.rules import FeedbackRules, LadderRules, Step, SuppressionRules, Webhook
 from gatepost.feedback.rules import OnFailure as IfDown
 from gatepost.modes import Mode, Modes
@@ -423,6 +424,7 @@ feedback:
   events_file: /var/log/gp/events.jsonl
   unsubscribe: 127.0.0.1:9465
   privacy: hashed
+  loops: [yahoo]
   postmaster_token: pm.json
   postmaster_url: http://127.0.0.1:8080
   postmaster_domains: [example.net]
@@ -460,6 +462,7 @@ def test_what_comes_back(load, config):
     assert settings.postmaster_domains == ("example.net",)
     assert snapshot.platform.feedback_domain == "fbl.example.net"
     assert snapshot.platform.unsubscribe_url == "https://mail.example.net/u"
+    assert loaded.settings.feedback_loops == (Loop.YAHOO,)
     assert snapshot.platform.inbound == {"fbl.example.net"}
     day = 86400
     assert snapshot.feedback == FeedbackRules(

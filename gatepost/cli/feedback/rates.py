@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from gatepost.cli.periods import seconds_of
 from gatepost.cli.stores import open_existing
 from gatepost.feedback.feedback_id import encode_label
 from gatepost.feedback.rates import By, Measured, Rates, providers_that_report, rates_of
-from gatepost.feedback.reporting import GMAIL, LOOPS
+from gatepost.feedback.reporting import GMAIL, listed
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 from gatepost.store.events import EventCount
@@ -58,10 +58,11 @@ def command(
     probability of 95 %: after few messages they are far apart, and prove little. The ladder acts on
     the lower one.
 
-    Complaints are a share of deliveries to providers that report them message by message, and to
-    any that has reported in the period. Hard bounces are a share of deliveries and final failures
-    together, unsubscriptions one of all deliveries. Gmail reports no messages: it tells, day by
-    day, which share of the mail of a value in Feedback-ID was reported, if there was enough of it.
+    Complaints are a share of deliveries to providers that report them message by message, by the
+    loops in feedback.loops, and to any that has reported in the period. Hard bounces are a share of
+    deliveries and final failures together, unsubscriptions one of all deliveries. Gmail reports no
+    messages: it tells, day by day, which share of the mail of a value in Feedback-ID was reported,
+    if there was enough of it.
     The mean and the worst of these days stand beside, where feedback.postmaster_token is set;
     values are those of Feedback-ID, so the same campaign of two tenants is one there.
 
@@ -80,13 +81,13 @@ def command(
             counts = store.counts(start, now)
         with closing(open_existing(SqliteGmail, settings)) as gmail:
             days = gmail.shares(start, now)
-    reporting = providers_that_report(counts)
+    reporting = providers_that_report(counts, listed(settings.feedback_loops))
     rates = rates_of(counts, by, reporting, tenant)
     beside = [_at_gmail(each, by, days) for each in rates]
     if as_json:
         print_json(_document(start, now, by, rates, beside))
     else:
-        _print(rates, beside, by, since, limit)
+        _print(rates, beside, by, since, limit, reporting)
         _print_classes(counts, tenant)
 
 
@@ -146,14 +147,19 @@ def _measured(seen: Measured) -> dict[str, Any]:
 
 
 def _print(
-    rates: Sequence[Rates], gmail: Sequence[AtGmail | None], by: By, since: str, limit: int
+    rates: Sequence[Rates],
+    gmail: Sequence[AtGmail | None],
+    by: By,
+    since: str,
+    limit: int,
+    reporting: Collection[str],
 ) -> None:
     if not rates:
         print(f"no delivery, bounce or complaint in the last {since}")
         print("maillog in the configuration has the log read, and deliveries counted")
         return
     rows = [
-        (_name(each, by), f"{each.delivered:,}", *_cells(each), _gmail(beside))
+        (_name(each, by, reporting), f"{each.delivered:,}", *_cells(each), _gmail(beside))
         for each, beside in zip(rates[:limit], gmail[:limit], strict=True)
     ]
     heads = (by.value, "delivered", "complaints", "hard bounces", "unsubscribed", "at Gmail")
@@ -165,16 +171,18 @@ def _print(
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
+    if by is By.PROVIDER and any(each.name in reporting for each in rates[:limit]):
+        print("* reports complaints message by message")
     if len(rates) > limit:
         print(f"and {len(rates) - limit} more; --limit shows more, --json all")
 
 
-def _name(rates: Rates, by: By) -> str:
+def _name(rates: Rates, by: By, reporting: Collection[str]) -> str:
     if by is By.TENANT:
         return rates.tenant or "(none)"
     name = clean(rates.name)[:_WIDEST_NAME] or "(none)"
     if by is By.PROVIDER:
-        return f"{name} *" if rates.name in LOOPS else name
+        return f"{name} *" if rates.name in reporting else name
     return f"{rates.tenant or '(none)'}/{name}"
 
 

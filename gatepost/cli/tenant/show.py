@@ -20,7 +20,7 @@ from gatepost.cli.tenant.common import TenantArgument, document, in_words, tenan
 from gatepost.feedback.events import Event
 from gatepost.feedback.ladder import Evidence, evidence_of, window_start
 from gatepost.feedback.rates import By, rates_of
-from gatepost.feedback.reporting import LOOPS, SHARES_ONLY
+from gatepost.feedback.reporting import SHARES_ONLY, listed
 from gatepost.feedback.status import Status, moment
 from gatepost.settings import Loader, Settings
 from gatepost.snapshot import Snapshot
@@ -87,7 +87,7 @@ def _evidence(
         closing(open_existing(SqliteRates, settings)) as rates,
         closing(open_existing(SqliteGmail, settings)) as gmail,
     ):
-        reporting = frozenset(rates.reporters(start) | set(LOOPS)) - SHARES_ONLY
+        reporting = (listed(settings.feedback_loops) | rates.reporters(start)) - SHARES_ONLY
         sums = rates.sums(start, now, name) if start <= now else []
         found = rates_of(sums, By.TENANT, reporting)
         estimate = gmail.estimate(name, start, now)
