@@ -8,8 +8,9 @@ what X-Forwarded-For claims; nothing else is made of that header. Only requests 
 are told at level info.
 Limits: one request a connection; 10 s until it has been read; 256 connections, further ones are
 closed; request line and header fields of 4 KiB each, 64 of them; 4 KiB of a body; 200 requests a
-second with 1,000 at once, of which further ones get 503. The client then tries again. A message
-that is not known is looked for again after 1.5 s, as the milter writes its book behind the mail.
+second that would unsubscribe, with 1,000 at once; further ones get 503, and the client tries
+again. A message that is not known is looked for again after 1.5 s, as the milter writes its book
+behind the mail.
 Errors: `StartError` if it cannot listen. While the store is unavailable, 503 is answered, and
 nothing is lost: the page says so, and mail providers try again.
 Security: who asks is not known, since all come from the web server; a token is all that counts.
@@ -216,13 +217,14 @@ class UnsubscribeServer:
         return _response(answer)
 
     async def _answer(self, request: Request) -> tuple[Token | None, Answer]:
-        if not self._allowance.take():
-            return None, unsubscribe.LIMITED
         now = self._clock()
         keyring = self._current().keyring
         decided = decide(request, keyring, now)
         if isinstance(decided, Answer):
             return None, decided
+        # Only now: whoever sends what has no token must not use up what others need.
+        if not self._allowance.take():
+            return None, unsubscribe.LIMITED
         try:
             known = await self._unsubscribe(decided, now)
             if not known:

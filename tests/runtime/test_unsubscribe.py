@@ -284,6 +284,10 @@ def test_more_requests_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RATE", 0.0)
     effects, counts = Fake(), Counter()
     with serving(effects, counts) as server:
+        # What has no token, or only looks, takes nothing away from those who have one.
+        for _ in range(3):
+            assert ask(server, "POST", "/nonsense", data=ONE_CLICK)[0] == 404
+            assert ask(server, "GET", f"/{token()}")[0] == 200
         answers = [ask(server, "POST", f"/{token()}", data=ONE_CLICK)[0] for _ in range(4)]
     assert answers == [200, 200, 503, 503]
     assert (len(effects.done), counts["limited"]) == (2, 2)
