@@ -2,7 +2,8 @@
 
 Purpose: an answer is one look into a dict; a thread asks the store every second whether anything
 has changed, so that a pause or a resume is in force a second later in every process.
-Limits: 1 s between two looks, 2 s for the first one at the start.
+Limits: 1 s between two looks, 2 s for the first one at the start. Once a minute all is read, for a
+database that was put in the place of another.
 Errors: none. While the store cannot be read, what was last known stays in force, and a pause ends
 at its time all the same; a process that starts meanwhile takes all tenants for normal, logs
 ``status-unknown``, and counts an error.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from gatepost.errors import StoreUnavailable
@@ -22,6 +24,7 @@ from gatepost.store.tenant_status import TenantStatusStore
 
 EVERY_S = 1.0
 FIRST_S = 2.0
+WHOLE_EVERY_S = 60.0
 
 _log = logging.getLogger("gatepost.status")
 
@@ -36,6 +39,7 @@ class StatusBook:
         *,
         every_s: float = EVERY_S,
         first_s: float = FIRST_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread, and wait for its first look.
 
@@ -44,6 +48,7 @@ class StatusBook:
             metrics: Where failures are counted.
             every_s: Seconds between two looks.
             first_s: Seconds to wait for the first one.
+            clock: Monotonic time in seconds.
         """
         self._open_store = open_store
         self._metrics = metrics
@@ -51,6 +56,8 @@ class StatusBook:
         self._store: TenantStatusStore | None = None
         self._statuses: Statuses = NO_STATUSES
         self._version: int | None = None
+        self._clock = clock
+        self._whole_at = 0.0
         self._failed = False
         self._looked = threading.Event()
         self._stop = threading.Event()
@@ -93,7 +100,8 @@ class StatusBook:
         if self._store is None:
             self._store = self._open_store()
         version = self._store.version()
-        if version != self._version:
+        if version != self._version or self._clock() >= self._whole_at:
+            self._whole_at = self._clock() + WHOLE_EVERY_S
             self._statuses = self._store.all()
             self._version = version
 

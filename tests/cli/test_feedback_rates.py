@@ -119,6 +119,7 @@ def test_rates_by_campaign_and_provider(happen, gatepost):
     assert lines[2].startswith("other/x?[2J") or "\x1b" not in lines[2]
     lines = gatepost("--by", "provider", "--tenant", "acme").splitlines()
     assert lines[1].startswith("yahoodns.net *")
+    assert "* reports complaints message by message" in lines
     assert lines[2].split()[:3] == [GMAIL, "400", "-"]
     assert lines[2].endswith("0.30% (worst 0.30%, 1 d)")
     assert gatepost("--by", "mail-type").splitlines()[1].startswith("acme/(none)")

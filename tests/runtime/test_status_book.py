@@ -12,7 +12,7 @@ import pytest
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.status import NORMAL, Pause, Scope
 from gatepost.runtime.metrics import Metrics
-from gatepost.runtime.status_book import StatusBook
+from gatepost.runtime.status_book import WHOLE_EVERY_S, StatusBook
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from lab.process import wait_until
@@ -81,6 +81,21 @@ def test_nothing_is_read_anew_without_a_change(url, store, book_of):
     for _ in range(5):
         assert looks.acquire(timeout=5)
     assert len(reads) == 1
+
+
+def test_a_database_in_the_place_of_another_is_read(tmp_path, url, store, book_of):
+    store.pause("acme", PAUSE)
+    now = [0.0]
+    book = book_of(lambda: open_as(SqliteTenantStatus, url), clock=lambda: now[0])
+    other = f"sqlite:///{tmp_path}/other.db"
+    with contextlib.closing(open_as(SqliteTenantStatus, other)) as backup:
+        backup.pause("beta", PAUSE)
+        assert backup.version() == store.version()
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / f"gatepost.db{suffix}").unlink(missing_ok=True)
+    (tmp_path / "other.db").replace(tmp_path / "gatepost.db")
+    now[0] += WHOLE_EVERY_S
+    wait_until(lambda: set(book.current()) == {"beta"}, 5, "the other database")
 
 
 def test_what_was_known_stays_while_the_store_is_down(url, store, book_of, caplog):
