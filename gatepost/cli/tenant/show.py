@@ -10,6 +10,7 @@ import typer
 
 from gatepost.cli.common import (
     DEFAULT_CONFIG,
+    NO,
     ConfigOption,
     JsonOption,
     errors_to_exit,
@@ -44,8 +45,8 @@ def command(
     there are as many deliveries and complaints as ladder.min_delivered and ladder.min_complaints
     say. Complaints are a share of the mail to providers that report; see gatepost feedback rates.
 
-    Exit status: 0 nothing holds up the tenant's mail; 1 something does, or would in mode enforce;
-    2 usage or configuration error, or no database to read.
+    Exit status: 0 active; 1 paused, or on a step of the ladder, also in mode observe; 2 usage or
+    configuration error, or no database to read.
 
     Example: gatepost tenant show acme
     """
@@ -76,7 +77,7 @@ def command(
         for index, event in enumerate(history):
             _row("" if index else "changes", _line(event))
     if in_words(status, tenant, now) != ["active"]:
-        raise typer.Exit(1)
+        raise typer.Exit(NO)
 
 
 def _evidence(
