@@ -97,6 +97,8 @@ class QuotaDesk:
         if self._task is not None:
             self._task.cancel()
         await self._write()
+        while self.counters.unwritten and not self._failed:
+            await self._write()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 

@@ -78,7 +78,7 @@ def test_what_counts_nothing_any_more_is_forgotten() -> None:
     assert len(counters) == 1
 
 
-def test_a_million_campaigns_share_a_counter_beyond_the_thousandth() -> None:
+def test_however_many_campaigns_share_a_counter_beyond_the_thousandth() -> None:
     counters = MemoryCounters()
     tracemalloc.start()
     try:
