@@ -58,6 +58,7 @@ CONFIGURATION: dict[str, Any] = {
         "unsubscribe_url": "https://mail.sender.example/unsubscribe",
     },
     "modes": {"default": "enforce"},
+    "ladder": {"min_delivered": 3, "min_complaints": 3},
     "tenants": {
         name: {
             "logins": [name],
@@ -68,8 +69,9 @@ CONFIGURATION: dict[str, Any] = {
                 "mail_type": "X-Mail-Type",
                 "unsubscribe": ["newsletter"],
             },
+            "modes": {"ladder": "enforce" if name == "gamma" else "observe"},
         }
-        for name in ("acme", "beta")
+        for name in ("acme", "beta", "gamma")
     },
 }
 # From outside.
@@ -142,7 +144,10 @@ def consumer() -> Iterator[Consumer]:
 @pytest.fixture(scope="module")
 def gatepost(world: World, postfix: PrivatePostfix, consumer: Consumer) -> Iterator[Gatepost]:
     hook = {"url": consumer.url(), "secret_file": "hook", "allow_private": True}
-    made = world.gatepost(postfix, {**CONFIGURATION, "webhooks": {"acme": hook}})
+    wait_until(postfix.maillog.exists, 10, "Postfix's log")
+    postfix.maillog.chmod(0o644)
+    more = {"webhooks": {"acme": hook}, "maillog": str(postfix.maillog)}
+    made = world.gatepost(postfix, {**CONFIGURATION, **more})
     secret = made.directory / "hook"
     secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
     secret.chmod(0o600)
@@ -345,6 +350,24 @@ def test_no_forgery_suppresses_pauses_or_reveals_anything(out, books, world, pos
     assert not any("non-delivery" in line for line in postfix.log_lines()[logged:])
 
 
+def test_a_tenant_that_people_complain_about_is_paused_until_it_is_resumed(out, books, gatepost):
+    names = [f"p{number}@good.example" for number in range(3)]
+    for name in names:
+        got = out(name, login="gamma")
+        to = cfbl_address(got)
+        books.wait_event(EventKind.DELIVERED, name)
+        back(YAHOO.sign(yahoo_report(got.octets, to, name)), to, "feedback@arf.mail.yahoo.com")
+    wait_until(lambda: refusal("new@good.example", "gamma") != "", SOON_S, "gamma to be paused")
+    reply = refusal("new@good.example", "gamma")
+    assert reply.startswith("450 4.7.1 ")
+    assert "sending of gamma is paused: complaints 100.00 % (3 of 3" in reply
+    changed = books.events(EventKind.STATUS_CHANGED)[-1]
+    assert (changed.tenant, changed.details["to"]) == ("gamma", "pause-all")
+    assert refusal("new@good.example", "beta") == ""
+    gatepost.command("tenant", "resume", "gamma", "--reason", "list cleaned")
+    wait_until(lambda: refusal("new@good.example", "gamma") == "", SOON_S, "gamma to send again")
+
+
 def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(
     out, books, gatepost, postfix, consumer
 ):
@@ -384,14 +407,13 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_doubled(
     wait_until(lambda: wanted <= set(consumer.ids()), SOON_S, "the webhook to tell of all")
 
 
-def test_while_the_intake_is_away_postfix_keeps_the_mail(out, books, gatepost, postfix):
+def test_while_the_intake_is_away_postfix_keeps_the_mail(out, books, postfix):
     got = out("later@good.example")
-    gatepost.stop()
-    gatepost.start("policy", "milter")
+    socket = postfix.queue_dir / "gatepost" / "intake.sock"
+    away = socket.rename(socket.with_name("away.sock"))
     back(bounce(got.sender, "later@good.example"), got.sender)
     postfix.wait_log(r"to=<[a-z2-7]{48}@" + re.escape(BOUNCE_DOMAIN) + r">.*status=deferred")
-    gatepost.stop()
-    gatepost.start()
+    away.rename(socket)
     postfix.flush()
     books.wait_event(EventKind.BOUNCED, "later@good.example")
 
