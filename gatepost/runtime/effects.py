@@ -24,7 +24,7 @@ from gatepost.feedback.reporters import Reporter, Reporters, shipped_reporters
 from gatepost.feedback.rules import FeedbackRules
 from gatepost.feedback.sent import Message
 from gatepost.feedback.suppression import Reason, Suppressed, expiry_of
-from gatepost.feedback.token import Token
+from gatepost.feedback.token import Token, day_of
 from gatepost.feedback.trust import About, Authentication, Judgement, Result, judge
 from gatepost.maillog.provider import provider_of
 from gatepost.snapshot import Snapshot
@@ -42,6 +42,8 @@ from gatepost.tenants.model import tenant_number
 MAX_COMPLAINTS_AN_HOUR = 10_000
 HOUR_S = 3600.0
 MAX_REPLY = 500
+# Of a message of which only the log tells, the book has the day of its delivery.
+MAX_QUEUE_DAYS = 30
 
 # A bounce to which its reader gave no class.
 _UNKNOWN = Classified("unclassified", Severity.NONE, "", "")
@@ -270,10 +272,12 @@ class Effects:
 
     def _message(self, token: Token) -> Message | None:
         message = self._stores().messages.find(token.message)
-        # The id of a message is a hash of its queue id: another tenant's has another number.
+        # The id of a message is a hash of its queue id: another tenant's has another number, and
+        # one that Postfix has used again, another day.
         if message is None or tenant_number(message.tenant) != token.tenant:
             return None
-        return message
+        latest = 1 if message.sender else MAX_QUEUE_DAYS
+        return message if -1 <= day_of(message.at) - token.day <= latest else None
 
     def _stores(self) -> FeedbackStores:
         if self._opened is None:

@@ -15,7 +15,10 @@ from typing import Protocol
 
 from gatepost.feedback.sent import MAX_RECIPIENTS, Message
 
-__all__ = ["MAX_RECIPIENTS", "Message", "MessageStore"]
+__all__ = ["MAX_RECIPIENTS", "REUSED_S", "Message", "MessageStore"]
+
+# An id that comes again after so long is one of another message, under a queue id that came again.
+REUSED_S = 86_400
 
 
 class MessageStore(Protocol):
@@ -25,7 +28,8 @@ class MessageStore(Protocol):
         """Store messages, all or none.
 
         One that is there already stays as it is, unless only the log told of it: such a one has no
-        sender, and is replaced by one that has.
+        sender, and is replaced by one that has. So is one that is older by `REUSED_S`: Postfix has
+        used its queue id again.
         """
 
     def find(self, message_id: bytes) -> Message | None:

@@ -1,7 +1,8 @@
 """The message book in SQLite; see `messages` for what may be asked, `sqlite_file` for the rest.
 
 Limits: 170 octets a message with one recipient, index included. Deletes 20,000 rows a transaction,
-oldest first, so that a recorder gets in between.
+oldest first, so that a recorder gets in between. Rows of a clock that was wrong, and so of the
+future, stay until their time, and keep nothing else from going.
 """
 
 # ruff: noqa: S608
@@ -9,11 +10,12 @@ oldest first, so that a recorder gets in between.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from gatepost.store.messages import MAX_RECIPIENTS, Message
+from gatepost.store.messages import MAX_RECIPIENTS, REUSED_S, Message
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 PRUNE_ROWS = 20_000
@@ -21,16 +23,22 @@ FIND_ROWS = 500
 
 _COLUMNS = "id, at, tenant, queue_id, sender, message_id, campaign, mail_type, recipients"
 _REPLACE = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])
+# A short queue id, and so the id of a message, may come again: then it goes where the newest are.
 _ADD = f"""
 insert into messages ({_COLUMNS}) values ({", ".join("?" * 9)})
-on conflict (id) do update set {_REPLACE} where sender = '' and excluded.sender <> ''
+on conflict (id) do update set {_REPLACE}, number = (select max(number) + 1 from messages)
+where excluded.sender <> '' and (sender = '' or excluded.at > at + {REUSED_S})
 """
 _NAMES = "select id, at, tenant, queue_id, sender, message_id, campaign, mail_type from messages"
 _FIND = f"select {_COLUMNS} from messages where id = ?"
-# Rows stand in the order in which they came, so no index on the time is needed: the oldest are the
-# first, and of those the ones that are old enough go.
-_OLDEST = f"select number from messages order by number limit {PRUNE_ROWS}"
-_PRUNE = f"delete from messages where at < ? and number in ({_OLDEST})"
+# Rows stand in the order in which they came, so no index on the time is needed: what is too old
+# stands before the first that is to stay.
+_FIRST = "select number from messages where at between :before and :now order by number limit 1"
+_OLD = f"""
+select number from messages
+where at < :before and (:first is null or number < :first) order by number limit {PRUNE_ROWS}
+"""
+_PRUNE = f"delete from messages where number in ({_OLD})"
 
 
 class SqliteMessages(SqliteFile):
@@ -65,9 +73,12 @@ class SqliteMessages(SqliteFile):
     def prune(self, before: float) -> int:
         """See `MessageStore.prune`."""
         pruned = 0
+        with self._database() as db:
+            row = db.execute(_FIRST, {"before": before, "now": time.time()}).fetchone()
+        where = {"before": before, "first": None if row is None else row[0]}
         while True:
             with self._writing() as db:
-                step = db.execute(_PRUNE, [before]).rowcount
+                step = db.execute(_PRUNE, where).rowcount
             pruned += step
             if step < PRUNE_ROWS:
                 return pruned

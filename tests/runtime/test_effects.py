@@ -22,7 +22,7 @@ from gatepost.feedback.report import (
 from gatepost.feedback.rules import FeedbackRules
 from gatepost.feedback.sent import Message
 from gatepost.feedback.suppression import Reason, Suppressed
-from gatepost.feedback.token import Purpose, Token
+from gatepost.feedback.token import Purpose, Token, day_of
 from gatepost.feedback.trust import Authentication, Judgement, Result
 from gatepost.runtime import effects as module
 from gatepost.runtime.effects import Effects, FeedbackStores, open_feedback_stores
@@ -56,7 +56,8 @@ def effects(stores: FeedbackStores) -> Effects:
 
 
 def token(purpose: Purpose, index: int = 1, owner: str = "acme") -> FoundToken:
-    return FoundToken(Token(tenant_number(owner), ID, index, 1), purpose, "CFBL-Feedback-ID")
+    made = Token(tenant_number(owner), ID, index, day_of(NOW))
+    return FoundToken(made, purpose, "CFBL-Feedback-ID")
 
 
 def complaint(index: int = 1) -> Report:
@@ -213,7 +214,7 @@ def test_soft_bounces_add_up_and_one_counts_once(effects, stores):
     for number in range(5):
         message = replace(MESSAGE, id=bytes([number]) * 8)
         stores.messages.add([message])
-        found = Token(tenant_number("acme"), message.id, 1, 1)
+        found = Token(tenant_number("acme"), message.id, 1, day_of(NOW))
         report = replace(bounce(SOFT), token=FoundToken(found, Purpose.BOUNCE, "x"))
         assert suppressed(stores) is None
         for _ in range(2):
@@ -264,7 +265,7 @@ def test_one_click(effects, stores):
 
 
 def test_a_message_that_is_not_in_the_book_yet_is_waited_for(effects, stores):
-    early = Token(tenant_number("acme"), b"87654321", 1, 1)
+    early = Token(tenant_number("acme"), b"87654321", 1, day_of(NOW))
     report = replace(complaint(), token=FoundToken(early, Purpose.COMPLAINT, "x"))
     assert effects.apply(report, YAHOO, "m1.0", NOW, last=False) is None
     assert stores.received.latest(9) == []
@@ -290,3 +291,28 @@ def test_a_complaint_counts_at_the_provider_that_the_delivery_counted_at(effects
     stores.events.add([Event(key, EventKind.DELIVERED, NOW - 1, "acme", provider="yahoodns.net")])
     apply(effects, complaint(), YAHOO)
     assert events(stores)[-1].provider == "yahoodns.net"
+
+
+@pytest.mark.parametrize(
+    ("sender", "days", "known"),
+    [
+        ("s@acme.example", 0, True),
+        ("s@acme.example", 1, True),
+        ("s@acme.example", 2, False),
+        ("s@acme.example", -2, False),
+        # Only the log told of it, when it was delivered.
+        ("", 5, True),
+        ("", 31, False),
+    ],
+)
+def test_a_queue_id_that_came_again_is_not_taken_for_the_message(
+    effects, stores, sender, days, known
+):
+    made = Token(tenant_number("acme"), b"again...", 1, day_of(NOW))
+    at = NOW + days * 86_400
+    again = replace(MESSAGE, id=made.message, sender=sender, at=at)
+    stores.messages.add([again])
+    report = replace(complaint(), token=replace(token(Purpose.COMPLAINT), token=made))
+    expected = Result.BELIEVED if known else Result.NOT_SENT
+    assert apply(effects, report, YAHOO).result is expected
+    assert effects.unsubscribe(made, NOW) is known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store import sqlite_messages as module
-from gatepost.store.messages import MAX_RECIPIENTS, Message, MessageStore
+from gatepost.store.messages import MAX_RECIPIENTS, REUSED_S, Message, MessageStore
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_messages import SqliteMessages
 
@@ -97,3 +98,28 @@ def test_old_messages_go_in_steps(messages, monkeypatch):
 def test_a_store_that_is_gone_says_so(url):
     with pytest.raises(StoreUnavailable):
         open_as(SqliteMessages, url + "/nowhere/x.db")
+
+
+def test_a_queue_id_that_came_again_is_the_later_message(messages):
+    messages.add([MESSAGE, replace(MESSAGE, id=b"other...")])
+    later = replace(MESSAGE, at=MESSAGE.at + REUSED_S + 1, recipients=("later@b.example",))
+    messages.add([later])
+    assert messages.find(MESSAGE.id) == later
+    # Nor does what the log tells of a late delivery take the place of the message.
+    messages.add([replace(later, at=later.at + 9 * REUSED_S, sender="", recipients=())])
+    assert messages.find(MESSAGE.id) == later
+    # It stands among the newest, and so keeps no older one from being pruned.
+    assert messages.prune(MESSAGE.at + 1) == 1
+    assert messages.find(MESSAGE.id) == later
+
+
+def test_a_clock_that_was_wrong_keeps_nothing_from_going(messages, monkeypatch):
+    monkeypatch.setattr("gatepost.store.sqlite_messages.PRUNE_ROWS", 2)
+    now = time.time()
+    wrong = [replace(MESSAGE, id=b"wrong%03d" % n, at=now + 1e8) for n in range(5)]
+    old = [replace(MESSAGE, id=b"old..%03d" % n, at=now - 100) for n in range(3)]
+    young = replace(MESSAGE, id=b"young...", at=now - 1)
+    messages.add([*wrong, *old, young])
+    assert messages.prune(now - 50) == 3
+    assert messages.find(young.id) == young
+    assert messages.find(wrong[0].id) == wrong[0]
