@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -180,6 +183,26 @@ def test_a_file_that_is_there_is_never_overwritten(
     assert yaml.safe_load(before)["tls"]["domains"]
     assert "File exists" in gatepost("import", source, "--output", out, status=2).stderr
     assert out.read_text() == before
+
+
+def test_no_half_of_a_table_is_left_on_a_disk_that_is_full(
+    gatepost: Gatepost, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = config.parent / "out"
+
+    fdopen = os.fdopen
+
+    def full(descriptor: int, mode: str = "r", **options: Any) -> Any:
+        if mode != "w":
+            return fdopen(descriptor, mode, **options)
+        os.write(descriptor, b"half")
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    result = gatepost("export", "--output", str(path), status=2)
+    assert f"{path}: No space left on device" in result.stderr
+    assert not path.exists()
 
 
 def test_check_names_what_the_configuration_lacks(gatepost: Gatepost, source: Path) -> None:

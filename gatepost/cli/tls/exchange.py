@@ -212,8 +212,13 @@ def _write(text: str, output: Path) -> None:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OUTPUT_MODE)
     except OSError as error:
         fail(f"{output}: {error.strerror}", USAGE)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+    except OSError as error:
+        # Half a table would ask for less than the whole.
+        output.unlink(missing_ok=True)
+        fail(f"{output}: {error.strerror}", USAGE)
 
 
 def _document(found: Table) -> dict[str, Any]:
