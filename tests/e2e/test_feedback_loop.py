@@ -412,7 +412,7 @@ def test_while_the_intake_is_away_postfix_keeps_the_mail(out, books, postfix):
     socket = postfix.queue_dir / "gatepost" / "intake.sock"
     away = socket.rename(socket.with_name("away.sock"))
     back(bounce(got.sender, "later@good.example"), got.sender)
-    postfix.wait_log(r"to=<[a-z2-7]{48}@" + re.escape(BOUNCE_DOMAIN) + r">.*status=deferred")
+    postfix.wait_log(rf"to=<{re.escape(got.sender)}>.*status=deferred")
     away.rename(socket)
     postfix.flush()
     books.wait_event(EventKind.BOUNCED, "later@good.example")
