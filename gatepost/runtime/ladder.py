@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gatepost.feedback.events import EventKind
-from gatepost.feedback.ladder import Outcome, evidence_of, next_step, window_start
+from gatepost.feedback.ladder import Evidence, Outcome, evidence_of, next_step, window_start
 from gatepost.feedback.rates import By, Measured, rates_of
 from gatepost.feedback.reporting import LOOPS, SHARES_ONLY, listed
 from gatepost.feedback.rules import Step
@@ -164,7 +164,16 @@ class Climber:
         found = rates_of(sums, By.TENANT, self._reporting)
         gmail = stores.gmail.estimate(name, start, now)
         evidence = evidence_of(found[0] if found else None, rules, gmail)
-        return next_step(status, evidence, rules, now)
+        # Whoever has a mail server can report one complaint, and so be one that reports: mail to
+        # itself must not water down what those say who are known.
+        known = rates_of(
+            (each for each in sums if each.provider in self._known), By.TENANT, self._known
+        )
+        shares = [
+            Evidence("complaints at known providers", each.complaints, rules.complaints)
+            for each in known
+        ]
+        return next_step(status, [*shares, *evidence], rules, now)
 
 
 class LadderWatch(Hourly):

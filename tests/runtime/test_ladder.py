@@ -192,6 +192,15 @@ def test_hard_bounces_lead_to_steps_too(stores):
     assert change.after == "pause-all"
 
 
+def test_mail_to_oneself_waters_nothing_down(stores):
+    mail(stores, 7)
+    # A tenant whose own domain has reported one complaint, and gets all the mail in the world.
+    mail(stores, 1, 50_000, provider="acme.example")
+    (change,) = Climber().climb(stores, world(), NOW)
+    assert change.after == "pause-marketing"
+    assert change.details["why"].startswith("complaints at known providers 0.70 % (7 of 1,000")
+
+
 def test_gmails_shares_lead_to_steps_too(stores):
     day = int(NOW // 86_400)
     happen(stores, EventKind.DELIVERED, 1000, at=day * 86_400.0, provider=GMAIL)
