@@ -32,10 +32,11 @@ from gatepost.tenants.client import Client
 from gatepost.tenants.identity import identify
 from gatepost.tenants.model import Tenant
 from gatepost.traffic.counters import Amount, Counters, Holder
-from gatepost.traffic.quota import STEPS, Claim, Shortage
+from gatepost.traffic.quota import STEPS, Claim, Shortage, Unit
 from gatepost.wire.policy import AccessRequest, AdmitRequest
 
 _MAX_KEPT = 100_000
+_ONE = Amount(1, 1)
 
 
 class QuotaCheck:
@@ -71,30 +72,39 @@ class QuotaCheck:
             now: Unix time in seconds.
         """
         session = session_of(instance)
-        self._counters.release(session, instance)
-        if verdict.reject is not None:
+        tenant = None
+        if verdict.reject is None:
+            tenant = asks_for_quota(verdict.tenant, facts.sender, snapshot)
+        claims: tuple[Claim, ...] = ()
+        if tenant is not None and waits_at_rcpt(tenant, snapshot):
+            claims = self._claims(tenant, facts.client.login, snapshot)
+        if tenant is None or not claims:
+            # What this process handled before has ended all the same.
+            self._counters.release(session, instance)
             return verdict
-        tenant = asks_for_quota(verdict.tenant, facts.sender, snapshot)
-        if tenant is None or not waits_at_rcpt(tenant, snapshot):
+        amount = self._amount(session, instance, claims)
+        shortage = self._counters.reserve(Holder(session, instance), claims, amount, self._steady())
+        if shortage is None:
             return verdict
-        claims = self._claims(tenant, facts.client.login, snapshot)
-        if not claims:
-            return verdict
-        before = self._recipients.get(session)
-        recipients = before[1] + 1 if before is not None and before[0] == instance else 1
-        shortage = self._counters.reserve(
-            Holder(session, instance), claims, Amount(1, recipients), self._steady()
-        )
-        if shortage is not None and shortage.opens_in_s is None:
+        if amount is not _ONE:
+            # It is as if this one had not been asked for.
+            self._recipients[session] = (instance, amount.recipients - 1)
+        if shortage.opens_in_s is None:
             # Its recipients are too many for one message; in the next there may be room.
             window_s = shortage.claim.limit.window_s
             shortage = replace(shortage, opens_in_s=window_s * (1 + 1 / STEPS))
-        if shortage is None:
-            if len(self._recipients) >= _MAX_KEPT:
-                self._recipients.clear()
-            self._recipients[session] = (instance, recipients)
-            return verdict
         return self._over(verdict, tenant, shortage, now, facts.queue_id, facts.sender)
+
+    def _amount(self, session: str, instance: str, claims: tuple[Claim, ...]) -> Amount:
+        """Return how much a message is with one recipient more than before."""
+        if not any(claim.limit.unit is Unit.RECIPIENTS for claim in claims):
+            return _ONE
+        before = self._recipients.get(session)
+        recipients = before[1] + 1 if before is not None and before[0] == instance else 1
+        if len(self._recipients) >= _MAX_KEPT:
+            self._recipients.clear()
+        self._recipients[session] = (instance, recipients)
+        return Amount(1, recipients)
 
     def end_of_message(self, request: AccessRequest, snapshot: Snapshot, now: float) -> Verdict:
         """Return the answer at the end of a message.

@@ -16,10 +16,11 @@ Not handled: threads. All calls come from one, so each is whole.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gatepost.traffic.quota import Claim, Shortage, Unit, Usage, family_of
 from gatepost.traffic.window import Window
@@ -36,8 +37,7 @@ _TIDY: Final = 2_000
 Key = tuple[str, str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Who takes a place.
 
     Attributes:
@@ -49,16 +49,11 @@ class Holder:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """How much a message is."""
 
     messages: int
     recipients: int
-
-    def of(self, unit: Unit) -> int:
-        """Return it in a unit."""
-        return self.messages if unit is Unit.MESSAGES else self.recipients
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +104,18 @@ class _Reservation:
     ends: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
+class _Place(NamedTuple):
+    """What a message takes of one counter."""
+
+    key: Key
+    window: Window
+    step: int
+    amount: int
+
+
+class _Counted(NamedTuple):
     ends: float
-    parts: tuple[tuple[Key, Window, int, int], ...]
+    places: list[_Place]
 
 
 class MemoryCounters:
@@ -121,6 +124,8 @@ class MemoryCounters:
     def __init__(self) -> None:
         """Begin with nothing counted."""
         self._now = 0.0
+        # Nothing ends before this time.
+        self._soonest = math.inf
         self._windows: dict[Key, Window] = {}
         self._family_of: dict[Key, str] = {}
         self._families: dict[str, int] = {}
@@ -150,22 +155,22 @@ class MemoryCounters:
         now = self._advance(now)
         reservation = self._reservation(holder)
         held = reservation.held if reservation is not None else {}
-        wanted = [self._window(claim, now) for claim in claims]
-        found = self._shortage(claims, wanted, amount, held, now)
-        if found is not None:
-            return found
+        places, shortage = self._look(claims, amount, held, now)
+        if shortage is not None:
+            return shortage
         if reservation is None:
             reservation = _Reservation(holder.message, held, 0.0)
             self._sessions[holder.session] = reservation
             if len(self._sessions) > MAX_SESSIONS:
-                self._drop(*self._sessions.popitem(last=False))
-        for claim, (key, window) in zip(claims, wanted, strict=True):
-            take = amount.of(claim.limit.unit)
+                self._drop(self._sessions.popitem(last=False)[1])
+        else:
+            self._sessions.move_to_end(holder.session)
+        for key, window, _, take in places:
             before = held.get(key)
-            window.pending += take - (before[1] if before is not None else 0)
+            window.pending += take if before is None else take - before[1]
             held[key] = (window, take)
         reservation.ends = now + RESERVED_S
-        self._sessions.move_to_end(holder.session)
+        self._soonest = min(self._soonest, reservation.ends)
         return None
 
     def commit(
@@ -177,27 +182,23 @@ class MemoryCounters:
         if holder.message in self._counted:
             return None
         if reservation is not None:
-            self._drop(holder.session, self._sessions.pop(holder.session))
-        wanted = [self._window(claim, now) for claim in claims]
-        found = self._shortage(claims, wanted, amount, {}, now)
-        if found is not None:
-            return found
-        parts = []
-        for claim, (key, window) in zip(claims, wanted, strict=True):
-            step, take = window.step(now), amount.of(claim.limit.unit)
+            self._drop(self._sessions.pop(holder.session))
+        places, shortage = self._look(claims, amount, {}, now)
+        if shortage is not None:
+            return shortage
+        for key, window, step, take in places:
             window.add(step, take)
-            parts.append((key, window, step, take))
             self._changed.add(key)
-        self._counted[holder.message] = _Counted(now + REMEMBERED_S, tuple(parts))
+        ends = now + REMEMBERED_S
+        self._counted[holder.message] = _Counted(ends, places)
         if len(self._counted) > MAX_REMEMBERED:
             self._counted.popitem(last=False)
+        self._soonest = min(self._soonest, ends)
         return None
 
     def release(self, session: str, message: str) -> None:
         """See `Counters.release`."""
-        reservation = self._sessions.get(session)
-        if reservation is not None and reservation.message != message:
-            self._drop(session, self._sessions.pop(session))
+        self._reservation(Holder(session, message))
 
     def refund(self, message: str, now: float) -> bool:
         """See `Counters.refund`."""
@@ -205,7 +206,7 @@ class MemoryCounters:
         counted = self._counted.pop(message, None)
         if counted is None:
             return False
-        for key, window, step, amount in counted.parts:
+        for key, window, step, amount in counted.places:
             window.take_back(step, amount)
             self._changed.add(key)
         return True
@@ -261,52 +262,73 @@ class MemoryCounters:
 
     def _advance(self, now: float) -> float:
         """Return the time, which never goes back, after ending what has ended by then."""
-        if now < self._now:
+        if now <= self._now:
             return self._now
         self._now = now
-        sessions, counted = self._sessions, self._counted
-        while sessions and next(iter(sessions.values())).ends <= now:
-            self._drop(*sessions.popitem(last=False))
-        while counted and next(iter(counted.values())).ends <= now:
-            counted.popitem(last=False)
+        if now >= self._soonest:
+            self._end(now)
         return now
 
-    def _reservation(self, holder: Holder) -> _Reservation | None:
-        self.release(holder.session, holder.message)
-        return self._sessions.get(holder.session)
+    def _end(self, now: float) -> None:
+        sessions, counted = self._sessions, self._counted
+        # Both are in the order in which they end.
+        while sessions and next(iter(sessions.values())).ends <= now:
+            self._drop(sessions.popitem(last=False)[1])
+        while counted and next(iter(counted.values())).ends <= now:
+            counted.popitem(last=False)
+        first = [next(iter(sessions.values())).ends] if sessions else []
+        first += [next(iter(counted.values())).ends] if counted else []
+        self._soonest = min(first, default=math.inf)
 
-    def _drop(self, _session: str, reservation: _Reservation) -> None:
+    def _reservation(self, holder: Holder) -> _Reservation | None:
+        reservation = self._sessions.get(holder.session)
+        if reservation is not None and reservation.message != holder.message:
+            self._drop(self._sessions.pop(holder.session))
+            return None
+        return reservation
+
+    @staticmethod
+    def _drop(reservation: _Reservation) -> None:
         for window, amount in reservation.held.values():
             window.pending -= amount
 
-    def _shortage(
+    def _look(
         self,
         claims: Sequence[Claim],
-        wanted: Sequence[tuple[Key, Window]],
         amount: Amount,
         held: dict[Key, tuple[Window, int]],
         now: float,
-    ) -> Shortage | None:
+    ) -> tuple[list[_Place], Shortage | None]:
+        """Return what a message takes, and why it cannot if it cannot.
+
+        Args:
+            claims: What it counts for.
+            amount: How much it is.
+            held: What it has reserved already.
+            now: Seconds.
+        """
         worst: Shortage | None = None
-        for claim, (key, window) in zip(claims, wanted, strict=True):
-            limit = claim.limit
-            take = amount.messages if limit.unit is Unit.MESSAGES else amount.recipients
+        places = []
+        for claim in claims:
+            key, limit = claim.key, claim.limit
+            window = self._windows.get(key)
+            if window is None:
+                key, window = self._make(claim, now)
+            step = window.step(now)
+            take = more = amount[limit.unit is Unit.RECIPIENTS]
             if key in held:
-                take -= held[key][1]
-            used = window.used(now) + window.pending
-            if take > 0 and used + take > limit.count:
-                opens = window.opens_in(take, limit.count, now)
-                if amount.of(limit.unit) > limit.count:
-                    opens = None
+                more -= held[key][1]
+            used = window.used_at(step) + window.pending
+            if more > 0 and used + more > limit.count:
+                opens = None if take > limit.count else window.opens_in(more, limit.count, now)
                 if worst is None or opens is None or _later(opens, worst):
                     worst = Shortage(claim, used, opens)
-        return worst
+            places.append(_Place(key, window, step, take))
+        return places, worst
 
-    def _window(self, claim: Claim, now: float) -> tuple[Key, Window]:
+    def _make(self, claim: Claim, now: float) -> tuple[Key, Window]:
+        """Make a counter, or return that of the family if it has too many of its own."""
         key = claim.key
-        window = self._windows.get(key)
-        if window is not None:
-            return key, window
         family = family_of(claim.name)
         if family:
             shared = (family, key[1], key[2])

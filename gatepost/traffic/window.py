@@ -22,10 +22,11 @@ class Window:
         length_s: Length of the window in seconds.
     """
 
-    __slots__ = ("_counts", "_steps", "_total", "length_s", "pending")
+    __slots__ = ("_counts", "_rate", "_steps", "_total", "length_s", "pending")
 
     def __init__(self, length_s: int) -> None:
         self.length_s = length_s
+        self._rate = STEPS / length_s
         self.pending = 0
         # Two short lists, oldest first: most windows hold a few steps only.
         self._steps: list[int] = []
@@ -34,16 +35,19 @@ class Window:
 
     def step(self, now: float) -> int:
         """Return the number of the step that a time (seconds) lies in."""
-        return math.floor(now * STEPS / self.length_s)
+        return math.floor(now * self._rate)
 
     def used(self, now: float) -> int:
         """Return what counts at a time; what no longer does is forgotten."""
+        return self.used_at(math.floor(now * self._rate))
+
+    def used_at(self, step: int) -> int:
+        """Return what counts in a step; what no longer does is forgotten."""
         steps = self._steps
-        if steps:
-            oldest = math.floor(now * STEPS / self.length_s) - STEPS
-            while steps and steps[0] < oldest:
-                del steps[0]
-                self._total -= self._counts.pop(0)
+        oldest = step - STEPS
+        while steps and steps[0] < oldest:
+            del steps[0]
+            self._total -= self._counts.pop(0)
         return self._total
 
     def add(self, step: int, amount: int) -> None:
@@ -56,6 +60,9 @@ class Window:
         if not steps or steps[-1] < step:
             steps.append(step)
             self._counts.append(amount)
+            return
+        if steps[-1] == step:
+            self._counts[-1] += amount
             return
         for index, each in enumerate(steps):
             if each == step:

@@ -203,6 +203,16 @@ def test_recipients() -> None:
     )
 
 
+def test_a_recipient_that_was_refused_is_not_one_of_the_message() -> None:
+    limit = Limit(3, 3_600, Unit.RECIPIENTS)
+    made = desk(TenantQuota((limit,)))
+    assert made.end("1.a", recipient_count="3") == "DUNNO"
+    assert [made.rcpt("2.a")[:3] for _ in range(4)] == ["450"] * 4
+    made.at = 3_600 + 121
+    assert [made.rcpt("2.a")[:3] for _ in range(4)] == ["DUN"] * 3 + ["450"]
+    assert made.used("tenant acme", limit) == (0, 3)
+
+
 def test_logins_groups_and_the_platform() -> None:
     made = desk(
         TenantQuota(per_login=(TWO,), group="g"),
