@@ -3,7 +3,8 @@
 Purpose: tell what was made of each report (``gatepost feedback received``), know one that has been
 acted on before, and count how many a reporter sends.
 Limits: a row that acted is kept for `KEEP_ACTED_S`, longer than its token could be used again;
-others for ``feedback.keep_reports``. A text has at most `MAX_TEXT` characters.
+others for ``feedback.keep_reports``, and at most as long as `MAX_ROWS` rows come after them: whoever
+sends nonsense must not fill the database. A text has at most `MAX_TEXT` characters.
 Errors: every method raises `StoreUnavailable` and nothing else.
 Security: rows hold no addresses, but the domain of who reported.
 """
@@ -16,6 +17,7 @@ from typing import Protocol
 from gatepost.feedback.token import MAX_AGE_DAYS
 
 MAX_TEXT = 200
+MAX_ROWS = 1_000_000
 KEEP_ACTED_S = (MAX_AGE_DAYS + 2) * 86400
 
 
@@ -78,7 +80,10 @@ class ReceivedStore(Protocol):
         """
 
     def prune(self, before: float, acted_before: float) -> int:
-        """Delete what came before a Unix time, and what acted before another; return how many."""
+        """Delete what came before a Unix time, and what acted before another; return how many.
+
+        Of what did not act, all but the latest `MAX_ROWS` rows go, whenever they came.
+        """
 
     def close(self) -> None:
         """Close the connection of the calling thread."""

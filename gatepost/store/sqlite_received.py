@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gatepost.store.received import MAX_TEXT, Received
+from gatepost.store.received import MAX_ROWS, MAX_TEXT, Received
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 PRUNE_ROWS = 20_000
@@ -30,9 +30,11 @@ order by number desc limit :limit
 _PRUNE = f"""
 delete from received_reports where number in (
     select number from received_reports
-    where at < ? and (events = '' or at < ?) order by number limit {PRUNE_ROWS}
+    where (events = '' and (at < :before or number <= :last)) or at < min(:before, :acted)
+    order by number limit {PRUNE_ROWS}
 )
 """
+_LAST = "select coalesce(max(number), 0) from received_reports"
 
 
 class SqliteReceived(SqliteFile):
@@ -75,9 +77,12 @@ class SqliteReceived(SqliteFile):
     def prune(self, before: float, acted_before: float) -> int:
         """See `ReceivedStore.prune`."""
         pruned = 0
+        with self._database() as db:
+            last = db.execute(_LAST).fetchone()[0] - MAX_ROWS
+        spans = {"before": before, "acted": acted_before, "last": last}
         while True:
             with self._writing() as db:
-                step = db.execute(_PRUNE, [before, acted_before]).rowcount
+                step = db.execute(_PRUNE, spans).rowcount
             pruned += step
             if step < PRUNE_ROWS:
                 return pruned

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatepost.store import sqlite_received as module
 from gatepost.store.open import open_as
 from gatepost.store.received import MAX_TEXT, Received, ReceivedStore
 from gatepost.store.sqlite_received import SqliteReceived
@@ -68,6 +69,15 @@ def test_what_acted_stays_longer(received):
     assert received.prune(NOW + 1, NOW) == 1
     assert received.latest(10) == [REPORT]
     assert received.prune(NOW + 1, NOW + 1) == 1
+
+
+def test_nonsense_does_not_fill_the_store(received, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ROWS", 3)
+    received.add(REPORT)
+    for number in range(5):
+        received.add(replace(REPORT, id=f"n{number}", events=()))
+    assert received.prune(0, 0) == 2
+    assert [each.id for each in received.latest(9)] == ["n4", "n3", "n2", REPORT.id]
 
 
 def test_hostile_texts_are_cut(received):
