@@ -3,7 +3,7 @@
 Purpose: tell what was made of each report (``gatepost feedback received``), know one that has been
 acted on before, and count how many a reporter sends.
 Limits: a row that acted is kept for `KEEP_ACTED_S`, longer than its token could be used again;
-others for ``feedback.keep_reports``, and at most as long as `MAX_ROWS` rows come after them: whoever
+others for ``feedback.keep_reports``, and while fewer than `MAX_ROWS` rows came after them: whoever
 sends nonsense must not fill the database. A text has at most `MAX_TEXT` characters.
 Errors: every method raises `StoreUnavailable` and nothing else.
 Security: rows hold no addresses, but the domain of who reported.
