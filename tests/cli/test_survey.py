@@ -128,6 +128,18 @@ def test_names_from_standard_input_a_pipe_and_windows(
     os.close(pipe)
 
 
+@pytest.mark.usefixtures("asked")
+def test_visits_that_were_cut_off_are_told(
+    config: Path, gatepost: Gatepost, store: SqliteSurvey
+) -> None:
+    fill(store, a="tls")
+    names = config.parent / "names"
+    names.write_text("a.example\n")
+    assert "cut off" not in gatepost(names, "--ehlo", "s.example").stderr
+    store.begin([Target("192.0.2.8", "x"), Target("192.0.2.9", "x")], NOW - 60, 0)
+    assert "2 visits cut off by the end of a run" in gatepost(names, "--ehlo", "s.example").stderr
+
+
 def test_what_was_not_looked_at_is_told(
     config: Path, gatepost: Gatepost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

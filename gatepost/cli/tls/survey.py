@@ -224,6 +224,10 @@ def run(  # noqa: PLR0913 - the options of a command
             progress, forecast = run_survey(settings, conduct, names(), words, watch)
         _tell(progress, forecast, problems, dry_run=dry_run)
         with contextlib.closing(open_as(SqliteSurvey, settings.state)) as store:
+            cut_off = store.interrupted(time.time() - DAY_S)
+            if cut_off:
+                visits = number(cut_off, "visit")
+                _say(f"{visits} cut off by the end of a run; made up for when their day is over")
             _print(store, names, progress, as_csv=as_csv, as_json=as_json)
     if progress.stopped:
         raise typer.Exit(NO)
@@ -382,7 +386,7 @@ def _bar(limit: int | None) -> Iterator[Callable[[Progress], None]]:
 
 def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_run: bool) -> None:
     """Say on standard error what was done."""
-    say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
+    say = _say
     known = f" ({progress.known} looked up today)" if progress.known else ""
     found = f"{number(progress.names, 'name')}{known}, "
     found += f"{number(progress.targets, 'server')} to visit"
@@ -406,6 +410,10 @@ def _tell(progress: Progress, forecast: Forecast, problems: list[str], *, dry_ru
         say(f"not a name: {problem}")
     if len(problems) > _SHOWN_PROBLEMS:
         say(f"and {len(problems) - _SHOWN_PROBLEMS} more such lines")
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
 
 
 def _duration(seconds: float) -> str:
