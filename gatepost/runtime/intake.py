@@ -8,18 +8,20 @@ Format: LHLO, MAIL, RCPT, DATA, RSET, NOOP, QUIT. Replies:
 
 ================  ==================================================================================
 250               the mail is on disk, and will be after a loss of power
-550 5.1.1         the recipient's domain is none of ours
+450 4.1.2         the recipient's domain is none of ours: main.cf and our configuration differ
 452 4.5.3         more than 20 recipients; Postfix brings the others again
 452 4.3.1         too little room on the disk; Postfix keeps the mail
 451 4.3.0         it could not be written, or we failed; Postfix keeps the mail
 ================  ==================================================================================
 
 Limits: no SIZE is announced and no mail is refused for its size, since Postfix would answer a
-refusal with a bounce; see `spool` for what is kept of a large one. A line may have any length. 50
-connections, each of which may be silent for 60 s.
+refusal with a bounce; see `spool` for what is kept of a large one. A line of a mail may have any
+length, and a command 8 KiB, four times what Postfix takes itself. 50 connections, each of which may
+be silent for 60 s.
 Errors: `StartError` if the socket cannot be made.
 Security: every octet is hostile. Nothing is ever sent to anybody, and no reply but those above is
-made: a report about a report goes nowhere.
+made: a report about a report goes nowhere. A refusal for good would have Postfix write to a sender
+that is forged as a rule, so nothing that Postfix can hand over is refused for good.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import contextlib
 import logging
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +48,8 @@ from gatepost.snapshot import Snapshot
 TIMEOUT_S = 60.0
 MAX_CONNECTIONS = 50
 MAX_RECIPIENTS = 20
-MAX_ADDRESS_OCTETS = 1000
+MAX_COMMAND_OCTETS = 8192
+MAX_FOREIGN = 100
 STOP_S = 5.0
 MAX_TURNS = 100
 
@@ -88,6 +92,7 @@ class Intake:
         self._socket, self._file = listen_unix(path, SOCKET_MODE, group=group)
         self._loop = asyncio.new_event_loop()
         self._connections: set[IntakeProtocol] = set()
+        self._foreign: set[str] = set()
         started = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(started,), name="intake", daemon=True
@@ -139,9 +144,20 @@ class Intake:
             return "452 4.3.1 Too little room on the disk, try again later"
         return "451 4.3.0 Cannot store this now, try again later"
 
-    def refused(self) -> None:
-        """Count a recipient that is none of ours."""
+    def foreign(self, recipient: str) -> None:
+        """Count a recipient that is none of ours, and tell of each domain once."""
         self._metrics.mails["refused"]()
+        domain = recipient.rpartition("@")[2].lower()
+        if domain not in self._foreign and len(self._foreign) < MAX_FOREIGN:
+            self._foreign.add(domain)
+            log_event(
+                _log,
+                logging.WARNING,
+                "intake-foreign",
+                domain=domain,
+                reason="Postfix hands over mail for a domain that is none of ours; it waits in the "
+                "queue. Run gatepost attach, or set platform.bounce_domain or feedback_domain back",
+            )
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -178,6 +194,8 @@ class Intake:
 class IntakeProtocol(LMTP):
     """One connection."""
 
+    line_length_limit = MAX_COMMAND_OCTETS
+
     def __init__(self, intake: Intake, connections: set[IntakeProtocol]) -> None:
         self._intake = intake
         self._connections = connections
@@ -193,6 +211,8 @@ class IntakeProtocol(LMTP):
             timeout=TIMEOUT_S,
             loop=asyncio.get_running_loop(),
         )
+        self.command_size_limit = MAX_COMMAND_OCTETS
+        self.command_size_limits = defaultdict(lambda: MAX_COMMAND_OCTETS)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -248,8 +268,10 @@ class IntakeProtocol(LMTP):
         elif recipient is None:
             await self.push("501 5.5.4 Syntax: RCPT TO:<address>")
         elif not self._intake.ours(recipient):
-            self._intake.refused()
-            await self.push("550 5.1.1 No such domain here")
+            self._intake.foreign(recipient)
+            await self.push(
+                "450 4.1.2 This domain is none of Gatepost's; gatepost doctor tells why"
+            )
         elif len(self._recipients) >= MAX_RECIPIENTS:
             await self.push("452 4.5.3 Too many recipients")
         else:
@@ -326,4 +348,4 @@ def _address(arg: str | None, keyword: str) -> str | None:
     if arg is None or arg[: len(keyword)].upper() != keyword:
         return None
     found = _PATH.fullmatch(arg[len(keyword) :])
-    return None if found is None or len(found[1]) > MAX_ADDRESS_OCTETS else found[1]
+    return None if found is None else found[1]

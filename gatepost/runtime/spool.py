@@ -43,7 +43,7 @@ MAX_OCTETS = 26 * 1024 * 1024
 HEAD_OCTETS = 1024 * 1024
 MIN_FREE_OCTETS = 64 * 1024 * 1024
 MIN_FREE_SHARE = 0.01
-MAX_ENVELOPE_OCTETS = 128 * 1024
+MAX_ENVELOPE_OCTETS = 1024 * 1024
 MAX_HELD = 10_000
 MAX_HELD_OCTETS = 512 * 1024 * 1024
 # So much is left of the quarantine when it was too full, so that not each mail looks through it.

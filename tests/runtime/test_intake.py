@@ -71,9 +71,10 @@ def test_a_reply_for_each_recipient(client, spool):
     client.ehlo()
     client.mail("<a@b.example>")
     assert client.rcpt("<x@BOUNCES.example>")[0] == 250
-    assert client.rcpt("<y@other.example>") == (550, b"5.1.1 No such domain here")
+    # For good, Postfix would return it to whoever seems to have sent it.
+    assert client.rcpt("<y@other.example>")[0] == 450
     assert client.rcpt("<z@fbl.example>")[0] == 250
-    assert client.rcpt("<postmaster>")[0] == 550
+    assert client.rcpt("<postmaster>")[0] == 450
     assert client.data(b"x\r\n") == (250, b"2.0.0 Ok: stored")
     assert client.getreply() == (250, b"2.0.0 Ok: stored")
     assert client.noop()[0] == 250
@@ -110,7 +111,7 @@ def test_any_sender_will_do(client, spool, sender):
     [
         ("DATA", 503), ("RCPT TO:<t@bounces.example>", 503), ("MAIL", 501),
         ("MAIL FROM:", 501), ("MAIL TO:<x>", 501), ("EHLO x", 500), ("VRFY x", 252),
-        ("STARTTLS", 454), ("AUTH PLAIN", 500), ("x" * 3000, 500), ("BDAT 3", 500),
+        ("STARTTLS", 454), ("AUTH PLAIN", 500), ("x" * 9000, 500), ("BDAT 3", 500),
     ],
 )  # fmt: skip
 def test_what_does_not_belong_here(client, command, code):
@@ -119,6 +120,28 @@ def test_what_does_not_belong_here(client, command, code):
     reply = client.getreply()[0]
     assert reply == code or reply // 100 == 5
     assert client.sendmail("", [TO], MAIL) == {}
+
+
+def test_a_domain_that_is_none_of_ours_is_told_once(client, caplog):
+    client.ehlo()
+    client.mail("")
+    for recipient in ("<x@Other.example>", "<y@other.example>", "<bare>"):
+        assert client.rcpt(recipient)[0] == 450
+    told = [each.getMessage() for each in caplog.records if "intake-foreign" in each.getMessage()]
+    assert len(told) == 2
+    assert "domain=other.example" in told[0]
+
+
+def test_addresses_as_long_as_postfix_takes_them(client, spool):
+    # Refused for good, they would go back to a sender that is forged.
+    sender, local = "s" * 2000 + "@x.example", "r" * 2000
+    recipients = [f"{local}{number}@bounces.example" for number in range(20)]
+    client.ehlo()
+    assert client.mail(sender)[0] == 250
+    assert [client.rcpt(each)[0] for each in recipients] == [250] * 20
+    assert [client.data(b"x\r\n")[0], *(client.getreply()[0] for _ in range(19))] == [250] * 20
+    (mail_id,) = spool.waiting()
+    assert spool.find(mail_id).envelope.recipients == tuple(recipients)
 
 
 def test_lines_of_any_length_and_octets_of_any_kind(client, spool):

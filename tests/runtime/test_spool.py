@@ -102,7 +102,7 @@ def test_quarantine_and_back(spool):
 
 def test_the_quarantine_fills_no_disk(spool, monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD_OCTETS", 5000)
-    small, *large = (put(spool, b"x" * octets) for octets in (10, 2000, 2000, 2000))
+    small, *large = (put(spool, b"x" * octets) for octets in (10, 2500, 2000, 2000))
     gone = [spool.hold(each, Held.UNREADABLE, "x") for each in (small, *large)]
     # What is small is not pushed out by what is large.
     assert gone == [[], [], [], [large[0]]]
