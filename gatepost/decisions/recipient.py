@@ -208,7 +208,8 @@ def _session_header(
     # Without the header the milter would take the message for one of nobody, or of the tenant
     # that it finds by weaker evidence.
     other = identify(replace(facts.client, certificate=""), snapshot.tenants).tenant
-    acts = _edits(snapshot.modes) or _milter_acts(tenant)
+    counts = bool(snapshot.quotas.of(tenant.id).per_campaign)
+    acts = counts or _edits(snapshot.modes) or _milter_acts(tenant)
     if not acts and (other is None or not _milter_acts(other)):
         return None
     return seal_session(tenant, facts.client, snapshot.keyring, now)
