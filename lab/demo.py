@@ -1,7 +1,8 @@
 """``./dev demo``: Gatepost's main job on real mail, in two minutes and a private network.
 
 Purpose: show an administrator the whole way on a Postfix that runs: attach, three tenants and five
-destinations, what was decided and why, the switch to enforce for one tenant, detach.
+destinations, what was decided and why, the switch to enforce for one tenant, a complaint that comes
+back, detach.
 Format: what is printed is what happened: decisions by the code of ``gatepost explain``, deliveries
 from Postfix's log, TLS and headers from the mail server that got the message.
 Errors: `LabError` ends it with one sentence and status 1.
@@ -26,21 +27,26 @@ from gatepost.modes import Feature, Mode
 from gatepost.postfix_version import parse_version
 from gatepost.settings import Loader
 from gatepost.tenants.client import Client
+from lab import demo_feedback
 from lab.enter import inside
 from lab.fleet import Received
 from lab.gatepost import Gatepost
 from lab.mx import MEANING, Kind
 from lab.postfix import PrivatePostfix
 from lab.process import LabError, run
-from lab.world import ADDRESS, BOUNCE_DOMAIN, SENDER_DOMAIN, World
+from lab.world import ADDRESS, BOUNCE_DOMAIN, FEEDBACK_DOMAIN, SENDER_DOMAIN, World
 
 WIDTH = 132
 DESTINATIONS = (Kind.GOOD, Kind.PLAIN, Kind.SELF_SIGNED, Kind.WRONG_NAME, Kind.EXPIRED)
-HEADERS = ("X-Tenant-ID", "Feedback-ID", "X-Gatepost-Token")
+HEADERS = ("X-Tenant-ID", "Feedback-ID", "X-Gatepost-Token", "CFBL-Address")
 _WAIT_S = 30
 
 CONFIGURATION: dict[str, Any] = {
-    "platform": {"sender_id": "examplesp", "bounce_domain": BOUNCE_DOMAIN},
+    "platform": {
+        "sender_id": "examplesp",
+        "bounce_domain": BOUNCE_DOMAIN,
+        "feedback_domain": FEEDBACK_DOMAIN,
+    },
     "modes": {"default": "observe"},
     "tls": {
         "profiles": {
@@ -54,6 +60,7 @@ CONFIGURATION: dict[str, Any] = {
             "senders": ["observed.example"],
             "profile": "private",
             "return_path": "token",
+            "feedback": {"campaign": "X-Campaign", "mail_type": "X-Mail-Type"},
         },
         "private": {
             "logins": ["private"],
@@ -133,7 +140,9 @@ class Demo:
             self._title("modes: {default: enforce} for tenant observed, gatepost reload, same mail")
             gatepost.configure(_enforced("observed"))
             console.print(_indent(gatepost.reload()))
-            self._table(gatepost, ("observed",))
+            arrived = self._table(gatepost, ("observed",))
+            self._title("A reader marks that mail as spam, and the mailbox provider reports it")
+            demo_feedback.show(console, gatepost, arrived["observed"], "observed")
             self._title("gatepost detach")
             gatepost.detach()
         for name, text in _files(postfix).items():
@@ -156,7 +165,8 @@ class Demo:
                 if not line.startswith("#"):
                     self._console.print(f"    {_short(line)}", style="green", markup=False)
 
-    def _table(self, gatepost: Gatepost, tenants: Sequence[str]) -> None:
+    def _table(self, gatepost: Gatepost, tenants: Sequence[str]) -> dict[str, Received]:
+        """Send, print the table, and return one message of each tenant as it arrived."""
         self._round += 1
         self._world.fleet.forget()
         self._postfix.clear_log()
@@ -186,6 +196,7 @@ class Demo:
             self._console.print(f"  as {tenant}'s mail arrived at {received.host}:", markup=False)
             for line in [f"MAIL FROM:<{received.sender}>", *_headers(received)]:
                 self._console.print(f"    {line}", markup=False, style="green")
+        return shown
 
     def _send(self, tenant: str, kind: Kind) -> Sent:
         subject = f"round {self._round} from {tenant} to {kind}"
@@ -266,7 +277,9 @@ def main() -> int:
         return 2
     began = time.monotonic()
     try:
-        with World(DESTINATIONS) as world, world.postfix(users=LOGINS) as postfix:
+        made = World(DESTINATIONS)
+        demo_feedback.prepare(made)
+        with made as world, world.postfix(users=LOGINS) as postfix:
             Demo(console, world, postfix).run()
     except LabError as error:
         print(f"demo: {error}", file=sys.stderr)
