@@ -3,8 +3,8 @@
 Purpose: look at those tenants of which complaints or bounces have come in since the last look; once
 a minute at those that are on a step, and once an hour at all that have any.
 Format of the log line: ``ladder tenant=… from=… to=… mode=… why="…"``, a warning.
-Limits: a look every 5 s, so a tenant goes on for as long after the complaint that was too much.
-Errors: none; a store that is not available is tried again 5 s later, and counted.
+Limits: a look every 2 s, so a tenant goes on for as long after the complaint that was too much.
+Errors: none; a store that is not available is tried again 2 s later, and counted.
 Security: step and event are stored in one transaction, and only if nothing has changed since they
 were computed: a process that is killed at any moment neither loses a step nor tells it twice.
 """
@@ -40,8 +40,8 @@ from gatepost.store.sqlite_rates import SqliteRates
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from gatepost.store.tenant_status import TenantStatusStore
 
-EVERY_S = 5.0
-FIRST_S = 2.0
+EVERY_S = 2.0
+FIRST_S = 0.5
 STEPS_EVERY_S = 60.0
 ALL_EVERY_S = 3600.0
 _PAGE = 1000
@@ -203,24 +203,33 @@ class LadderWatch(Hourly):
         self._current = current
         self._climber = Climber(known)
         self._show = watch_statuses(metrics)
+        self._stores: Stores | None = None
         super().__init__("ladder", self._climb, metrics, first_s=first_s, every_s=every_s)
 
+    def _run(self) -> None:
+        try:
+            super()._run()
+        finally:
+            if self._stores is not None:
+                self._stores.close()
+
     def _climb(self) -> None:
-        with contextlib.closing(self._open_stores()) as stores:
-            snapshot, now = self._current(), time.time()
-            changes = self._climber.climb(stores, snapshot, now)
-            self._show(stores.statuses.all(), snapshot, now)
-            for change in changes:
-                log_event(
-                    _log,
-                    logging.WARNING,
-                    "ladder",
-                    tenant=change.tenant,
-                    **{"from": change.before},
-                    to=change.after,
-                    mode=str(change.details["mode"]),
-                    why=str(change.details["why"]),
-                )
+        # They stay open, as opening takes a lock that others wait for; one that fails comes back.
+        stores = self._stores = self._stores or self._open_stores()
+        snapshot, now = self._current(), time.time()
+        changes = self._climber.climb(stores, snapshot, now)
+        self._show(stores.statuses.all(), snapshot, now)
+        for change in changes:
+            log_event(
+                _log,
+                logging.WARNING,
+                "ladder",
+                tenant=change.tenant,
+                **{"from": change.before},
+                to=change.after,
+                mode=str(change.details["mode"]),
+                why=str(change.details["why"]),
+            )
 
 
 def ladder_watch(
