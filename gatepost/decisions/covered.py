@@ -65,14 +65,28 @@ class Fields:
             self.notices.append(Notice(SIGNED, name, _replaced(name, domain)))
         self.edits += edits
 
-    def set_both(self, one: tuple[str, str], other: tuple[str, str]) -> None:
-        """Have two fields that belong together stand once each, or leave both as they are."""
+    def set_both(
+        self,
+        one: tuple[str, str],
+        other: tuple[str, str],
+        lies: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Have two fields that belong together stand once each, or leave both as they are.
+
+        Args:
+            one: Name as written, and value, of one.
+            other: Likewise.
+            lies: Tells of a value of the other that is not this one whether it speaks in our name.
+        """
         edits = []
+        lie = any(map(lies, self.values(other[0])))
         for name, value in (one, other):
             needed = set_header(self.headers, name, value)
             if needed and self.covered and (domain := self.covered.get(name.lower())) is not None:
-                self.leave(name, domain)
-                return
+                if not lie:
+                    self.leave(name, domain)
+                    return
+                self.notices.append(Notice(SIGNED, name, _replaced(name, domain)))
             edits += needed
         self.edits += edits
 

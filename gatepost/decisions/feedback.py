@@ -8,9 +8,9 @@ stays null); RFC 3461 §4.4 (ENVID, which comes back in a bounce whatever became
 Errors: none.
 Security: a token that the client put in is replaced, also a genuine one of another message; only
 mail that demonstrably passed us before keeps its token, see `rerun`. What a DKIM signature covers
-is left, see `covered`, but for a Feedback-ID that ends in our SenderId and is not ours: Gmail would
-count its complaints for whomever it names. A token that is left so accuses nobody: it stands for
-one recipient of one message, who counts once, and it does not act on what another purpose needs.
+is left, see `covered`, but for what speaks in our name and is not true: a Feedback-ID that ends in
+our SenderId, for Gmail would count its complaints for whomever it names; and a token of ours that
+is another message's, whose sender would be accused, or whose complaint would hide all others.
 Not handled: a message with several recipients gets no List-Unsubscribe, since its address must tell
 who unsubscribes (RFC 8058 §3.1), and a milter cannot write a header for each.
 """
@@ -73,6 +73,12 @@ class _Subject:
     def seal(self, purpose: Purpose) -> str:
         """Return the token for a purpose."""
         return seal_token(self.token, purpose, self.snapshot.keyring)
+
+    def is_copied(self, value: str) -> bool:
+        """Tell whether a reference is a token of ours that stands for another message."""
+        text = feedback_id_text(value)
+        found = genuine_token(text, Purpose.COMPLAINT, None, self.snapshot, self.now)
+        return found is not None and found.message != self.token.message
 
 
 def header_names(platform: Platform) -> set[str]:
@@ -177,7 +183,7 @@ def _set_references(fields: Fields, subject: _Subject) -> None:
         reference = fields.values(platform.token_header)[0].strip(BLANKS)
     else:
         reference = subject.seal(Purpose.COMPLAINT)
-        fields.set(platform.token_header, reference)
+        fields.set(platform.token_header, reference, subject.is_copied)
     domain = platform.feedback_domain
     if domain is None or not subject.tenant.cfbl:
         return
@@ -185,7 +191,11 @@ def _set_references(fields: Fields, subject: _Subject) -> None:
     if len(present) == 1 and feedback_id_text(present[0]) == reference:
         # However it was folded, it is right.
         reference = present[0].strip(BLANKS)
-    fields.set_both((CFBL_ADDRESS, format_cfbl_address(domain)), (CFBL_FEEDBACK_ID, reference))
+    fields.set_both(
+        (CFBL_ADDRESS, format_cfbl_address(domain)),
+        (CFBL_FEEDBACK_ID, reference),
+        subject.is_copied,
+    )
 
 
 def _set_list_unsubscribe(fields: Fields, subject: _Subject, url: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 
 from gatepost.decisions.actions import AddHeader, ChangeSender, RemoveHeader
 from gatepost.decisions.message import decide_message, wanted_headers
+from gatepost.decisions.rerun import genuine_token
 from gatepost.feedback.token import Keyring, Purpose, open_token
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
@@ -211,7 +212,7 @@ def test_what_a_signature_covers_is_not_added(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("X-Gatepost-Token", token("acme", Purpose.COMPLAINT, "other")),
+        ("X-Gatepost-Token", "of-another-platform"),
         ("Feedback-ID", "a:b:c:elsewhere"),
         ("CFBL-Address", "fbl@acme.example"),
         ("CFBL-Feedback-ID", "1:2"),
@@ -246,6 +247,25 @@ def test_no_signature_keeps_a_lie_in_our_name() -> None:
     assert all("was replaced, although" in text for _, text in told.values())
 
 
+@pytest.mark.parametrize("owner", ["acme", "shop"])
+@pytest.mark.parametrize(
+    ("name", "covered"),
+    [
+        ("X-Gatepost-Token", {"X-Gatepost-Token"}),
+        ("CFBL-Feedback-ID", {"CFBL-Feedback-ID", "CFBL-Address"}),
+    ],
+)
+def test_no_signature_keeps_the_token_of_another_message(
+    name: str, covered: set[str], owner: str
+) -> None:
+    """The complaints about all mail that carries it would count as that one's, and once."""
+    fields = [(name, token(owner, Purpose.COMPLAINT, "other")), signed(*covered)]
+    assert values(after(*fields), name) == [token("acme", Purpose.COMPLAINT)]
+    told = notices(*fields)
+    assert set(told) == covered
+    assert all("was replaced, although" in text for _, text in told.values())
+
+
 def test_in_observe_what_would_be_left_is_recorded() -> None:
     world = snapshot(replace(ACME, modes=OBSERVE), **PLATFORM)
     plan = decide_message(message(signed("Feedback-ID")), world, NOW)
@@ -275,6 +295,12 @@ def test_no_signature_that_tells_the_truth_is_broken(facts, world: Snapshot) -> 
         if isinstance(each, AddHeader | RemoveHeader) and each.name.lower() in covered
     }
     lies = {"x-tenant-id"} | ({"feedback-id"} if world.platform.sender_id else set())
+    if any(
+        genuine_token(value, Purpose.COMPLAINT, None, world, NOW)
+        for name in ("X-Gatepost-Token", "CFBL-Feedback-ID")
+        for value in values(facts, name)
+    ):
+        lies |= {"x-gatepost-token", "cfbl-feedback-id", "cfbl-address"}
     assert touched <= lies
     if plan.tenant:
         told = {each.header.lower() for each in plan.notices}
