@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -126,6 +127,36 @@ def test_names_from_standard_input_a_pipe_and_windows(
         assert asked[-1][1] == [NextHop("a.example"), NextHop("b.example")]
         assert "not a name: line 2" in result.stderr
     os.close(pipe)
+
+
+class Terminal(io.StringIO):
+    """Standard error, as a terminal or not."""
+
+    def __init__(self, *, shown: bool) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def isatty(self) -> bool:
+        return self._shown
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_terminal_shows_count_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, *, shown: bool
+) -> None:
+    moments = iter(range(0, 1000, 2))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(moments)))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(shown=shown)
+    monkeypatch.setattr("sys.stderr", terminal)
+    with command._bar(None) as watch:
+        for probed in (1, 5):
+            watch(Progress(targets=10, recent=2, probed=probed, in_flight=3))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    if not shown:
+        assert text == ""
+        return
+    assert re.search(r"servers .* 5/8 [0-9]+/s, 3 at once, reading names [0-9]:[0-9]{2}:", text)
 
 
 @pytest.mark.usefixtures("asked")
