@@ -86,7 +86,7 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         statuses=statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
-    handlers.quota = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
+    handlers.quota = _check_with(quotas)
     loop = asyncio.get_running_loop()
 
     def count(failure: Failure) -> None:
@@ -129,6 +129,12 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         suppression.close()
         statuses.stop()
         await quotas.stop()
+
+
+def _check_with(desk: QuotaDesk) -> QuotaCheck:
+    check = QuotaCheck(desk.counters, desk.clock, desk.count)
+    desk.on_refused = check.refused
+    return check
 
 
 def _begin_at_zero(role: Role) -> None:

@@ -7,12 +7,14 @@ Format of ``instance``: it begins with the process id of smtpd(8), which handles
 time; another instance of the same process means that the one before is over. Should Postfix ever
 change that, a reservation may end too early, and the end of the message looks again.
 Errors: none.
-Not handled: mail of sendmail(1) and what a milter or filter refuses after END-OF-MESSAGE, of which
-Postfix tells no policy service: the first is not counted, the second is.
+Not handled: mail of sendmail(1), which passes no policy service and is not counted. Of what a
+milter or header_checks refuses after END-OF-MESSAGE, Postfix tells no policy service; who reads
+the log calls `refused`.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -36,6 +38,7 @@ from gatepost.traffic.quota import STEPS, Claim, Shortage, Unit
 from gatepost.wire.policy import AccessRequest, AdmitRequest
 
 _MAX_KEPT = 100_000
+_MAX_MESSAGES = 20_000
 _ONE = Amount(1, 1)
 
 
@@ -56,6 +59,9 @@ class QuotaCheck:
         self._count = count
         self._made_for: Snapshot | None = None
         self._made: dict[tuple[str, str], tuple[Claim, ...]] = {}
+        # By queue id, under which names the last ones were counted: at most twice, for the
+        # tenant and for the campaign.
+        self._messages: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         # Recipients that were let through, of each smtpd(8) process's present message.
         self._recipients: dict[str, tuple[str, int]] = {}
 
@@ -129,6 +135,7 @@ class QuotaCheck:
         )
         if shortage is None:
             self._count("room", tenant.id)
+            self._remember(request.queue_id, instance)
             return verdict
         hold = holds(tenant, snapshot)
         return self._over(
@@ -162,7 +169,22 @@ class QuotaCheck:
         if asks_for_quota(tenant.id, request.sender, snapshot) is None:
             return verdict
         claims = campaign_claims(tenant, request.campaign, snapshot)
-        return self._count_admitted(verdict, tenant, claims, request, now, 0)
+        verdict = self._count_admitted(verdict, tenant, claims, request, now, 0)
+        if verdict.reject is not None:
+            self.refused(request.queue_id)
+        return verdict
+
+    def refused(self, queue_id: str) -> bool:
+        """Count a message no more that others refused after its end; tell whether it was known."""
+        now = self._steady()
+        messages = self._messages.pop(queue_id, ())
+        return sum(self._counters.refund(message, now) for message in messages) > 0
+
+    def _remember(self, queue_id: str, message: str) -> None:
+        self._messages[queue_id] = (*self._messages.get(queue_id, ()), message)
+        self._messages.move_to_end(queue_id)
+        if len(self._messages) > _MAX_MESSAGES:
+            self._messages.popitem(last=False)
 
     def _count_admitted(
         self,
@@ -181,6 +203,7 @@ class QuotaCheck:
         shortage = self._counters.commit(Holder(name, name), claims, amount, self._steady())
         if shortage is None:
             self._count("room", tenant.id)
+            self._remember(request.queue_id, name)
             return verdict
         return self._over(verdict, tenant, shortage, now, request.queue_id, request.sender)
 

@@ -16,6 +16,7 @@ from gatepost.runtime.ladder import ladder_watch
 from gatepost.runtime.observer import Observer
 from gatepost.runtime.postmaster import postmaster_watch
 from gatepost.runtime.promoted_watch import PromotedWatch
+from gatepost.runtime.refusals import RefusalBook
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.suppression import SuppressionUpkeep
@@ -24,6 +25,7 @@ from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
+from gatepost.store.sqlite_quotas import SqliteQuotas
 from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.web.metrics import AllMetrics
 from gatepost.web.server import MetricsServer
@@ -98,6 +100,7 @@ def _observer(role: Role) -> Observer | None:
         role.holder.loaded_at,
         lambda: open_as(SqliteDeliveries, settings.state),
         lambda: open_outcome_stores(settings.state),
+        RefusalBook(lambda: open_as(SqliteQuotas, settings.state)).add,
     )
     role.on_reload.append(observer.reloaded)
     return observer

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from gatepost.decisions.quota import needs_end_of_message
 from gatepost.errors import LogUnavailable, PostfixUnavailable, StoreUnavailable, Unavailable
 from gatepost.maillog.evidence import (
     KEEP_DAYS_S,
@@ -37,6 +38,7 @@ from gatepost.maillog.follow import JOURNAL, JOURNALCTL, Chunk, FileFollower, Jo
 from gatepost.maillog.join import Joiner
 from gatepost.maillog.lines import Entry
 from gatepost.maillog.model import Delivery
+from gatepost.maillog.refusals import refused_messages
 from gatepost.maillog.stamps import Clock
 from gatepost.postfix.log_facts import LogFacts, log_facts
 from gatepost.runtime.deliveries import History, record_of
@@ -116,6 +118,7 @@ class Observer:
         loaded_at: float,
         open_store: Callable[[], DeliveryStore],
         open_outcomes: Callable[[], OutcomeStores] | None = None,
+        refused: Callable[[list[str]], None] | None = None,
     ) -> None:
         """Start the thread.
 
@@ -126,6 +129,8 @@ class Observer:
             loaded_at: Unix time since when it is.
             open_store: Opens the store, on the observer's own thread.
             open_outcomes: Opens what events and suppression are kept in, or None to keep none.
+            refused: Is told the queue ids of messages that were refused after their end; may raise
+                `StoreUnavailable`.
         """
         assert settings.maillog is not None
         self._settings = settings
@@ -134,6 +139,7 @@ class Observer:
         self._metrics = metrics.watch_deliveries()
         self._open_store = open_store
         self._open_outcomes = open_outcomes
+        self._refused = refused
         self._history = History(snapshot, loaded_at)
         self._stop = threading.Event()
         self._retry_s = 0.0
@@ -262,6 +268,12 @@ class Observer:
                 self._tell(record)
         if work.events is not None:
             work.events.take(found, work.facts.host, self._history.latest)
+        if (
+            self._refused is not None
+            and needs_end_of_message(self._history.latest)
+            and (refused := refused_messages(chunk.lines))
+        ):
+            self._refused(refused)
         state = {**joiner.changes(), _AT: _mark(chunk.position)}
         if not work.store.add(Batch(records, chunk.position, chunk.previous, state)):
             raise _Overtaken

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import Counter, Gauge
@@ -42,6 +43,7 @@ class QuotaDesk:
     Attributes:
         counters: The counters.
         clock: Their clock.
+        on_refused: Is told the queue id of each message that others refused after its end.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class QuotaDesk:
         """
         self.counters = MemoryCounters()
         self.clock = SteadyClock(sources or system_sources())
+        self.on_refused: Callable[[str], object] = str
         self._open_store = open_store
         self._store: QuotaStore | None = None
         self._metrics = metrics
         self._loaded = False
         self._failed = False
         self._pruned_at = 0.0
+        self._refused = 0
         self._checks = _checks(metrics)
         self._over = _over(metrics)
         self._watch(metrics)
@@ -119,8 +123,6 @@ class QuotaDesk:
         del rows[AT_ONCE:]
         now = self.clock()
         prune = now if now - self._pruned_at >= _PRUNE_S else 0.0
-        if not rows and not prune and self._loaded:
-            return
         attempt = asyncio.get_running_loop().run_in_executor(
             self._thread, self._attempt, self.clock.mark(), rows, prune
         )
@@ -131,23 +133,27 @@ class QuotaDesk:
 
     def _attempt(
         self, mark: ClockMark | None, rows: tuple[Row, ...] | list[Row], prune: float
-    ) -> _Found | StoreUnavailable:
+    ) -> _Done | StoreUnavailable:
         """Load, if that is still to be done, or write; on the thread of the store."""
         try:
             if self._store is None:
                 self._store = self._open_store()
             if not self._loaded:
                 # What was counted meanwhile is written when what is there was added to it.
-                return self._store.load()
-            if mark is not None:
+                self._refused = self._store.last_refused()
+                return _Done(self._store.load())
+            if mark is not None and rows:
                 self._store.write(mark, rows)
-            if prune:
-                self._store.prune(prune)
+            if mark is not None and prune:
+                self._store.prune(prune, mark.wall)
+            refused = self._store.refused(self._refused)
+            if refused:
+                self._refused = refused[-1][0]
         except StoreUnavailable as error:
             return error
-        return None
+        return _Done(None, tuple(queue_id for _, queue_id in refused))
 
-    def _settle(self, found: _Found | StoreUnavailable) -> bool:
+    def _settle(self, found: _Done | StoreUnavailable) -> bool:
         """Take note of how an attempt went; tell whether rows were written."""
         if isinstance(found, StoreUnavailable):
             if not self._failed:
@@ -158,9 +164,11 @@ class QuotaDesk:
         if self._failed:
             log_event(_log, logging.INFO, "quota-written")
         self._failed = False
-        if found is None:
+        for queue_id in found.refused:
+            self.on_refused(queue_id)
+        if found.loaded is None:
             return True
-        mark, rows = found
+        mark, rows = found.loaded
         if not len(self.counters):
             self.clock.resume(mark)
         self.counters.load(rows)
@@ -181,7 +189,12 @@ class QuotaDesk:
             Gauge(PREFIX + name, text, registry=metrics.registry).set_function(value)
 
 
-_Found = tuple[ClockMark | None, list[Row]] | None
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """How an attempt went: what was loaded, if anything was, and what others refused since."""
+
+    loaded: tuple[ClockMark | None, list[Row]] | None
+    refused: tuple[str, ...] = ()
 
 
 def _checks(metrics: Metrics) -> Tally:

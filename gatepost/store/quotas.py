@@ -40,8 +40,22 @@ class QuotaStore(Protocol):
     def write(self, mark: ClockMark, rows: Sequence[Row]) -> None:
         """Replace counters by what they are now, and the mark, all or nothing."""
 
-    def prune(self, at: float) -> int:
-        """Delete counters that count nothing any more at a time of their clock; return how many."""
+    def refuse(self, queue_ids: Sequence[str], wall: float) -> None:
+        """Keep that others refused messages after their end, at a Unix time in seconds."""
+
+    def refused(self, after: int) -> list[tuple[int, str]]:
+        """Return messages that others refused, by number and queue id, from a number on."""
+
+    def last_refused(self) -> int:
+        """Return the number of the last one, or 0."""
+
+    def prune(self, at: float, wall: float) -> int:
+        """Delete counters that count nothing any more, and old refusals; return how many.
+
+        Args:
+            at: Seconds of the counters' clock.
+            wall: Unix time in seconds; refusals an hour older than this go.
+        """
 
     def close(self) -> None:
         """Close the connection of the calling thread."""

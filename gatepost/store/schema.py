@@ -18,7 +18,7 @@ from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events, webhooks
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
-from gatepost.store.schema_quotas import quotas
+from gatepost.store.schema_quotas import quota_refusals, quotas
 from gatepost.store.schema_rates import rates
 from gatepost.store.schema_received import received
 from gatepost.store.schema_suppression import suppression
@@ -79,6 +79,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     webhooks,
     rates,
     quotas,
+    quota_refusals,
 )
 
 

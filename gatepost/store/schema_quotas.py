@@ -16,3 +16,12 @@ def quotas(db: Database) -> None:
     db.table("quota_clock").create(
         {"id": int, "boot": str, "since_boot": float, "at": float, "wall": float}, pk="id"
     )
+
+
+def quota_refusals(db: Database) -> None:
+    """Make the table of messages that others refused after they had been counted."""
+    # With autoincrement, as who reads on must not meet a number again.
+    db.execute(
+        "create table quota_refusals (id integer primary key autoincrement, queue_id text not null,"
+        " wall float not null)"
+    )

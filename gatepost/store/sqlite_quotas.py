@@ -14,6 +14,8 @@ from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.traffic.counters import Row
 from gatepost.traffic.quota import MAX_COUNT, MAX_WINDOW_S, STEPS
 
+KEEP_REFUSALS_S = 3_600.0
+
 _PUT = "insert or replace into quota_counters values (?, ?, ?, ?, ?)"
 _PUT_MARK = "insert or replace into quota_clock values (1, ?, ?, ?, ?)"
 
@@ -39,9 +41,31 @@ class SqliteQuotas(SqliteFile):
             db.conn.executemany(_PUT, values)
             db.execute(_PUT_MARK, [mark.boot, mark.since_boot, mark.at, mark.wall])
 
-    def prune(self, at: float) -> int:
+    def refuse(self, queue_ids: Sequence[str], wall: float) -> None:
+        """See `QuotaStore.refuse`."""
+        with self._writing() as db:
+            db.conn.executemany(
+                "insert into quota_refusals (queue_id, wall) values (?, ?)",
+                [(queue_id, wall) for queue_id in queue_ids],
+            )
+
+    def refused(self, after: int) -> list[tuple[int, str]]:
+        """See `QuotaStore.refused`."""
+        query = "select id, queue_id from quota_refusals where id > ? order by id limit 10000"
+        with self._database() as db:
+            return db.execute(query, [after]).fetchall()
+
+    def last_refused(self) -> int:
+        """See `QuotaStore.last_refused`."""
+        query = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'quota_refusals'"
+        with self._database() as db:
+            return int(db.execute(query).fetchone()[0])
+
+    def prune(self, at: float, wall: float) -> int:
         """See `QuotaStore.prune`."""
         with self._writing() as db:
+            old = wall - KEEP_REFUSALS_S
+            db.execute("delete from quota_refusals where wall < ?", [old])
             return int(db.execute("delete from quota_counters where until <= ?", [at]).rowcount)
 
 

@@ -34,6 +34,7 @@ QUOTAS: dict[str, dict[str, Any]] = {
     "seen": {"quota": ["1/hour"], "modes": {"quota": "observe"}},
     "soon": {"quota": ["1/2s"]},
     "web": {"quota": ["1/hour"]},
+    "spam": {"quota": ["1/hour"]},
     "labels": {"campaign_quota": ["1/hour"], "feedback": {"campaign": "X-Campaign"}},
 }
 OBSERVED = re.compile(
@@ -61,6 +62,7 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
     main = {
         "smtpd_client_connection_count_limit": "0",
         "smtpd_recipient_restrictions": unwanted,
+        "header_checks": "regexp:{{/^Subject: unwanted/ REJECT unwanted}}",
         "smtpd_data_restrictions": "check_sender_access inline:{bad@late.example=REJECT}",
     }
     with world.postfix(main=main, users=(*QUOTAS, "app")) as running:
@@ -69,9 +71,11 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
 
 @pytest.fixture(scope="module")
 def gatepost(world: World, postfix: PrivatePostfix) -> Iterator[Gatepost]:
-    gatepost = world.gatepost(postfix, CONFIGURATION)
+    wait_until(postfix.maillog.exists, 10, "Postfix's log")
+    postfix.maillog.chmod(0o644)
+    gatepost = world.gatepost(postfix, {**CONFIGURATION, "maillog": str(postfix.maillog)})
     try:
-        gatepost.start("milter", "policy")
+        gatepost.start("milter", "policy", "back")
         gatepost.attach()
         yield gatepost
     finally:
@@ -164,6 +168,12 @@ def test_what_came_to_nothing_is_given_back(postfix: PrivatePostfix) -> None:
         client.rset()
         assert transact(client, mail("late"))
     assert "is used up" in refusal(postfix, mail("late"))
+
+
+def test_what_is_refused_after_its_end_is_given_back_by_the_log(postfix: PrivatePostfix) -> None:
+    assert "5.7.1 unwanted" in refusal(postfix, mail("spam", "unwanted"))
+    wait_until(lambda: is_taken(postfix, mail("spam")), 20, "the place")
+    assert "is used up" in refusal(postfix, mail("spam"))
 
 
 def test_recipients_are_counted_as_they_were_taken(postfix: PrivatePostfix) -> None:

@@ -257,6 +257,33 @@ def test_campaigns_are_counted_by_themselves() -> None:
     assert made.used("tenant acme", Limit(9, 3_600)) == (1, 0)
 
 
+def test_what_is_refused_for_its_campaign_counts_for_nobody() -> None:
+    made = desk(TenantQuota((Limit(9, 3_600),), per_campaign=(Limit(1, 3_600),)))
+    for number, queue_id in enumerate(("4A", "4B", "4C")):
+        assert made.end(f"{number}.a", queue_id=queue_id) == "DUNNO"
+        made.admit(queue_id, login="acme", campaign="spring")
+    assert made.used("tenant acme", Limit(9, 3_600)) == (1, 0)
+
+
+def test_what_others_refuse_after_its_end_is_given_back() -> None:
+    made = desk(TenantQuota((TWO,), per_campaign=(TWO,)))
+    quota = made.handlers.quota
+    assert quota is not None
+    made.end("1.a", queue_id="4A")
+    made.admit("4A", login="acme", campaign="spring")
+    assert quota.refused("4A")
+    assert not quota.refused("4A")
+    assert not quota.refused("4Z")
+    assert made.used("tenant acme") == made.used("campaign acme spring") == (0, 0)
+    made.admit("4B")
+    assert quota.refused("4B")
+    # Too late: it is not known any more which one it was.
+    made.end("2.a", queue_id="4C")
+    made.at = 61
+    assert not quota.refused("4C")
+    assert made.used("tenant acme") == (1, 0)
+
+
 def test_names_that_clients_make_up_are_said_in_ascii() -> None:
     made = desk(TenantQuota(per_campaign=(Limit(1, 60),)))
     name = "b\xfccher \udcff\r\n" + "x" * 300

@@ -46,6 +46,7 @@ class Disk:
     rows: dict[tuple[str, str, int], Row] = field(default_factory=dict)
     broken: bool = False
     pruned: list[float] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
     written: asyncio.Event | None = None
     loop: asyncio.AbstractEventLoop | None = None
 
@@ -64,7 +65,17 @@ class Disk:
         if self.loop is not None and self.written is not None and rows:
             self.loop.call_soon_threadsafe(self.written.set)
 
-    def prune(self, at: float) -> int:
+    def refuse(self, queue_ids: Sequence[str], _wall: float) -> None:
+        self.refusals += queue_ids
+
+    def refused(self, after: int) -> list[tuple[int, str]]:
+        self._check()
+        return list(enumerate(self.refusals, 1))[after:]
+
+    def last_refused(self) -> int:
+        return len(self.refusals)
+
+    def prune(self, at: float, _wall: float) -> int:
         self.pruned.append(at)
         return 0
 
@@ -220,6 +231,22 @@ def test_a_store_that_cannot_be_read_at_the_start_is_read_when_it_is_back() -> N
         await made.stop()
 
     asyncio.run(run())
+
+
+def test_each_message_that_others_refused_is_told_once() -> None:
+    disk, told = Disk(refusals=["4A"]), []
+
+    async def run() -> None:
+        made = desk(disk, Host())
+        made.on_refused = told.append
+        await made._write()
+        disk.refuse(["4B", "4C"], NOW)
+        for _ in range(2):
+            await made._write()
+        await made.stop()
+
+    asyncio.run(run())
+    assert told == ["4B", "4C"]
 
 
 def test_what_counts_nothing_is_deleted_now_and_then() -> None:

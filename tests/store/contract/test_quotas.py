@@ -50,9 +50,24 @@ def test_the_last_word_counts(quotas: SqliteQuotas) -> None:
 
 def test_what_counts_nothing_any_more_is_deleted(quotas: SqliteQuotas) -> None:
     quotas.write(MARK, [ROW, OTHER])
-    assert quotas.prune(AT + 5) == 1
+    assert quotas.prune(AT + 5, AT) == 1
     assert quotas.load()[1] == [ROW]
-    assert quotas.prune(AT + 5) == 0
+    assert quotas.prune(AT + 5, AT) == 0
+
+
+def test_what_others_refused_is_kept_for_a_while(quotas: SqliteQuotas) -> None:
+    assert (quotas.refused(0), quotas.last_refused()) == ([], 0)
+    quotas.refuse(["4A", "4B"], AT)
+    quotas.refuse(["4C"], AT + 10)
+    assert quotas.refused(0) == [(1, "4A"), (2, "4B"), (3, "4C")]
+    assert quotas.refused(2) == [(3, "4C")]
+    quotas.prune(0.0, AT + 3_605)
+    assert quotas.refused(0) == [(3, "4C")]
+    quotas.prune(0.0, AT + 9_999)
+    # Numbers do not come again.
+    assert quotas.last_refused() == 3
+    quotas.refuse(["4D"], AT)
+    assert quotas.refused(3) == [(4, "4D")]
 
 
 @pytest.mark.parametrize(
