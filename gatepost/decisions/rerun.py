@@ -9,8 +9,10 @@ Errors: none.
 Security: each recipient of a message can copy its tokens, those of the header and of Return-Path:,
 and send them from anywhere. So mail of nobody keeps the marks of a tenant only if it comes from
 this host, where whoever sends can be expected to be the content filter, or bears its own queue id.
-A tenant's own mail may show that tenant's tokens from anywhere: it could fool nobody but itself.
-Not handled: a content filter on another host that hands mail back to a listener with milters.
+So does mail of a tenant, and a content filter does not log in: a tenant that sent all its mail with
+one token of its own would have all complaints about it count as one.
+Not handled: a content filter on another host, or one that passes on the client's address
+(XFORWARD), that hands mail back to a listener with milters. Such mail gets new references.
 """
 
 from __future__ import annotations
@@ -83,10 +85,7 @@ def earlier_run(
 ) -> Token | None:
     """Return the token of an earlier run over a tenant's message, or None if there was none."""
     header = complaint_token(facts, tenant, snapshot, now)
-    if header is None or _is_here(facts, header):
-        return header
-    envelope = return_path_token(facts.sender, tenant, snapshot, now)
-    return header if envelope is not None and envelope.message == header.message else None
+    return header if header is not None and _is_here(facts, header) else None
 
 
 def processed_tenant(facts: MessageFacts, snapshot: Snapshot, now: float) -> str | None:
@@ -102,6 +101,7 @@ def processed_tenant(facts: MessageFacts, snapshot: Snapshot, now: float) -> str
 
 
 def _is_here(facts: MessageFacts, token: Token) -> bool:
-    """Tell whether a message is the token's own, or comes from a client on this host."""
-    own = token.message == message_id_of(facts.host, facts.queue_id)
-    return own or is_loopback(facts.client.address)
+    """Tell whether a message is the token's own, or comes from a content filter on this host."""
+    if token.message == message_id_of(facts.host, facts.queue_id):
+        return True
+    return not facts.client.login and is_loopback(facts.client.address)

@@ -93,21 +93,22 @@ def filter_through(postfix: PrivatePostfix) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def arrived(world: World, postfix: PrivatePostfix) -> Callable[[Mail], Received]:
+def arrived(world: World, postfix: PrivatePostfix) -> Callable[..., Received]:
     """Return a function that sends a message and waits until it has arrived.
 
-    However often it was queued meanwhile, it had the one sender.
+    However often it was queued meanwhile, it had the one sender, unless `senders` says otherwise.
     """
     world.fleet.forget()
     postfix.clear_log()
 
-    def send_and_wait(mail: Mail) -> Received:
+    def send_and_wait(mail: Mail, senders: int = 1) -> Received:
         send(postfix.address, mail)
         found = world.fleet.wait_subject(mail.subject)
         postfix.wait_empty_queue()
         assert len(world.fleet.messages()) == 1
         queued = re.findall(r"qmgr\[\d+\]: \w+: from=<(.*?)>", "\n".join(postfix.log_lines()))
-        assert set(queued) == {found.sender}
+        assert found.sender in queued
+        assert len(set(queued)) == senders
         return found
 
     return send_and_wait
@@ -269,7 +270,7 @@ def test_a_message_that_sendmail_picks_up_again(
         (BACK_PORT, "scan", 1),
         (BACK_BY_THE_BOOK_PORT, "scan", 1),
         (BACK_WITH_MILTERS_PORT, "scan", 2),
-        # Not from this host, but from where the tenant is known.
+        # Not from this host, but from where the tenant is known: it might be the tenant.
         (BACK_WITH_MILTERS_PORT, "known", 2),
     ],
 )
@@ -282,7 +283,8 @@ def test_a_message_that_a_content_filter_gave_back(
     seen: int,
 ) -> None:
     filter_through(port, service)
-    message = arrived(mail(f"filtered, back to {port} by {service}"))
+    subject = f"filtered, back to {port} by {service}"
+    message = arrived(mail(subject), senders=2 if service == "known" else 1)
     check(message)
     assert len(message.headers("Received")) == 2
     assert passes() == seen
