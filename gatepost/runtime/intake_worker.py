@@ -135,6 +135,7 @@ class IntakeWorker:
                 wait_s = MAX_STORE_RETRY_S
             if not self._stopping:
                 self._wake.wait(wait_s)
+        self._effects.close()
 
     def _round(self) -> float:
         """Work through what is due; return for how long there is nothing to do."""
