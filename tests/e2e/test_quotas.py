@@ -63,6 +63,7 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
         "smtpd_client_connection_count_limit": "0",
         "smtpd_recipient_restrictions": unwanted,
         "header_checks": "regexp:{{/^Subject: unwanted/ REJECT unwanted}}",
+        "smtpd_end_of_data_restrictions": "check_sender_access inline:{bad@spam.example=REJECT}",
         "smtpd_data_restrictions": "check_sender_access inline:{bad@late.example=REJECT}",
     }
     with world.postfix(main=main, users=(*QUOTAS, "app")) as running:
@@ -108,6 +109,11 @@ def is_used_up(gatepost: Gatepost, tenant: str) -> bool:
     except LabError:
         return False
     return True
+
+
+def is_refused_by_others(postfix: PrivatePostfix) -> bool:
+    message = Mail("bad@spam.example", "u@good.example", "spam", "spam")
+    return "is used up" not in refusal(postfix, message)
 
 
 def attempt(postfix: PrivatePostfix, start: threading.Barrier, replies: Counter[str]) -> None:
@@ -172,6 +178,7 @@ def test_what_came_to_nothing_is_given_back(postfix: PrivatePostfix) -> None:
 
 def test_what_is_refused_after_its_end_is_given_back_by_the_log(postfix: PrivatePostfix) -> None:
     assert "5.7.1 unwanted" in refusal(postfix, mail("spam", "unwanted"))
+    wait_until(lambda: is_refused_by_others(postfix), 20, "the place")
     wait_until(lambda: is_taken(postfix, mail("spam")), 20, "the place")
     assert "is used up" in refusal(postfix, mail("spam"))
 

@@ -16,6 +16,7 @@ NEW = b"<22>2026-11-24T08:00:01.123456+01:00 mail postfix-out/cleanup[77]: "
     "what",
     [
         b"milter-reject: END-OF-MESSAGE ",
+        b"reject: END-OF-MESSAGE ",
         b"reject: header Subject: buy ",
         b"reject: body buy ",
         b"reject: nested-header Subject: buy ",
@@ -24,6 +25,13 @@ NEW = b"<22>2026-11-24T08:00:01.123456+01:00 mail postfix-out/cleanup[77]: "
 )
 def test_a_message_that_was_refused(head: bytes, what: bytes) -> None:
     assert refused_messages([head + b"4dGfzT0Nz1z2: " + what + TAIL]) == ["4dGfzT0Nz1z2"]
+
+
+def test_a_restriction_at_a_listener_of_another_name() -> None:
+    head = b"Nov 24 08:00:01 mail postfix/submission/smtpd[7]: "
+    assert refused_messages([head + b"4dGfzT0Nz1z2: reject: END-OF-MESSAGE " + TAIL]) == [
+        "4dGfzT0Nz1z2"
+    ]
 
 
 @pytest.mark.parametrize(
