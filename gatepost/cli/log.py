@@ -23,7 +23,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.errors import LogUnavailable, PostfixUnavailable
-from gatepost.maillog.evidence import Batch, Record, Scope
+from gatepost.maillog.evidence import Batch, LogPosition, Record, Scope
 from gatepost.maillog.follow import Chunk, LogFile, find_position, first_line
 from gatepost.maillog.join import Joiner
 from gatepost.maillog.lines import stamp_of
@@ -34,6 +34,9 @@ from gatepost.runtime.observer import tidy_deliveries
 from gatepost.settings import Loader
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
+
+# The key of the joiner's memory under which stands up to where the log was read with it.
+_AT = "at"
 
 app = typer.Typer(no_args_is_help=True, help="Read Postfix's logs of the past.")
 
@@ -114,7 +117,8 @@ class _Ingest:
         self._facts = facts
         self._clock = Clock(time.time())
         state = store.state(Scope.INGEST)
-        self._resumes = bool(state)
+        # Where the run stopped whose memory this is.
+        self._stopped_at = state.pop(_AT, "")
         self._done = 0
         self._joiner = Joiner(self._clock, tls_logged=facts.tls_logged, state=state)
 
@@ -128,13 +132,14 @@ class _Ingest:
         position = find_position(path, self._store.positions())
         result = Read(str(path), known=position is not None)
         self._clock.move(path.stat().st_mtime)
-        if position is None or not self._resumes:
-            # Nobody knows what was logged just before its first line.
-            self._joiner.gap()
-        self._resumes = False
+        goes_on = position is not None and _mark(position) == self._stopped_at
         before = self._joiner.tally.unreadable
         with closing(LogFile(path, str(path.absolute()), position)) as file:
             while (chunk := file.read(last=file.compressed)) is not None:
+                if not goes_on:
+                    # Nobody knows what was logged just before this line.
+                    self._joiner.gap()
+                goes_on = True
                 self._take(path, chunk, result)
                 progress.update(task, completed=self._done + file.raw.tell(), description=path.name)
         self._done += path.stat().st_size
@@ -143,7 +148,7 @@ class _Ingest:
 
     def _take(self, path: Path, chunk: Chunk, result: Read) -> None:
         records = list(self._records(chunk))
-        changes = self._joiner.changes()
+        changes = {**self._joiner.changes(), _AT: _mark(chunk.position)}
         batch = Batch(records, chunk.position, chunk.previous, changes, Scope.INGEST)
         if not self._store.add(batch):
             raise LogUnavailable(
@@ -158,6 +163,10 @@ class _Ingest:
             record = record_of(delivery, self._history, self._facts.relayhost)
             if record is not None:
                 yield record
+
+
+def _mark(position: LogPosition) -> str:
+    return f"{position.source} {position.offset}"
 
 
 def _facts(config_dir: Path) -> LogFacts:

@@ -124,6 +124,49 @@ def test_what_was_cut_off_in_the_middle_goes_on(gatepost, old, tmp_path, monkeyp
     assert sums(tmp_path) == {"acme": Counts(encrypted=3, plaintext=1)}
 
 
+def test_what_was_cut_off_in_the_second_file_goes_on(gatepost, old, tmp_path, monkeypatch):
+    monkeypatch.setattr("gatepost.maillog.follow.CHUNK_OCTETS", 200)
+    add = SqliteDeliveries.add
+    new, later = tmp_path / "new.log", tmp_path / "later.log"
+    lines = list(message(500))
+    append(later, message(400, encrypted=False), lines[:2], lines[2:])
+
+    def add_some(self, batch):
+        if any(each.recipient == "u500@a.example" for each in batch.records):
+            raise KeyboardInterrupt
+        return add(self, batch)
+
+    monkeypatch.setattr(SqliteDeliveries, "add", add_some)
+    gatepost(old, new, later, status=130)
+    monkeypatch.setattr(SqliteDeliveries, "add", add)
+    gatepost(old, new, later)
+    # The line about TLS was read by the run that was cut off, and the delivery by this one.
+    assert sums(tmp_path)["acme"] == Counts(encrypted=4, plaintext=1, unknown=1)
+
+
+def test_the_memory_of_a_run_that_was_cut_off_is_not_that_of_another_file(
+    gatepost, old, tmp_path, monkeypatch
+):
+    gatepost(old)
+    lines = list(message(600))
+    append(old, lines[:2])
+    gatepost(old)
+    add = SqliteDeliveries.add
+    new = tmp_path / "new.log"
+
+    def add_none(self, batch):
+        add(self, batch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SqliteDeliveries, "add", add_none)
+    gatepost(new, status=130)
+    monkeypatch.setattr(SqliteDeliveries, "add", add)
+    append(old, lines[2:])
+    gatepost(old)
+    # Nobody remembers its sender either.
+    assert sums(tmp_path)["?"] == Counts(encrypted=1, unknown=1)
+
+
 def test_compressed_logs_and_json(gatepost, old, tmp_path):
     compressed = tmp_path / "mail.log.2.gz"
     compressed.write_bytes(gzip.compress(old.read_bytes()))
