@@ -25,9 +25,12 @@ from gatepost.runtime.feedback_intake import prune
 from gatepost.runtime.feedback_metrics import watch_intake
 from gatepost.runtime.intake_worker import IntakeWorker, Reader, setup_of
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.reader_child import ReportReader
 from gatepost.runtime.reader_process import ReaderGone, ReaderProcess
+from gatepost.runtime.report_origin import Keys
 from gatepost.runtime.spool import Held, Spool, Spooled
 from gatepost.tenants.model import tenant_number
+from gatepost.tls.resolver import Resolver
 from lab.process import wait_until
 from lab.reporters import bounce, unsubscribe_mail, yahoo_report
 from tests.world import KEYS, snapshot, tenant
@@ -39,7 +42,7 @@ ID = b"12345678"
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from tests.runtime.test_intake_worker import worker_at, Spool
+from tests.runtime.test_intake_worker import Inline, worker_at, Spool
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_suppression import SqliteSuppression
 from gatepost.store.sqlite_received import SqliteReceived
@@ -54,7 +57,7 @@ def die(*arguments):
         real(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(kind, method, die)
-worker_at(Path(sys.argv[1]))
+worker_at(Path(sys.argv[1]), Inline())
 time.sleep(60)
 """
 
@@ -111,6 +114,20 @@ def kinds(stores: FeedbackStores) -> list[EventKind]:
 def is_suppressed(stores: FeedbackStores) -> bool:
     rules = snapshot().suppression
     return stores.suppression.find("acme", "u@b.example", time.time(), rules) is not None
+
+
+class Inline:
+    """A reader that is no process of its own, which would take longer to start than all else."""
+
+    def read(self, mail: Spooled, setup: dict[str, Any]) -> dict[str, Any]:
+        envelope = mail.envelope
+        octets = mail.path.read_bytes()[mail.offset :]
+        with contextlib.closing(Keys(Resolver(setup["dns"]))) as keys:
+            reader = ReportReader(setup, keys)
+            return reader.read(octets, envelope.sender, list(envelope.recipients), envelope.at)
+
+    def stop(self) -> None:
+        pass
 
 
 class Scripted:
@@ -178,7 +195,7 @@ def test_killed_anywhere_it_is_done_once(run, spool, stores, tmp_path, place, wh
     killed = subprocess.run(arguments, cwd=ROOT, timeout=60, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert len(spool.waiting()) == 1
-    run()
+    run(Inline())
     wait_empty(spool)
     assert kinds(stores) == [EventKind.BOUNCED]
     assert [each.count for each in stores.events.counts(0, time.time() + 9)] == [1]
@@ -266,7 +283,7 @@ def test_after_a_day_without_dns_the_mail_is_held(run, spool, monkeypatch):
 def test_a_message_that_the_recorder_has_not_written_yet_is_waited_for(run, spool, stores):
     early = b"87654321"
     put(spool, bounce(to(message=early), "u@b.example"), to(message=early))
-    worker, _ = run()
+    worker, _ = run(Inline())
     wait_until(lambda: bool(worker._later), 30, "the mail to wait")
     stores.messages.add([message(early)])
     wait_empty(spool)
@@ -276,7 +293,7 @@ def test_a_message_that_the_recorder_has_not_written_yet_is_waited_for(run, spoo
 def test_a_message_that_never_comes_is_not_waited_for_for_ever(run, spool, stores, monkeypatch):
     monkeypatch.setattr(module, "BOOK_S", 0.0)
     put(spool, bounce(to(message=b"87654321"), "u@b.example"), to(message=b"87654321"))
-    run()
+    run(Inline())
     wait_empty(spool)
     assert [each.result for each in stores.received.latest(9)] == ["not-sent"]
 
