@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from gatepost.traffic.quota import Claim, Shortage, Unit, Usage, family_of
+from gatepost.traffic.quota import STEPS, Claim, Shortage, Unit, Usage, family_of
 from gatepost.traffic.window import Window
 
 RESERVED_S: Final = 120.0
@@ -232,11 +232,11 @@ class MemoryCounters:
                 window = self._windows[row.key] = Window(row.key[2])
             window.load(row.counts)
 
-    def take_changed(self) -> list[Row]:
-        """Return the counters that have changed since the last call."""
-        changed, self._changed = self._changed, set()
+    def take_changed(self, most: int) -> list[Row]:
+        """Return counters that have changed since they were last returned, so many at most."""
         found = []
-        for key in changed:
+        for _ in range(min(most, len(self._changed))):
+            key = self._changed.pop()
             window = self._windows.get(key)
             if window is not None:
                 found.append(Row(key, tuple(window.counts()), window.until))
@@ -355,6 +355,13 @@ class MemoryCounters:
         self._families[family] -= 1
         if not self._families[family]:
             del self._families[family]
+
+
+def shifted(row: Row, seconds: float) -> Row:
+    """Return a counter for a clock that is so many seconds ahead of its own."""
+    by = math.ceil(seconds * STEPS / row.key[2])
+    counts = tuple((step + by, count) for step, count in row.counts)
+    return Row(row.key, counts, row.until + by * row.key[2] / STEPS)
 
 
 def _later(opens: float, than: Shortage) -> bool:

@@ -59,7 +59,7 @@ class Cli:
         for number in range(2):
             counters.commit(Holder("s", f"m{number}"), claims, Amount(1, 2), clock())
         with contextlib.closing(open_as(SqliteQuotas, self.state)) as store:
-            store.write(clock.mark(), counters.take_changed())
+            store.write(clock.mark(), counters.take_changed(10_000))
 
 
 @pytest.fixture

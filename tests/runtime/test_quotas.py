@@ -233,6 +233,31 @@ def test_a_store_that_cannot_be_read_at_the_start_is_read_when_it_is_back() -> N
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("step", [-9_000.0, 0.0, 9_000.0])
+def test_what_is_read_late_counts_by_the_clock_of_now(step: float) -> None:
+    disk, host = Disk(), Host()
+
+    async def run() -> None:
+        made = desk(disk, host)
+        take(made, 1)
+        await made.stop()
+        host.passes(600, wall=600 + step)
+        disk.broken = True
+        made = desk(disk, host)
+        assert take(made, 2)
+        disk.broken = False
+        await made._write()
+        assert not take(made, 3)
+        # The first one leaves when it would have left, or a step later.
+        host.passes(3_000 - 121)
+        assert not take(made, 4)
+        host.passes(121 + 242)
+        assert take(made, 5)
+        await made.stop()
+
+    asyncio.run(run())
+
+
 def test_each_message_that_others_refused_is_told_once() -> None:
     disk, told = Disk(refusals=["4A"]), []
 

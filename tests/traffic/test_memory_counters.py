@@ -34,8 +34,8 @@ def test_what_was_kept_goes_on_to_count() -> None:
     before, after = MemoryCounters(), MemoryCounters()
     assert commit(before, "t", 1)
     assert commit(before, "t", 2, NOW + 1_800)
-    rows = before.take_changed()
-    assert before.take_changed() == []
+    rows = before.take_changed(10_000)
+    assert before.take_changed(10_000) == []
     after.load(rows)
     assert not commit(after, "t", 3, NOW + 1_801)
     assert commit(after, "t", 4, NOW + 3_600 + 121)
@@ -47,17 +47,25 @@ def test_what_was_counted_before_the_load_is_added() -> None:
     before, after = MemoryCounters(), MemoryCounters()
     assert commit(before, "t", 1)
     assert commit(after, "t", 2, NOW + 5)
-    after.load(before.take_changed())
+    after.load(before.take_changed(10_000))
     assert not commit(after, "t", 3, NOW + 6)
+
+
+def test_so_many_at_most_are_taken_for_writing() -> None:
+    counters = MemoryCounters()
+    for number in range(5):
+        commit(counters, f"t{number}", number)
+    sizes = [len(counters.take_changed(2)) for _ in range(4)]
+    assert sizes == [2, 2, 1, 0]
 
 
 def test_rows_that_could_not_be_written_are_written_again() -> None:
     counters = MemoryCounters()
     commit(counters, "t", 1)
-    rows = counters.take_changed()
+    rows = counters.take_changed(10_000)
     counters.put_back(rows)
     commit(counters, "t", 2)
-    (row,) = counters.take_changed()
+    (row,) = counters.take_changed(10_000)
     assert row.counts[0][1] == 2
 
 
@@ -65,7 +73,7 @@ def test_what_counts_nothing_any_more_is_forgotten() -> None:
     counters = MemoryCounters()
     for number in range(5_000):
         commit(counters, f"t{number}", number)
-    counters.take_changed()
+    counters.take_changed(10_000)
     for _ in range(5):
         counters.tidy(NOW + 60)
     assert len(counters) == 5_000
@@ -97,7 +105,7 @@ def test_however_many_campaigns_share_a_counter_beyond_the_thousandth() -> None:
     assert commit(counters, campaign_name("acme", "c5"), "y", NOW + 31)
     assert commit(counters, campaign_name("globex", "c5"), "z", NOW + 31)
     for _ in range(3):
-        counters.take_changed()
+        counters.take_changed(10_000)
         counters.tidy(NOW + 4_000)
     assert len(counters) == 0
     assert commit(counters, campaign_name("acme", "one more"), "v", NOW + 4_000)
@@ -111,7 +119,7 @@ def test_a_campaign_that_counted_with_others_goes_on_with_them(
     assert commit(counters, campaign_name("acme", "a"), 1, NOW)
     assert commit(counters, campaign_name("acme", "b"), 2, NOW + 1_800)
     assert commit(counters, campaign_name("acme", "b"), 3, NOW + 1_801)
-    counters.take_changed()
+    counters.take_changed(10_000)
     counters.tidy(NOW + 3_800)
     # There is room for a counter of its own now, which would begin at nothing.
     assert not commit(counters, campaign_name("acme", "b"), 4, NOW + 3_801)
@@ -134,7 +142,7 @@ def test_campaigns_that_were_kept_count_as_such() -> None:
     )
     assert commit(counters, campaign_name("acme", "new"), 1)
     assert len(counters) == module.MAX_IN_FAMILY + 1
-    assert {row.key[0] for row in counters.take_changed()} == {"campaigns acme"}
+    assert {row.key[0] for row in counters.take_changed(10_000)} == {"campaigns acme"}
 
 
 def test_ten_thousand_logins_at_once() -> None:
