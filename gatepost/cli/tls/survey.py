@@ -224,10 +224,6 @@ def run(  # noqa: PLR0913 - the options of a command
             progress, forecast = run_survey(settings, conduct, names(), words, watch)
         _tell(progress, forecast, problems, dry_run=dry_run)
         with contextlib.closing(open_as(SqliteSurvey, settings.state)) as store:
-            cut_off = store.interrupted(time.time() - DAY_S)
-            if cut_off:
-                visits = number(cut_off, "visit")
-                _say(f"{visits} cut off by the end of a run; made up for when their day is over")
             _print(store, names, progress, as_csv=as_csv, as_json=as_json)
     if progress.stopped:
         raise typer.Exit(NO)
@@ -426,6 +422,9 @@ def _duration(seconds: float) -> str:
 def _print(
     store: SqliteSurvey, names: Names, progress: Progress, *, as_csv: bool, as_json: bool
 ) -> None:
+    if cut_off := store.interrupted(time.time() - DAY_S):
+        visits = number(cut_off, "visit")
+        _say(f"{visits} cut off by the end of a run; made up for when their day is over")
     wanted = (f"[{each.domain}]" if each.bracketed else each.domain for each in names())
     rows = rows_of(found for name in _each_once(wanted) if (found := store.domain(name)))
     if as_json:
