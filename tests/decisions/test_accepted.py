@@ -54,6 +54,10 @@ def test_neither_is_what_nobody_sends_or_what_is_refused_or_what_has_no_key():
 def test_a_second_run_is_in_the_book_already():
     again = edited(FACTS, decide_message(FACTS, WORLD, NOW).actions)
     assert booked(again) is None
+    # Also where something is left to do.
+    less = replace(again, headers=tuple(h for h in again.headers if h.name != "Feedback-ID"))
+    assert decide_message(less, WORLD, NOW).actions
+    assert booked(less) is None
     # Whoever logs in sends another message, whatever token it bears.
     replayed = booked(replace(again, queue_id="4Other"))
     assert replayed is not None
