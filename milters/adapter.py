@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import Milter
 
+from gatepost.decisions.accepted import without_deleted
 from gatepost.decisions.actions import Action, Plan, Reject
 from gatepost.decisions.facts import MessageFacts
 from gatepost.decisions.message import decide_message
@@ -192,7 +193,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             shared.count(verdict)
             return int(Milter.REJECT if verdict == "reject" else Milter.TEMPFAIL)
         apply(actions, self)
-        shared.accepted(facts, plan, snapshot)
+        shared.accepted(without_deleted(facts, actions), plan, snapshot)
         shared.count("accept")
         return int(Milter.CONTINUE)
 

@@ -8,7 +8,10 @@ Errors: none.
 
 from __future__ import annotations
 
-from gatepost.decisions.actions import Plan
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gatepost.decisions.actions import Action, DeleteRecipient, Plan
 from gatepost.decisions.facts import CUT, MessageFacts
 from gatepost.decisions.headers import values_of
 from gatepost.decisions.rerun import earlier_run
@@ -54,6 +57,22 @@ def accepted_message(
         _value(facts, tenant.mail_type_header, MAX_LABEL),
         facts.recipients,
     )
+
+
+def without_deleted(facts: MessageFacts, edits: Iterable[Action]) -> MessageFacts:
+    """Return the facts of a message as it leaves: without the recipients that were deleted.
+
+    Nothing was sent to these, so that nothing that comes back can be about them. Where one is left,
+    the token of the whole message is about that one.
+
+    Args:
+        facts: The message as it came.
+        edits: What was done to it.
+    """
+    deleted = {each.address for each in edits if isinstance(each, DeleteRecipient)}
+    if not deleted:
+        return facts
+    return replace(facts, recipients=tuple(r for r in facts.recipients if r not in deleted))
 
 
 def accepted_event(message: Message) -> Event:

@@ -9,10 +9,13 @@ import Milter
 import milter as libmilter
 import pytest
 
+from gatepost.decisions.actions import Admission, DeleteRecipient
+from gatepost.tenants.model import PlatformLogin
 from milters import listen
 from milters.adapter import GatepostMilter
 from milters.context import Shared, Views
-from tests.world import NOW, snapshot
+from milters.edits import RIGHTS
+from tests.world import NOW, snapshot, tenant
 
 
 class Context:
@@ -82,3 +85,38 @@ def test_libmilter_that_cannot_listen_is_an_error_of_ours(
     monkeypatch.setattr(listen.libmilter, "opensocket", refuse)
     with pytest.raises(listen.StartError, match="libmilter cannot listen"):
         listen.open_socket(tmp_path / "m", None)
+
+
+def test_a_recipient_that_was_deleted_is_not_in_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes back can be about those alone to whom the message went."""
+
+    class Editable(Context):
+        def getsymval(self, name: str) -> str | None:
+            return {"i": "4Xyz", "j": "mail.example", "{auth_authen}": "mailer"}.get(name)
+
+        def __getattr__(self, _: str) -> Any:
+            return lambda *_: None
+
+    booked: list[tuple[str, ...]] = []
+    world = snapshot(
+        tenant("acme", senders=("acme.example",)),
+        logins=[PlatformLogin("mailer", frozenset({"acme"}))],
+    )
+    gone = Admission(edits=(DeleteRecipient("bad@b.example"),))
+    shared: Any = Shared(
+        Views(lambda: world),
+        None,
+        lambda *_: gone,
+        lambda _: None,
+        lambda: NOW,
+        accepted=lambda facts, *_: booked.append(facts.recipients),
+    )
+    monkeypatch.setattr(GatepostMilter, "shared", shared, raising=False)
+    milter = connection(Editable())
+    milter._actions = RIGHTS
+    milter.envfrom_bytes(b"<news@acme.example>")
+    for recipient in (b"<bad@b.example>", b"<good@b.example>"):
+        milter.envrcpt_bytes(recipient)
+    milter.header_bytes("X-Tenant-ID", b"acme")
+    assert milter.eom() == Milter.CONTINUE
+    assert booked == [("good@b.example",)]
