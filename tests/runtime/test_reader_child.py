@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import gzip
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ from gatepost.runtime.intake_worker import setup_of
 from gatepost.runtime.reader_child import ReportReader
 from gatepost.runtime.report_json import authentication_of, json_of, report_of
 from gatepost.runtime.report_origin import Keys, is_own_bounce, signed_part
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_tls_reports import SqliteTlsReports
 from gatepost.tls.dns_answer import DnsAnswer, Outcome
 from lab.reporters import ReportSigner, bounce, cfbl_report, microsoft_report, yahoo_report
 from tests.world import KEYS, NOW, snapshot
@@ -228,6 +234,40 @@ def test_only_signed_fields_are_left():
     )
     assert signed_part(b"From: a\nX: b\n\nbody", [b"from"]) == b"From: a\n\r\nbody"
     assert signed_part(b"From: a\n", [b"from"]) == b"From: a\n\r\n"
+
+
+TLS_REPORT = {
+    "organization-name": "Provider",
+    "date-range": {
+        "start-datetime": "2026-11-23T00:00:00Z", "end-datetime": "2026-11-23T23:59:59Z",
+    },
+    "contact-info": "tls@provider.example",
+    "report-id": "1@provider.example",
+    "policies": [
+        {
+            "policy": {"policy-type": "sts", "policy-domain": "sender.example"},
+            "summary": {"total-successful-session-count": 5, "total-failure-session-count": 2},
+        }
+    ],
+}  # fmt: skip
+
+
+def test_a_tls_report_goes_to_the_tls_side_once(reader, tmp_path):
+    packed = base64.encodebytes(gzip.compress(json.dumps(TLS_REPORT).encode())).decode()
+    mail = (
+        "From: tls@provider.example\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type="tlsrpt"; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nA report.\r\n"
+        "--b\r\nContent-Type: application/tlsrpt+gzip\r\n"
+        f"Content-Transfer-Encoding: base64\r\n\r\n{packed}\r\n--b--\r\n"
+    ).encode()
+    for _ in range(2):
+        assert read(reader, mail)[0].kind is Kind.TLS_REPORT
+    with contextlib.closing(open_as(SqliteTlsReports, f"sqlite:///{tmp_path}/g.db")) as store:
+        (found,) = store.domains(0)
+    assert (found.domain, found.reports, found.failures) == ("sender.example", 1, 2)
+    broken = mail.replace(packed[:8].encode(), b"AAAAAAAA")
+    assert "error" in reader.read(broken, "", [FBL], NOW)
 
 
 def test_undecipherable_mail_says_why(reader):
