@@ -16,7 +16,8 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.modes import Observation
-from gatepost.store import open_store, sqlite_file
+from gatepost.store import open_store, schema, sqlite_file
+from gatepost.store.schema import MIGRATIONS
 from gatepost.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +190,35 @@ def test_the_file_goes_to_whom_the_directory_belongs(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "gatepost.db").close()
     found = (tmp_path / "gatepost.db").stat()
     assert (found.st_uid, found.st_gid) == (65534, 65534)
+
+
+@pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
+def test_an_older_database_is_brought_up_to_date(tmp_path: Path, seen: Seen, steps: int) -> None:
+    path = tmp_path / "gatepost.db"
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", MIGRATIONS[:steps])
+        with contextlib.closing(SqliteStore(path)) as store:
+            store.add([seen(), seen()])
+    # Whoever is killed between two steps has made none of them.
+    broken = (*MIGRATIONS[: len(MIGRATIONS) - 1], _killed)
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(schema, "MIGRATIONS", broken)
+        with pytest.raises(StoreUnavailable, match="killed"):
+            SqliteStore(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select max(version) from schema_version").fetchone() == (steps,)
+    made, fresh = path, tmp_path / "fresh.db"
+    SqliteStore(fresh).close()
+    with contextlib.closing(SqliteStore(made)) as store:
+        assert total(store) == 2
+    assert _tables(made) == _tables(fresh)
+
+
+def _killed(_: object) -> None:
+    raise sqlite3.OperationalError("killed")
+
+
+def _tables(path: Path) -> list[tuple[str]]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = "select sql from sqlite_master where sql is not null order by name"
+        return connection.execute(found).fetchall()
