@@ -130,7 +130,6 @@ def over_quota(
     """
     reject = _refusal(shortage, now)
     mode = tenant.modes.quota
-    hold = hold and shortage.opens_in_s is not None
     why = (*verdict.reasons, f"quota: {reject.text} (mode {mode})")
     if mode is Mode.ENFORCE:
         if hold:

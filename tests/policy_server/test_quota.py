@@ -183,6 +183,8 @@ def test_what_is_over_is_held_where_the_operator_wants_it() -> None:
     assert made.end("2.a").startswith("HOLD quota of tenant acme is used up: 1 messages per hour")
     assert made.used("tenant acme") == (1, 0)
     assert made.counts["held acme"] == made.counts["hold"] == 1
+    small = desk(TenantQuota((Limit(1, 3_600, Unit.RECIPIENTS),), over=OverQuota.HOLD))
+    assert small.end("1.a", recipient_count="2").startswith("HOLD quota of tenant acme can never")
     watched = desk(TenantQuota((Limit(1, 3_600),), over=OverQuota.HOLD), OBSERVE)
     assert [watched.end(f"{n}.a") for n in range(2)] == ["DUNNO"] * 2
     assert watched.observations[0].action == "hold"

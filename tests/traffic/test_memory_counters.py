@@ -86,6 +86,19 @@ def test_what_counts_nothing_any_more_is_forgotten() -> None:
     assert len(counters) == 1
 
 
+def test_a_counter_that_went_to_nothing_is_written_before_it_is_forgotten() -> None:
+    counters = MemoryCounters()
+    commit(counters, "t", 1)
+    counters.take_changed(10)
+    assert counters.refund("m1", NOW)
+    counters.tidy(NOW)
+    (row,) = counters.take_changed(10)
+    assert sum(count for _, count in row.counts) == 0
+    counters.tidy(NOW)
+    counters.tidy(NOW)
+    assert len(counters) == 0
+
+
 def test_however_many_campaigns_share_a_counter_beyond_the_thousandth() -> None:
     counters = MemoryCounters()
     tracemalloc.start()

@@ -146,6 +146,13 @@ def test_a_clock_that_goes_back_opens_nothing(counters: Counters) -> None:
     assert counters.commit(holder(2), one, ONE, NOW + 62.1) is None
 
 
+def test_what_is_counted_while_the_clock_is_back_stays_counted(counters: Counters) -> None:
+    two = [claim(2)]
+    assert counters.commit(holder(1), two, ONE, NOW) is None
+    assert counters.commit(holder(2), two, ONE, NOW - 500) is None
+    assert counters.commit(holder(3), two, ONE, NOW + 10) is not None
+
+
 def test_counts_at_the_edge_of_what_every_engine_holds(counters: Counters) -> None:
     most = [claim(MAX_COUNT, unit=Unit.RECIPIENTS)]
     assert counters.commit(holder(1), most, Amount(1, MAX_COUNT - 1), NOW) is None
