@@ -17,6 +17,7 @@ Not handled: chroot; a host's /etc/postfix/main.cf is neither read nor needed.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
@@ -203,6 +204,22 @@ class PrivatePostfix:
     def flush(self) -> None:
         """Ask for a delivery attempt of everything in the queue, now."""
         run(["postqueue", "-c", self.config_dir, "-f"])
+
+    def flush_until(self, pattern: str, tries: int = 10) -> re.Match[str]:
+        """Have what waits tried until the log has a line that matches, and return the match.
+
+        qmgr(8) that takes a message up while its last attempt is not quite over ("skipped, still
+        being delivered") lets it lie for longer than a test has.
+
+        Raises:
+            LabError: If there is none after so many tries of 2 s.
+        """
+        for _ in range(tries - 1):
+            self.flush()
+            with contextlib.suppress(LabError):
+                return self.wait_log(pattern, 2)
+        self.flush()
+        return self.wait_log(pattern, 2)
 
     def master_pid(self) -> int | None:
         """Return the process id of the running master(8), or None."""

@@ -414,7 +414,7 @@ def test_while_the_intake_is_away_postfix_keeps_the_mail(out, books, postfix):
     back(bounce(got.sender, "later@good.example"), got.sender)
     postfix.wait_log(rf"to=<{re.escape(got.sender)}>.*status=deferred")
     away.rename(socket)
-    postfix.flush()
+    postfix.flush_until(rf"to=<{re.escape(got.sender)}>.*status=sent")
     books.wait_event(EventKind.BOUNCED, "later@good.example")
 
 

@@ -22,7 +22,7 @@ from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, Resol
 from gatepost.tls.survey.model import Probed, Target, Verdict
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
-from lab.process import LabError, wait_until
+from lab.process import wait_until
 from lab.send import Mail
 from lab.world import World
 
@@ -78,20 +78,6 @@ def recorded(gatepost: Gatepost, recipient: str, tls: str) -> Callable[[], bool]
     return seen
 
 
-def wait_sent(postfix: PrivatePostfix, queue_id: str) -> None:
-    """Have a message that waits tried until it is sent.
-
-    qmgr(8) that takes it up while its last attempt is not quite over ("skipped, still being
-    delivered") lets it lie for longer than a test has.
-    """
-    for _ in range(10):
-        postfix.flush()
-        with contextlib.suppress(LabError):
-            postfix.wait_log(rf"{queue_id}: to=<.* status=sent", 2)
-            return
-    postfix.wait_log(rf"{queue_id}: to=<.* status=sent", 2)
-
-
 def test_a_rule_holds_up_mail_until_it_ends(
     gatepost: Gatepost, postfix: PrivatePostfix, deliver: Callable[[Mail], Any]
 ) -> None:
@@ -106,7 +92,7 @@ def test_a_rule_holds_up_mail_until_it_ends(
     # The file says that it ended yesterday; the mail that waited goes out.
     write(gatepost, {"plain.example": rule(-1)})
     gatepost.reload()
-    wait_sent(postfix, held.queue_id)
+    postfix.flush_until(rf"{held.queue_id}: to=<.* status=sent")
 
 
 def test_a_drop_goes_from_the_log_into_the_file_and_sets_the_mail_free(
@@ -127,7 +113,7 @@ def test_a_drop_goes_from_the_log_into_the_file_and_sets_the_mail_free(
     assert told["findings"][0]["what"].startswith("refusestls.example no longer offers what its")
     gatepost.command("tls", "promote", "--apply", status=1)
     gatepost.reload()
-    wait_sent(postfix, held.queue_id)
+    postfix.flush_until(rf"{held.queue_id}: to=<.* status=sent")
 
 
 def test_what_log_and_survey_have_seen_becomes_a_rule_in_force(
