@@ -320,7 +320,7 @@ def _check_status(draft: _Draft, tenant: Tenant, statuses: Statuses) -> Reject |
     facts = draft.facts
     header = tenant.mail_type_header
     types = values_of(facts.headers, header) if header is not None else []
-    held = hold_message(tenant, facts.sender, types, status, draft.now)
+    held = hold_message(tenant, types, status, draft.now)
     if held is None:
         return None
     if held.acts:

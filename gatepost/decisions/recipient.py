@@ -5,7 +5,7 @@ only place where Postfix shows tenant, sender and recipient together.
 Source: Postfix SMTPD_POLICY_README; RFC 5321 §4.2.3; RFC 3463 §3.8.
 Errors: none; trouble is the adapter's.
 Security: the answer is never OK, which would skip the operator's own restrictions. The null sender
-always passes: a refused bounce is a lost one.
+is never refused for good: a refused bounce is a lost one.
 """
 
 from __future__ import annotations
@@ -116,11 +116,11 @@ def admit(
                 Observation(now, tenant.id, Feature.SENDER, "reject", reject.text, queue_id, sender)
             )
     status = statuses.get(tenant.id)
-    if status is not None and sender:
+    if status is not None:
         if status.step and tenant.modes.ladder is not Mode.OFF:
             step = status.step.keyword
             reasons.append(f"ladder: {step}, {status.why} (mode {tenant.modes.ladder})")
-        held = hold_all(tenant, sender, status, now)
+        held = hold_all(tenant, status, now)
         if held is not None and held.acts:
             return Verdict(tenant.id, held.reject, reasons=(*reasons, held.reject.text))
         observations += _would_step(tenant, status, held, sender, queue_id, snapshot, now)

@@ -5,8 +5,9 @@ piled up in the queue. A pause of marketing shows at end of message only, where 
 Source: RFC 5321 §4.2.3 (450), RFC 3463 §3.8 (4.7.1); DESIGN "Modes".
 Format: ``450 4.7.1 sending of TENANT is paused: REASON, since TIME``.
 Errors: none.
-Security: the null sender always passes, as bounces must. The operator's pause holds in whatever
-mode; the ladder's steps act in mode enforce only, and in observe say what they would do.
+Security: mail of a tenant with the null sender waits as well. It may be a bounce, which loses
+nothing by waiting at its client; and a tenant could go on with it. The operator's pause holds in
+whatever mode; the ladder's steps act in mode enforce only, and in observe say what they would do.
 Not handled: mail that is in the queue already goes on, by the lane of the ladder.
 """
 
@@ -37,17 +38,14 @@ class Hold:
     acts: bool
 
 
-def hold_all(tenant: Tenant, sender: str, status: Status, now: float) -> Hold | None:
+def hold_all(tenant: Tenant, status: Status, now: float) -> Hold | None:
     """Return why all mail of a tenant waits, or None if it does not.
 
     Args:
         tenant: The tenant.
-        sender: Envelope sender, empty for the null sender.
         status: Its status.
         now: Unix time in seconds.
     """
-    if not sender:
-        return None
     pause = status.pause
     if pause is not None and pause.scope is Scope.ALL and pause.holds(now):
         return Hold(_by_operator(tenant, pause), acts=True)
@@ -55,19 +53,18 @@ def hold_all(tenant: Tenant, sender: str, status: Status, now: float) -> Hold | 
 
 
 def hold_message(
-    tenant: Tenant, sender: str, mail_types: Iterable[str], status: Status, now: float
+    tenant: Tenant, mail_types: Iterable[str], status: Status, now: float
 ) -> Hold | None:
     """Return why a message waits, or None if it does not.
 
     Args:
         tenant: The tenant.
-        sender: Envelope sender, empty for the null sender.
         mail_types: What its header says of the type of mail; several headers, several types.
         status: Its status.
         now: Unix time in seconds.
     """
-    held = hold_all(tenant, sender, status, now)
-    if not sender or (held is not None and held.acts) or not is_marketing(tenant, mail_types):
+    held = hold_all(tenant, status, now)
+    if (held is not None and held.acts) or not is_marketing(tenant, mail_types):
         return held
     pause = status.pause
     if pause is not None and pause.scope is Scope.MARKETING and pause.holds(now):

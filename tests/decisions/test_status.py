@@ -68,11 +68,17 @@ def test_milder_steps_and_other_tenants_pass_at_rcpt_to():
 
 
 @pytest.mark.parametrize("status", [stepped(Step.PAUSE_ALL), {"acme": Status(pause=BY_OPERATOR)}])
-def test_the_null_sender_passes(status):
-    made, acme = world()
-    assert decide_recipient(asked(""), made, NOW, status).reject is None
-    assert decide_message(message(sender=""), made, NOW, status).reject is None
-    assert hold_message(acme, "", ["newsletter"], status["acme"], NOW) is None
+def test_a_paused_tenant_does_not_go_on_with_the_null_sender(status):
+    made, _ = world()
+    for reject in (
+        decide_recipient(asked(""), made, NOW, status).reject,
+        decide_message(message(sender=""), made, NOW, status).reject,
+    ):
+        assert reject is not None
+        assert reject.code == "450"
+    # Bounces of others to somebody here are no mail of a tenant.
+    stranger = replace(asked(""), client=Client(address="198.51.100.1"))
+    assert decide_recipient(stranger, made, NOW, status).reject is None
 
 
 @pytest.mark.parametrize("modes", [ENFORCED, OBSERVED, OFF])
@@ -87,8 +93,8 @@ def test_the_operators_pause_holds_in_every_mode(modes):
 def test_the_operators_pause_ends():
     _, acme = world()
     status = Status(pause=replace(BY_OPERATOR, until=NOW))
-    assert hold_all(acme, "a@b", status, NOW - 0.1) is not None
-    assert hold_all(acme, "a@b", status, NOW) is None
+    assert hold_all(acme, status, NOW - 0.1) is not None
+    assert hold_all(acme, status, NOW) is None
 
 
 def test_in_observe_the_ladder_says_what_it_would_do():
@@ -181,7 +187,7 @@ def test_explain_tells_a_paused_tenant():
 
 def test_a_long_reason_leaves_room_for_the_time():
     _, acme = world()
-    held = hold_all(acme, "a@b", Status(Step.PAUSE_ALL, SINCE, "x" * 500), NOW)
+    held = hold_all(acme, Status(Step.PAUSE_ALL, SINCE, "x" * 500), NOW)
     assert len(held.reject.text) == 200
     assert held.reject.text.endswith("x, since 2026-09-21 14:13 UTC")
 
@@ -205,7 +211,7 @@ def test_operator_and_ladder_must_both_allow(step, pause, mode, types):
     _, acme = world(Modes(ladder=mode))
 
     def acts(status):
-        held = hold_message(acme, "a@b", types, status, NOW)
+        held = hold_message(acme, types, status, NOW)
         return held is not None and held.acts
 
     alone = acts(Status(step, SINCE, WHY)), acts(Status(pause=pause))

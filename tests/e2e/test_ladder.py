@@ -178,8 +178,8 @@ def test_slowed_down_paused_and_resumed(
     paused = wait_reply(mail("paused"), "450 4.7.1 ")
     assert "sending of acme is paused: complaints 1." in paused
     assert reply(mail("platform", login="app")).startswith("450 4.7.1 ")
-    # Bounces pass, and so does everybody else.
-    assert reply(mail("null", sender="")).startswith("2.0.0 ")
+    # Nor does it go on with the null sender; everybody else passes.
+    assert reply(mail("null", sender="")).startswith("450 4.7.1 ")
     assert reply(mail("other", sender="x@beta.example", login="beta")).startswith("2.0.0 ")
     words = ("--login", "acme", "--sender", "a@acme.example", "--recipient", "u@good.example")
     assert "refused: 450 4.7.1 sending of acme" in gatepost.command("explain", *words, status=1)

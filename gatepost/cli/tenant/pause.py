@@ -60,8 +60,8 @@ def command(
     paused: REASON, since TIME", so that the mail stays with the client, which tries again; mail of
     a platform login, whose tenant only its headers tell, gets the same reply at the end of the
     message. With --scope marketing, messages of the types in feedback.marketing of the tenant get
-    it at the end of the message, and all others pass. Mail with a null sender always passes. Mail
-    that is in Postfix's queue already goes on.
+    it at the end of the message, and all others pass. Mail of the tenant with a null sender waits,
+    too. Mail that is in Postfix's queue already goes on.
 
     A pause holds whatever the mode of the feature ladder is, and besides what the ladder does by
     itself. A second pause takes the place of the first. Each one is an event,
