@@ -72,6 +72,7 @@ class BatchThread(Generic[ThingT]):
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.monotonic,
         seen: Callable[[ThingT], None] | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         """Start the thread.
 
@@ -83,6 +84,8 @@ class BatchThread(Generic[ThingT]):
             capacity: Things that may wait in the queue, and as many again for the store.
             clock: Monotonic time in seconds.
             seen: Called for each thing, on this thread, whatever the store does.
+            gather_s: How long the thread sleeps between two looks at the queue. Otherwise it wakes
+                for each thing, and takes the interpreter from whoever handles mail.
         """
         self._name = name
         self._open_store = open_store
@@ -91,6 +94,7 @@ class BatchThread(Generic[ThingT]):
         self._capacity = capacity
         self._clock = clock
         self._seen = seen
+        self._gather_s = gather_s
         # SimpleQueue.put takes no lock that another thread can hold for long, and never waits.
         self._queue: queue.SimpleQueue[ThingT | None] = queue.SimpleQueue()
         self._store: BatchStore[ThingT] | None = None
@@ -134,6 +138,8 @@ class BatchThread(Generic[ThingT]):
 
     def _step(self) -> bool:
         """Take one thing or write what is due; tell whether there is more to come."""
+        if self._gather_s and self._queue.empty():
+            time.sleep(self._gather_s)
         try:
             thing = self._queue.get(timeout=self._wait_s())
         except queue.Empty:

@@ -34,6 +34,8 @@ from gatepost.store.open import open_as
 from gatepost.store.sqlite_events import SqliteEvents
 from gatepost.store.sqlite_messages import SqliteMessages
 
+GATHER_S = 0.05
+
 _log = logging.getLogger("gatepost.book")
 
 
@@ -99,7 +101,9 @@ class MessageBook(BatchThread[Message | Event]):
         """
         counts = watch_book(metrics, self.waiting)
         self._notices = Notices()
-        super().__init__("book", open_store, counts, _log, capacity=capacity, clock=clock)
+        super().__init__(
+            "book", open_store, counts, _log, capacity=capacity, clock=clock, gather_s=GATHER_S
+        )
 
     def accepted(self, facts: MessageFacts, plan: Plan, snapshot: Snapshot) -> None:
         """Put a message in that passes, if it carries a token of ours.
