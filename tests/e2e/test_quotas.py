@@ -240,6 +240,11 @@ def test_neither_a_stop_nor_a_kill_gives_it_back(
     send(postfix.address, mail("kept"))
     assert "is used up" in refusal(postfix, mail("kept"))
     wait_until(lambda: is_used_up(gatepost, "kept"), 10, "the counters")
-    gatepost.kill("policy")
+    with contextlib.closing(connect(postfix.address, "other")) as client:
+        client.mail("news@other.example")
+        assert client.rcpt("u@good.example")[0] == 250
+        gatepost.kill("policy")
+        # Nobody can count it, so it is not taken, but stays with the client.
+        assert client.data(b"Subject: other\r\n\r\nhello\r\n")[0] in {450, 451}
     gatepost.start("policy")
     assert "is used up" in refusal(postfix, mail("kept"))
