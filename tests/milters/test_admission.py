@@ -152,9 +152,16 @@ def test_what_is_asked(path: Path, connect: Connect) -> None:
         client = connect()
         assert client.admit("acme", message(*recipients), "4Xyz") == ADMITTED
         assert client.admit("acme", message(sender=""), "4Xya") == ADMITTED
+        counted = message()
+        counted.campaign = "spring"
+        assert client.admit("acme", counted, "4Xyb") == ADMITTED
     assert server.asked == [
         AdmitRequest("acme", "mailer", "4Xyz", "a@acme.example", recipients, _number("4Xyz")),
         AdmitRequest("acme", "mailer", "4Xya", "", ("u@example.org",), _number("4Xya")),
+        AdmitRequest(
+            *("acme", "mailer", "4Xyb", "a@acme.example", ("u@example.org",), _number("4Xyb")),
+            campaign="spring",
+        ),
     ]
     assert server.connections == 1, "a connection is kept between messages"
 

@@ -42,6 +42,7 @@ ADMIT = AdmitRequest(
     sender="",
     recipients=('"a b"@example.org', "x+y=z@example.org", "é@example.org", "\udcff@example.org"),
     message="0123456789abcdef",
+    campaign="spring = 1\r\n\udcff",
 )
 
 
@@ -143,7 +144,7 @@ def test_admit(feed):
     data = PolicyClient().send(ADMIT)
     assert data == (
         b"request=gatepost_admit\ntenant=acme\nsasl_username=platform\nqueue_id=4Xyz\nsender=\n"
-        b"message=0123456789abcdef\n"
+        b"message=0123456789abcdef\ncampaign=spring+20+3D+201+0D+0A+FF\n"
         b'recipients="a+20b"@example.org x+2By+3Dz@example.org +C3+A9@example.org'
         b" +FF@example.org\n\n"
     )
