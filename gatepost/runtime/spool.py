@@ -186,7 +186,9 @@ class Spool:
         Raises:
             OSError: If it cannot be moved.
         """
-        self._explain(mail_id, reason, text)
+        # A disk that is full has no room for the reason, and the mail must not hold up all others.
+        with contextlib.suppress(OSError):
+            self._explain(mail_id, reason, text)
         with contextlib.suppress(FileNotFoundError):
             (self.new / mail_id).rename(self.quarantine / mail_id)
         return self.bound(mail_id)

@@ -127,6 +127,17 @@ def test_mails_that_are_too_large_fill_no_disk_either(spool, monkeypatch):
     assert 1 <= len(spool.held()) <= 2
 
 
+def test_on_a_full_disk_a_mail_is_held_without_its_reason(spool, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool, "_explain", full)
+    mail_id = put(spool)
+    spool.hold(mail_id, Held.UNREADABLE, "too deep")
+    assert spool.waiting() == []
+    assert [(each.mail.id, each.reason) for each in spool.held()] == [(mail_id, "unknown")]
+
+
 def test_killed_between_the_reason_and_the_mail_it_is_held_again(spool):
     mail_id = put(spool)
     (spool.quarantine / f"{mail_id}.why").write_text(json.dumps({"reason": "x", "text": ""}))
