@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from gatepost.decisions.message import decide_message
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.sent import Message
 from gatepost.feedback.token import Purpose, Token, day_of, seal_token
-from gatepost.runtime.message_book import MessageBook, message_of_delivery, open_book
+from gatepost.runtime import batches
+from gatepost.runtime.message_book import GATHER_S, MessageBook, message_of_delivery, open_book
 from gatepost.runtime.metrics import Metrics
 from tests.decisions.test_accepted import FACTS, WORLD
 from tests.world import KEYS, NOW
@@ -34,6 +36,29 @@ def test_what_is_put_in_is_in_both_stores_once(tmp_path: Path) -> None:
         kinds = [each.event.kind for each in stores.events.after(0, 9)]
     assert kinds == [EventKind.ACCEPTED, EventKind.WARNING]
     assert metrics.counts()["book_stored"]["all"] == 3
+
+
+def test_the_writer_is_not_woken_for_each_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathering, go_on = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        assert seconds == GATHER_S
+        gathering.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(batches.time, "sleep", sleep)
+    book = MessageBook(Metrics("milter"), lambda: open_book(f"sqlite:///{tmp_path}/g.db"))
+    book.put(MESSAGE)
+    assert gathering.wait(30)
+    for number in range(100):
+        book.put(replace(MESSAGE, id=number.to_bytes(8, "big")))
+    # Nobody has looked at them yet.
+    assert book.waiting() >= 100
+    go_on.set()
+    assert book.stop()
+    assert book.waiting() == 0
 
 
 def test_an_accepted_message_is_put_in(tmp_path: Path) -> None:
