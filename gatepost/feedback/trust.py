@@ -108,6 +108,7 @@ class Judgement:
         reporter: Domain that reported it: of the signature that counts, otherwise the claimed one.
         authenticated: Whether the first gate was open.
         about: Whom it is about; empty unless it is believed.
+        tenant: Whose message its token names, believed or not; empty where that is not known.
     """
 
     result: Result
@@ -115,6 +116,7 @@ class Judgement:
     reporter: str = ""
     authenticated: bool = False
     about: tuple[About, ...] = ()
+    tenant: str = ""
 
 
 def judge(

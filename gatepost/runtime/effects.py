@@ -160,6 +160,7 @@ class Effects:
         message = None if report.token is None else self._message(report.token.token)
         reporters = reporters_of(snapshot.feedback)
         judgement = judge(report, proven, message, reporters, snapshot.platform.token_header)
+        judgement = replace(judgement, tenant="" if message is None else message.tenant)
         if judgement.result is Result.NOT_SENT and message is None and not last:
             return None
         events: Sequence[Event] = ()
@@ -171,7 +172,7 @@ class Effects:
         if message is not None and judgement.result is Result.BELIEVED:
             for about, event in zip(judgement.about, events, strict=True):
                 self._follow(report.kind, message, about, event)
-        stores.received.add(_row(report, judgement, message, intake_id, at, events))
+        stores.received.add(_row(report, judgement, intake_id, at, events))
         return judgement
 
     def _decide(
@@ -312,13 +313,12 @@ def _classified(reported: ReportedRecipient | None) -> Classified:
 
 
 def _changed(judgement: Judgement, result: Result, reason: str) -> Judgement:
-    return Judgement(result, reason, judgement.reporter, judgement.authenticated)
+    return replace(judgement, result=result, reason=reason, about=())
 
 
 def _row(
     report: Report,
     judgement: Judgement,
-    message: Message | None,
     intake_id: str,
     at: float,
     events: Sequence[Event],
@@ -332,7 +332,7 @@ def _row(
         judgement.reporter,
         judgement.result.value,
         judgement.reason,
-        "" if message is None else message.tenant,
+        judgement.tenant,
         "" if token is None else token.token.message.hex(),
         tuple(each.id for each in events),
     )

@@ -2,8 +2,8 @@
 
 Purpose: between the spool and `effects`: a mail stays in the spool until everything that follows
 from it is in the store, so whoever kills this at any moment only has it done again.
-Format of the log line: ``feedback id=… kind=… format=… result=… reporter=… tenant=… reason="…"``,
-one for each mail and recipient.
+Format of the log line: ``feedback id=… kind=… format=… result=… reporter=… tenant=… message=…
+reason="…"``, one for each mail and recipient.
 Limits: a mail whose message is not in the book is tried again for 120 s, in which the milter's
 recorder gets over any trouble but a long one; then it is taken for one that we did not send. A mail
 whose signature cannot be checked for want of DNS is tried again for a day, then held. So is one
@@ -228,6 +228,7 @@ class IntakeWorker:
             format=report.format,
             result=judgement.result.value,
             reporter=judgement.reporter or None,
+            tenant=judgement.tenant or "-",
             message=None if report.token is None else report.token.token.message.hex(),
             reason=judgement.reason,
         )

@@ -203,6 +203,19 @@ def test_killed_anywhere_it_is_done_once(run, spool, stores, tmp_path, place, wh
     assert [each.result for each in stores.received.latest(9)] == ["believed"]
 
 
+@pytest.mark.usefixtures("stores")
+def test_the_log_tells_of_each_report_whose_it_is(run, spool, caplog):
+    caplog.set_level("INFO")
+    put(spool, bounce(to(), "u@b.example"))
+    put(spool, bounce("x@bounces.example", "u@b.example"), "x@bounces.example")
+    run()
+    wait_empty(spool)
+    told = [each for each in caplog.messages if each.startswith("feedback ")]
+    assert len(told) == 2
+    assert f"result=believed reporter=mx.example.org tenant=acme message={ID.hex()}" in told[0]
+    assert "result=no-token reporter=mx.example.org tenant=- reason=" in told[1]
+
+
 def test_what_cannot_be_read_is_held_and_the_next_is_not(run, spool, stores):
     bad = put(spool, b"x")
     put(spool, b"y")
