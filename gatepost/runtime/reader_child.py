@@ -35,6 +35,7 @@ from gatepost.feedback.trust import Authentication, aligned, judge
 from gatepost.runtime.report_json import json_of
 from gatepost.runtime.report_origin import (
     Keys,
+    Verified,
     claimed_signers,
     is_own_bounce,
     signed_part,
@@ -78,8 +79,9 @@ class ReportReader:
         """
         try:
             mail = parse_mime(octets[:MAX_OCTETS])
+            known: dict[int, Verified] = {}
             reports = [
-                self.report(octets, mail, EnvelopeFacts(sender, recipient), now)
+                self.report(octets, mail, EnvelopeFacts(sender, recipient), now, known)
                 for recipient in recipients
             ]
             if any(report.kind is Kind.TLS_REPORT for report, _ in reports):
@@ -95,7 +97,12 @@ class ReportReader:
         }
 
     def report(
-        self, octets: bytes, mail: Part, envelope: EnvelopeFacts, now: float
+        self,
+        octets: bytes,
+        mail: Part,
+        envelope: EnvelopeFacts,
+        now: float,
+        known: dict[int, Verified] | None = None,
     ) -> tuple[Report, Authentication]:
         """Return what a mail says, and what is proven of where it comes from.
 
@@ -104,6 +111,7 @@ class ReportReader:
             mail: The same, taken apart.
             envelope: Its envelope.
             now: As above.
+            known: Remembers signatures, which are looked at once for all recipients of a mail.
 
         Raises:
             MalformedMessage: If it cannot be read.
@@ -115,7 +123,7 @@ class ReportReader:
         if own or not self._needs_signature(report, mail):
             return report, Authentication((), bare_address(author), own)
         signers, reason = verified_signers(
-            octets, self._keys, lambda domain: self._counts(report, domain)
+            octets, self._keys, lambda domain: self._counts(report, domain), known
         )
         proven = Authentication(tuple(signers), bare_address(author), own, reason)
         if signers and report.kind is Kind.COMPLAINT:

@@ -52,6 +52,8 @@ _quiet = logging.getLogger("gatepost.dkim")
 _quiet.disabled = True
 
 Clock = Callable[[], float]
+# Domain of a signature that verifies, the names that it covers, and what is wrong with another.
+Verified = tuple[str, frozenset[bytes], str]
 
 
 class Keys:
@@ -128,7 +130,10 @@ def claimed_signers(mail: Part) -> list[str]:
 
 
 def verified_signers(
-    octets: bytes, keys: Keys, wanted: Callable[[str], bool] = lambda _: True
+    octets: bytes,
+    keys: Keys,
+    wanted: Callable[[str], bool] = lambda _: True,
+    known: dict[int, Verified] | None = None,
 ) -> tuple[dict[str, frozenset[bytes]], str]:
     """Return the domains whose signatures verify, or why there is none.
 
@@ -137,6 +142,7 @@ def verified_signers(
         keys: Where keys are found.
         wanted: Tells whether a signature of a domain could change anything; DNS is asked for no
             other.
+        known: Remembers what was found, for another look at the same mail.
 
     Returns:
         Each domain with the names of the header fields that its signatures cover, and the reason.
@@ -147,6 +153,7 @@ def verified_signers(
     if len(octets) > MAX_SIGNED_OCTETS:
         return {}, f"more than {MAX_SIGNED_OCTETS} octets are not looked through"
     keys.begin()
+    known = {} if known is None else known
     found: dict[str, frozenset[bytes]] = {}
     trouble: Unavailable | None = None
     reason = "it has no DKIM signature"
@@ -156,10 +163,12 @@ def verified_signers(
             reason = f"the DKIM signature of {claimed or 'nobody'} proves nothing here"
             continue
         try:
-            domain, covered, why = _verify(octets, index, keys)
+            if index not in known:
+                known[index] = _verify(octets, index, keys)
         except Unavailable as error:
             trouble = error
             continue
+        domain, covered, why = known[index]
         if domain:
             found[domain] = found.get(domain, frozenset()) | covered
         reason = why or reason
@@ -189,7 +198,7 @@ def is_own_bounce(mail: Part, sender: str | None) -> bool:
     return sender == "" and _OWN.match(" ".join(first.split())) is not None
 
 
-def _verify(octets: bytes, index: int, keys: Keys) -> tuple[str, frozenset[bytes], str]:
+def _verify(octets: bytes, index: int, keys: Keys) -> Verified:
     try:
         signature = dkim.DKIM(octets, logger=_quiet)
         verifies = signature.verify(index, dnsfunc=keys.find)

@@ -163,6 +163,22 @@ def test_many_signatures_cost_little(reader, zone):
     assert len(zone.asked) == 5
 
 
+def test_signatures_are_looked_at_once_for_all_recipients(reader, monkeypatch):
+    looks: list[int] = []
+    real = report_origin._verify
+
+    def count(octets: bytes, index: int, keys: Keys) -> report_origin.Verified:
+        looks.append(index)
+        return real(octets, index, keys)
+
+    monkeypatch.setattr(report_origin, "_verify", count)
+    mail = YAHOO.sign(YAHOO.sign(yahoo_report(original(), FBL, "u@b.example")))
+    many = [f"{number}@fbl.example" for number in range(20)]
+    reports = reader.read(mail, "", many, NOW)["reports"]
+    assert [each["proven"]["domains"] for each in reports] == [("arf.mail.yahoo.com",)] * 20
+    assert looks == [0, 1]
+
+
 def test_signatures_that_prove_nothing_ask_nobody(reader, zone):
     # With a token, and beside the claim of a provider: one of them makes DNS worth asking.
     mail = ReportSigner("dead.example").sign(yahoo_report(original(), FBL, "u@b.example"))
