@@ -80,9 +80,9 @@ def read_arf(mail: Part) -> Reading | None:
     kind = KINDS.get(feedback_type or "abuse", Kind.UNKNOWN)
     if kind is Kind.UNKNOWN:
         notes.append(f"nothing follows from a report of type {feedback_type}")
+    about_report = None
     if original is not None and _is_report(original):
-        kind = Kind.UNKNOWN
-        notes.append("a report about a report is ignored (RFC 6650)")
+        kind, about_report = Kind.UNKNOWN, kind
     return Reading(
         kind,
         "jmrp" if _JMRP.match(_first(fields, "user-agent")) else "arf",
@@ -93,6 +93,7 @@ def read_arf(mail: Part) -> Reading | None:
         bare_address(_first(fields, "original-mail-from")),
         _incidents(fields, notes),
         tuple(notes),
+        about_report,
     )
 
 

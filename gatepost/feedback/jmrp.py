@@ -33,7 +33,8 @@ def read_jmrp(mail: Part) -> Reading | None:
     domain = author_domain(mail)
     from_microsoft = any(domain == each or domain.endswith("." + each) for each in _DOMAINS)
     subject = next(iter(values(mail, "subject")), "")
-    if not values(original, _RECIPIENT) and not (from_microsoft and _SUBJECT.match(subject)):
+    # Whoever sends may write that header: in a notice of failure it means nothing.
+    if not from_microsoft or not (values(original, _RECIPIENT) or _SUBJECT.match(subject)):
         return None
     notes: list[str] = []
     recipients = recipients_in({}, original, notes)

@@ -9,7 +9,9 @@ encoding is left, a missing last boundary ends with its body, a multipart withou
 is a body, a mail may begin with empty lines or with the "From " line of an mbox.
 Limits: 1 MiB of mail, as a report is a few KiB and carries one newsletter; 64 KiB for the header of
 a mail or part; 1,000 fields in it, and 8 KiB kept of each; 10 levels; 100 parts. 256 KiB of a body
-are read as text, as what tells anything stands at its beginning.
+are read as text, as what tells anything stands at its beginning. Of a message that a
+multipart/report shows and that is beyond these limits, only the header is read: of it the first and
+the last 32 KiB, and the first and the last 500 fields.
 Errors: `MalformedMessage` for more than that, and nothing else.
 Security: each level is copied at most twice, so time and memory are proportional to the size.
 Not handled: message/partial, message/external-body, uuencode, and parameters by RFC 2231.
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.encoded import decode_words, strip_tags, to_text, undo_transfer
-from gatepost.feedback.fields import field_blocks, fields_of
+from gatepost.feedback.fields import MAX_FIELDS, field_blocks, fields_of
 
 __all__ = ["Part", "field_blocks", "original_of", "parse_mime", "text_of", "values", "walk"]
 
@@ -46,6 +48,8 @@ _HEADERS = frozenset(
 _EMPTY_LINE = re.compile(rb"\A\r?\n|\r?\n\r?\n")
 _MBOX = re.compile(rb"From [^\n]*\n")
 _FIRST_FIELD = re.compile(rb"[!-9;-~]{1,76}[ \t]*:|>?From ")
+_NEXT_FIELD = re.compile(rb"\n(?=[!-9;-~]{1,76}[ \t]*:)")
+_FIRST_FIELD_TEXT = re.compile(r"[!-9;-~]{1,76}[ \t]*:")
 _TYPE = re.compile(r"[\w!#$&^.+-]{1,76}/[\w!#$&^.+-]{1,76}", re.ASCII)
 _PARAMETER = re.compile(
     r';[ \t]*([!-:<>-~]{1,40}?)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL
@@ -159,6 +163,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self._parts = 0
+        self._is_report = False
+        self._is_shown = False
 
     def message(self, octets: bytes, depth: int) -> Part:
         octets = octets.lstrip(b"\r\n")
@@ -174,13 +180,31 @@ class _Reader:
         head, body = _cut(octets)
         headers = tuple(fields_of(head.split("\n")))
         media_type, params = _media_type(_first(headers, "content-type"), default)
+        if self._parts == 1:
+            self._is_report = media_type == "multipart/report"
         if media_type.startswith("multipart/"):
             return self._multipart(media_type, params, headers, body, depth)
         body = undo_transfer(body, _first(headers, "content-transfer-encoding"))
         inner: tuple[Part, ...] = ()
         if media_type in _MESSAGES or media_type in _HEADERS:
-            inner = (self.message(body, depth + 1),)
+            inner = (self._inner(body, depth + 1),)
         return Part(media_type, params, headers, body, inner)
+
+    def _inner(self, octets: bytes, depth: int) -> Part:
+        """Return a message in a mail; of one that a report shows, the header if it is too much.
+
+        Whoever sent it has made it, and must not keep reports about it from being read.
+        """
+        if self._is_shown or not self._is_report:
+            return self.message(octets, depth)
+        parts, self._is_shown = self._parts, True
+        try:
+            return self.message(octets, depth)
+        except MalformedMessage:
+            self._parts = parts
+            return _header_of(octets.lstrip(b"\r\n"))
+        finally:
+            self._is_shown = False
 
     def _multipart(
         self,
@@ -195,6 +219,29 @@ class _Reader:
         default = "message/rfc822" if media_type == "multipart/digest" else "text/plain"
         parts = tuple(self._part(piece, depth + 1, default) for piece in pieces[1:])
         return Part(media_type, params, headers, pieces[0], parts)
+
+
+def _header_of(octets: bytes) -> Part:
+    """Return a message without its body, and of its header the beginning and the end.
+
+    A signer writes at the beginning, and we at the end.
+    """
+    mbox = _MBOX.match(octets)
+    octets = octets[mbox.end() :] if mbox else octets
+    end = _EMPTY_LINE.search(octets)
+    head = octets if end is None else octets[: end.start()]
+    if len(head) > MAX_HEADER_OCTETS:
+        half = MAX_HEADER_OCTETS // 2
+        tail = _NEXT_FIELD.search(head, len(head) - half)
+        head = head[:half].rpartition(b"\n")[0] + (b"" if tail is None else head[tail.start() :])
+    lines = to_text(head).replace("\r\n", "\n").replace("\r", " ").split("\n")
+    starts = [number for number, line in enumerate(lines) if _FIRST_FIELD_TEXT.match(line)]
+    if len(starts) > MAX_FIELDS:
+        half = MAX_FIELDS // 2
+        lines = lines[: starts[half]] + lines[starts[-half] :]
+    headers = tuple(fields_of(lines))
+    media_type, params = _media_type(_first(headers, "content-type"), "text/plain")
+    return Part(media_type, params, headers, b"", ())
 
 
 def _cut(octets: bytes) -> tuple[str, bytes]:

@@ -23,7 +23,7 @@ Security: the result is a claim, but for its token. `trust` decides what may fol
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.addresses import author_domain, bare_address
@@ -105,6 +105,12 @@ def _read(
     places = places_in(mail, envelope.recipient, reading, token_header)
     tokens = find_tokens(places, keyring, now)
     notes = [*reading.notes, *tokens.notes]
+    if reading.about_report is not None:
+        # A tenant that gives its mail the form of a report has complaints about it all the same.
+        if tokens.of(Purpose.COMPLAINT) is not None:
+            reading = replace(reading, kind=reading.about_report)
+        else:
+            notes.append("a report about a report is ignored (RFC 6650)")
     if cut:
         notes.append(f"of {len(octets)} octets, {MAX_OCTETS} were read")
     token = choose_token(tokens, reading.kind, notes)

@@ -36,6 +36,8 @@ class Reading:
         mail_from: What it claims to be the envelope sender of the original, or empty.
         incidents: What it claims as the number of incidents.
         notes: What was odd.
+        about_report: For a report about a report, which is ignored, what it would be otherwise:
+            a message that bears a token of ours is no report of ours, whatever form it has.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class Reading:
     mail_from: str = ""
     incidents: int = 1
     notes: tuple[str, ...] = ()
+    about_report: Kind | None = None
 
 
 def declared(mail: Part) -> str:

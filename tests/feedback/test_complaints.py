@@ -101,7 +101,7 @@ ROWS = {
     ),
     "report-about-report": Row(
         *(Kind.UNKNOWN, "arf", "abuse", ("abuse@isp.example",), None),
-        ("a report about a report is ignored (RFC 6650)", FROM_TO),
+        (FROM_TO, "a report about a report is ignored (RFC 6650)"),
     ),
     "xarf-v1": Row(Kind.COMPLAINT, "xarf", "spam", READER, TOKEN_HEADER),
     "xarf-v4-scan": Row(
@@ -298,6 +298,52 @@ def test_a_report_to_the_address_that_asked_for_it_is_cfbl(
 ) -> None:
     octets = arf("Feedback-Type: abuse", f"From: a@acme.example\nCFBL-Address: {address}\n\nx")
     assert read(octets, "", recipient).format == expected
+
+
+OURS = "From: news@acme.example\nX-Gatepost-Token: @COMPLAINT@\n"
+IN_PARTS = "Content-Type: multipart/mixed; boundary=zz\n\n"
+DEEP = "".join(
+    f"Content-Type: multipart/mixed; boundary=z{n}\n\n--z{n}\n" for n in range(20)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        OURS + "Content-Type: multipart/report; report-type=feedback-report\n\nx",
+        OURS + IN_PARTS + "--zz\nContent-Type: message/feedback-report\n\nVersion: 1\n--zz--",
+        OURS + IN_PARTS + "--zz\nContent-Type: application/tlsrpt+json\n\n{}\n--zz--",
+        OURS + IN_PARTS + "--zz\n\nx\n" * 200,
+        OURS + DEEP,
+        "".join(f"X-{n}: x\n" for n in range(1200)) + OURS + "\nx",
+        "".join(f"X-{n}: {'x' * 7000}\n" for n in range(20)) + OURS + "\nx",
+        OURS + "".join(f"X-{n}: {'x' * 7000}\n" for n in range(20)) + "\nx",
+    ],
+    ids=["declared", "report", "tlsrpt", "parts", "deep", "fields", "before", "behind"],
+)
+def test_no_form_of_the_original_keeps_a_complaint_from_being_read(original: str) -> None:
+    """A tenant gives its mail what form it likes."""
+    octets = arf("Feedback-Type: abuse\nUser-Agent: x\nVersion: 1", original)
+    report = read(fill(octets.decode()))
+    assert (report.kind, report.format) == (Kind.COMPLAINT, "arf")
+    assert report.token is not None
+    assert report.token.where == "X-Gatepost-Token"
+
+
+def test_no_form_of_the_original_hides_a_bounce() -> None:
+    octets = b"\n".join(
+        (
+            (
+                b"From: mailer-daemon@mx.example\nContent-Type: multipart/report;"
+                b" report-type=delivery-status; boundary=b\n\n--b"
+            ),
+            b"Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example\n",
+            b"Final-Recipient: rfc822; u@b.example\nAction: failed\nStatus: 5.1.1\n\n--b",
+            b"Content-Type: message/rfc822\n\nX-HmXmrOriginalRecipient: u@b.example",
+            b"From: news@acme.example\n\nx\n--b--\n",
+        )
+    )
+    assert read(octets).kind is Kind.BOUNCE
 
 
 def test_a_subject_of_jmrp_from_anybody_is_none() -> None:

@@ -19,7 +19,6 @@ REFUSED = {
     "1,000 multiparts": "limit on depth",
     "1,000 messages": "limit on depth",
     "a Subject of 400 KiB": "limit on header",
-    "a Subject of 400 KiB in the original": "limit on header",
     "70,000 addresses in To": "limit on header",
     "fields": "limit on fields",
     "blocks": "limit on rows",
