@@ -72,8 +72,8 @@ def command(
     suppressed, which headers and which envelope sender the message gets, which service delivers it
     and which TLS policy that service is told. With tls.dane or tls.mta_sts, DNS and the policy host
     of the destination are asked. A feature in mode observe is shown with what it would do. Quotas
-    are shown as far as they were used at most a second ago. What keeps Postfix from doing as explained, such as a hook that was not needed at the last attach,
-    stands under BUT.
+    are shown as far as they were used at most a second ago. What keeps Postfix from doing as
+    explained, such as a hook that was not needed at the last attach, stands under BUT.
 
     Exit status: 0 the message is accepted; 1 it is refused or would wait in the queue; 2 usage or
     configuration error.
