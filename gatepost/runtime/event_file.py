@@ -106,14 +106,15 @@ class EventFile:
     def _follow(self, events: EventStore, readers: SqliteReaders, file: _File) -> None:
         while not self._stop.is_set():
             # Asked for each time: the database may have been replaced by another one.
-            position = readers.position(READER, events.end())
+            position = known = readers.position(READER, events.end())
             if file.open_latest():
                 # What it ends with may be more than the store knows of.
                 position = max(position, _position_of(file.last_line(), events))
             page = events.page(position, EVENTS_AT_ONCE)
             if page.events:
                 file.append(b"".join(map(_line_of, page.events)))
-            if page.position != position:
+            # Also if nothing was written: the file may have told more than the store knew.
+            if page.position != known:
                 readers.read(READER, page.position)
             self._fine()
             if len(page.events) < EVENTS_AT_ONCE:

@@ -155,13 +155,14 @@ def test_without_a_database(tmp_path: Path) -> None:
 
 
 def test_webhooks(place: Place) -> None:
+    now = time.time()
     acme, everyone = place.json("webhooks")["webhooks"]
     assert (acme["name"], acme["position"], acme["waiting"]) == ("acme", None, 0)
     assert "not begun" in place.run("webhooks", "acme").stdout
     with place.hooks() as hooks:
         hooks.enter(["acme", "all"], 0)
-        hooks.give_up("acme", Span(0, 1), 1, Failed(NOW - 500, 0, "status 500: poison"))
-        hooks.failed("acme", Failed(NOW - 120, NOW + 60, "status 503: later"))
+        hooks.give_up("acme", Span(0, 1), 1, Failed(now - 500, 0, "status 500: poison"))
+        hooks.failed("acme", Failed(now - 120, now + 60, "status 503: later"))
         hooks.failed("all", Failed(NOW, NOW, "status 410", gone=True))
     acme, everyone = place.json("webhooks")["webhooks"]
     assert (acme["position"], acme["waiting"], acme["failures"], acme["gone"]) == (1, 2, 1, False)

@@ -298,6 +298,21 @@ time.sleep(600)
 """
 
 
+def test_what_the_file_ends_with_is_noted_where_the_store_did_not_know_it(
+    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+) -> None:
+    events.add(some(3))
+    with writing(path, url):
+        written(readers, events)
+    # As a process leaves it that is killed between the two.
+    readers.read(READER, 1)
+    with writing(path, url):
+        written(readers, events)
+        events.add(some(1, 3))
+        written(readers, events)
+    assert ids(path) == names(4)
+
+
 def test_killed_at_any_moment_every_event_stands_there_once(
     path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
 ) -> None:
