@@ -133,8 +133,13 @@ def test_attached_postfix_asks_at_each_hook(postfix: PrivatePostfix, roles: Star
     postfix.wait_log(r"gp-bulk-private/smtp.*to=<user@remote\.example>.*status=deferred")
     assert ("transport", "news@acme.example") in role.lookups
     assert ("tls-private", hop) in role.lookups
-    contexts = [request["policy_context"] for request in role.requests]
-    assert contexts == ["-", "ORIGINATING"]
+    asked = [(request["protocol_state"], request["policy_context"]) for request in role.requests]
+    assert asked == [
+        ("RCPT", "-"),
+        ("END-OF-MESSAGE", "-"),
+        ("RCPT", "ORIGINATING"),
+        ("END-OF-MESSAGE", "ORIGINATING"),
+    ]
     assert warnings(postfix) == []
 
 
