@@ -2,9 +2,9 @@
 
 Purpose: the first of the two gates of `gatepost.feedback.trust`.
 Source: RFC 6376; RFC 5965 §8.2; RFC 9477 §3.1.4; Postfix bounce(8) and smtpd(8), for Received:.
-Limits: the first 5 signatures; 4 s for a key and 8 s for all of a mail; a mail of more than 8 MiB
-counts as unsigned. Keys are remembered for as long as DNS says, 60 s at the least and 3,600 s at
-the most; a domain that cannot be asked is asked again after 60 s. Once 5 domains have not answered
+Limits: the first 5 signatures; 4 s for a key and 8 s for all of a mail; a mail of more than 26 MiB,
+as much as the spool keeps, counts as unsigned: whoever writes large mail must not be out of reach.
+Keys are remembered for as long as DNS says, 60 s at the least and 3,600 s at the most; a domain that cannot be asked is asked again after 60 s. Once 5 domains have not answered
 within 60 s, others have 0.5 s: whoever signs with one dead domain after the other must not hold up
 the reports of all others.
 Errors: `Unavailable` where DNS has no answer: nobody is called unsigned for that.
@@ -31,7 +31,7 @@ from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.resolver import Resolver
 
 MAX_SIGNATURES = 5
-MAX_SIGNED_OCTETS = 8 * 1024 * 1024
+MAX_SIGNED_OCTETS = 26 * 1024 * 1024
 KEY_S = 4.0
 MAIL_S = 8.0
 LEAST_TTL_S = 60

@@ -93,6 +93,14 @@ def test_a_signed_report_is_the_signers(reader, zone):
     assert zone.asked == [YAHOO.name]
 
 
+def test_large_mail_is_complained_about_as_well(reader):
+    # As large as Postfix takes it without being told otherwise, and shown whole.
+    large = original() + (b"x" * 76 + b"\r\n") * (10_240_000 // 78)
+    report, proven = read(reader, YAHOO.sign(yahoo_report(large, FBL, "u@b.example")))
+    assert (report.kind, proven.domains) == (Kind.COMPLAINT, ("arf.mail.yahoo.com",))
+    assert report.token is not None
+
+
 def test_a_report_as_json_and_back(reader):
     for mail in (
         YAHOO.sign(yahoo_report(original(), FBL, "u@b.example")),
