@@ -4,9 +4,10 @@ Purpose: the first of the two gates of `gatepost.feedback.trust`.
 Source: RFC 6376; RFC 5965 §8.2; RFC 9477 §3.1.4; Postfix bounce(8) and smtpd(8), for Received:.
 Limits: the first 5 signatures; 4 s for a key and 8 s for all of a mail; a mail of more than 26 MiB,
 as much as the spool keeps, counts as unsigned: whoever writes large mail must not be out of reach.
-Keys are remembered for as long as DNS says, 60 s at the least and 3,600 s at the most; a domain that cannot be asked is asked again after 60 s. Once 5 domains have not answered
-within 60 s, others have 0.5 s: whoever signs with one dead domain after the other must not hold up
-the reports of all others.
+Keys are remembered for as long as DNS says, 60 s at the least and 3,600 s at the most; a domain
+that cannot be asked is asked again after 60 s. Once 5 domains have not answered within 60 s, others
+have 0.5 s: whoever signs with one dead domain after the other must not hold up the reports of all
+others.
 Errors: `Unavailable` where DNS has no answer: nobody is called unsigned for that.
 Security: a signature with l= is not believed, since anything can be put behind what it covers, and
 none that leaves From: out. `signed_part` leaves only header fields that are signed.
