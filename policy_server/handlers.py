@@ -157,7 +157,7 @@ class Handlers:
     def _finish_rcpt(
         self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot
     ) -> PolicyReply:
-        if self.quota is not None:
+        if self.quota is not None and snapshot.quotas.any:
             # The last, so that nothing is reserved for what another check refuses.
             verdict = self.quota.recipient(verdict, facts, instance, snapshot, self._clock())
         return self._finish(verdict, facts.queue_id, facts.sender, facts.recipient)

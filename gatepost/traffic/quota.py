@@ -120,6 +120,11 @@ class QuotaRules:
     platform: tuple[Limit, ...] = ()
     groups: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
 
+    @property
+    def any(self) -> bool:
+        """Tell whether there is any quota at all."""
+        return bool(self.tenants or self.platform or self.groups)
+
     def of(self, tenant: str) -> TenantQuota:
         """Return the quotas of a tenant."""
         return self.tenants.get(tenant, NO_QUOTA)
