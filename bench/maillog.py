@@ -27,7 +27,7 @@ from gatepost.maillog.evidence import Batch, LogPosition
 from gatepost.maillog.join import Joiner
 from gatepost.maillog.stamps import Clock
 from gatepost.runtime.deliveries import History, record_of
-from gatepost.runtime.delivery_events import DeliveryEvents, open_outcome_stores
+from gatepost.runtime.feedback.delivery_events import DeliveryEvents, open_outcome_stores
 from gatepost.settings import Loader
 from gatepost.store.deliveries import SqliteDeliveries
 

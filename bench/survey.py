@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import Row
-from gatepost.runtime.survey import MAX_WAITING
+from gatepost.runtime.tls.survey import MAX_WAITING
 from gatepost.tls.survey.model import Target
 from gatepost.tls.survey.pacing import Pace, Pacer
 from lab.ca import Authority

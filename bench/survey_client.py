@@ -22,9 +22,9 @@ from typing import Any
 import uvloop
 
 from gatepost.maillog.provider import provider_of
-from gatepost.runtime.survey import Options, Survey
-from gatepost.runtime.survey_names import Found
-from gatepost.runtime.survey_setup import spare_collector
+from gatepost.runtime.tls.survey import Options, Survey
+from gatepost.runtime.tls.survey_names import Found
+from gatepost.runtime.tls.survey_setup import spare_collector
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.tls.dns_answer import Outcome

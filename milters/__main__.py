@@ -26,11 +26,11 @@ import time
 from pathlib import Path
 
 from gatepost.postfix.spec import MILTER_SOCKET, POLICY_SOCKET
+from gatepost.runtime.feedback.message_book import MessageBook, open_book
+from gatepost.runtime.feedback.status_book import StatusBook
 from gatepost.runtime.log import log_event
-from gatepost.runtime.message_book import MessageBook, open_book
 from gatepost.runtime.role import FAILED, OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
-from gatepost.runtime.status_book import StatusBook
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from milters.adapter import GatepostMilter

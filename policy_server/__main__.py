@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
-from gatepost.runtime.discovery import Discovery
-from gatepost.runtime.lookups import Counting, discovery_for, wanted_by
+from gatepost.runtime.feedback.status_book import StatusBook
+from gatepost.runtime.feedback.suppression import SuppressionDesk
 from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.memory import uncollected
-from gatepost.runtime.quotas import QuotaDesk
 from gatepost.runtime.role import OK, Role, run
-from gatepost.runtime.sight_book import SightBook, SightStore
 from gatepost.runtime.signals import install_in_loop
-from gatepost.runtime.status_book import StatusBook
-from gatepost.runtime.suppression import SuppressionDesk
+from gatepost.runtime.tls.discovery import Discovery
+from gatepost.runtime.tls.lookups import Counting, discovery_for, wanted_by
+from gatepost.runtime.tls.sight_book import SightBook, SightStore
+from gatepost.runtime.traffic.quotas import QuotaDesk
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import SqliteSts

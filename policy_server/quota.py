@@ -48,7 +48,7 @@ class QuotaCheck:
     Args:
         counters: The counters.
         steady: Their clock.
-        count: Counts a result of a tenant; see `gatepost.runtime.quotas.RESULTS`.
+        count: Counts a result of a tenant; see `gatepost.runtime.traffic.quotas.RESULTS`.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.probe import Probe
 from gatepost.postfix.doctor.run import Side, examine
 from gatepost.postfix.doctor.scene import look
-from gatepost.runtime.promoted_findings import promoted_findings
+from gatepost.runtime.tls.promoted_findings import promoted_findings
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import signal
 
-from gatepost.runtime.delivery_events import open_outcome_stores
-from gatepost.runtime.event_outlets import EventOutlets
-from gatepost.runtime.feedback_intake import FeedbackIntake
-from gatepost.runtime.ladder import ladder_watch
+from gatepost.runtime.feedback.delivery_events import open_outcome_stores
+from gatepost.runtime.feedback.event_outlets import EventOutlets
+from gatepost.runtime.feedback.feedback_intake import FeedbackIntake
+from gatepost.runtime.feedback.ladder import ladder_watch
+from gatepost.runtime.feedback.postmaster import postmaster_watch
+from gatepost.runtime.feedback.suppression import SuppressionUpkeep
+from gatepost.runtime.feedback.unsubscribe import unsubscribe_server
 from gatepost.runtime.observer import Observer
-from gatepost.runtime.postmaster import postmaster_watch
-from gatepost.runtime.promoted_watch import PromotedWatch
-from gatepost.runtime.refusals import RefusalBook
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
-from gatepost.runtime.suppression import SuppressionUpkeep
-from gatepost.runtime.unsubscribe import unsubscribe_server
+from gatepost.runtime.tls.promoted_watch import PromotedWatch
+from gatepost.runtime.traffic.refusals import RefusalBook
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.deliveries import SqliteDeliveries

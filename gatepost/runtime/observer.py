@@ -42,7 +42,7 @@ from gatepost.maillog.refusals import refused_messages
 from gatepost.maillog.stamps import Clock
 from gatepost.postfix.log_facts import LogFacts, log_facts
 from gatepost.runtime.deliveries import History, record_of
-from gatepost.runtime.delivery_events import DeliveryEvents, OutcomeStores
+from gatepost.runtime.feedback.delivery_events import DeliveryEvents, OutcomeStores
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.settings import Settings

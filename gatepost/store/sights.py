@@ -23,7 +23,7 @@ _BAD = {TlsClass.PLAINTEXT, TlsClass.REFUSED}
 
 
 class SqliteSights(SqliteSurvey):
-    """Implements `gatepost.runtime.sight_book.SightStore`."""
+    """Implements `gatepost.runtime.tls.sight_book.SightStore`."""
 
     def look(self, domain: str, now: float) -> Sights:
         """Return what is known of a normalised domain; ``now`` is Unix time."""

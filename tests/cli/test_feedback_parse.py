@@ -15,7 +15,7 @@ from gatepost.cli import common
 from gatepost.cli.app import build as command_line
 from gatepost.cli.feedback import parse as module
 from gatepost.feedback.token import Keyring, Purpose, Token, day_of, seal_token
-from gatepost.runtime import reader_child
+from gatepost.runtime.feedback import reader_child
 from gatepost.tenants.model import tenant_number
 from gatepost.tls.dns_answer import DnsAnswer, Outcome
 from lab.reporters import ReportSigner, yahoo_report

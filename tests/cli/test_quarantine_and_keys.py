@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from gatepost.cli.app import build as command_line
-from gatepost.runtime.spool import Held, Spool
+from gatepost.runtime.feedback.spool import Held, Spool
 from gatepost.store.open import open_as
 from gatepost.store.received import Received
 from gatepost.store.sqlite_received import SqliteReceived

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gatepost.cli.app import build as command_line
-from gatepost.runtime.steady_clock import SteadyClock, system_sources
+from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_quotas import SqliteQuotas
 from gatepost.traffic.counters import Amount, Holder, MemoryCounters

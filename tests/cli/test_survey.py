@@ -21,8 +21,8 @@ from gatepost.errors import GatepostError
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.evidence import Verdict as Proved
 from gatepost.maillog.model import TlsClass
-from gatepost.runtime.survey import Progress
-from gatepost.runtime.survey_setup import Conduct
+from gatepost.runtime.tls.survey import Progress
+from gatepost.runtime.tls.survey_setup import Conduct
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as
 from gatepost.store.sqlite_survey import SqliteSurvey

@@ -11,7 +11,7 @@ from pathlib import Path
 from gatepost.maillog import follow
 from gatepost.postfix.log_facts import LogFacts
 from gatepost.runtime import observer as module
-from gatepost.runtime.delivery_events import open_outcome_stores
+from gatepost.runtime.feedback.delivery_events import open_outcome_stores
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.settings.model import Settings

@@ -19,8 +19,8 @@ from gatepost.cli.common import (
 from gatepost.cli.events.common import webhook_named
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import Batch, Reply, example
+from gatepost.runtime.feedback.webhook_http import Poster
 from gatepost.runtime.log import clean
-from gatepost.runtime.webhook_http import Poster
 from gatepost.settings import Loader
 
 

@@ -23,9 +23,9 @@ from gatepost.feedback.read import EnvelopeFacts, read_mail
 from gatepost.feedback.report import FoundToken, Report, ReportedRecipient, Severity
 from gatepost.feedback.token import Keyring
 from gatepost.feedback.tokens_in import TOKEN_HEADER
-from gatepost.runtime.intake_worker import setup_of
+from gatepost.runtime.feedback.intake_worker import setup_of
+from gatepost.runtime.feedback.reader_child import ReportReader
 from gatepost.runtime.log import clean
-from gatepost.runtime.reader_child import ReportReader
 from gatepost.settings import Loader
 from gatepost.tenants.model import Tenant
 

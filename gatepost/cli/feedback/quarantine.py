@@ -21,8 +21,8 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.errors import GatepostError
+from gatepost.runtime.feedback.spool import Quarantined, Spool
 from gatepost.runtime.log import clean
-from gatepost.runtime.spool import Quarantined, Spool
 from gatepost.settings import Loader
 
 SHOWN_OCTETS = 4096

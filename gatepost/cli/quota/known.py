@@ -19,7 +19,7 @@ from gatepost.decisions.quota import (
     waits_at_rcpt,
 )
 from gatepost.errors import StoreUnavailable
-from gatepost.runtime.steady_clock import SteadyClock, system_sources
+from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.settings import Settings
 from gatepost.settings.model import Loaded
 from gatepost.snapshot import Snapshot

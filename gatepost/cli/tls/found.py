@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from gatepost.domains import domain_of
 from gatepost.errors import StoreUnavailable
-from gatepost.runtime.lookups import discovery_for
 from gatepost.runtime.loop import run_in_uvloop
+from gatepost.runtime.tls.lookups import discovery_for
 from gatepost.settings import Loaded, Settings
 from gatepost.store.mta_sts import SqliteSts
 from gatepost.store.open import open_as

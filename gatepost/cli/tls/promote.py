@@ -26,7 +26,7 @@ from gatepost.cli.common import (
 from gatepost.cli.percent import percent
 from gatepost.cli.stores import open_existing
 from gatepost.runtime.log import clean
-from gatepost.runtime.promotion import findings
+from gatepost.runtime.tls.promotion import findings
 from gatepost.settings import Loader, Settings
 from gatepost.settings.install import CONFIG_MODE, write_over
 from gatepost.settings.promoted import day_of, format_promoted

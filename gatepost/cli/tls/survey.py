@@ -37,9 +37,9 @@ from gatepost.domains import normalise_domain
 from gatepost.errors import GatepostError, MalformedMessage
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
-from gatepost.runtime.survey import DAY_S, IN_FLIGHT, Options, Progress
-from gatepost.runtime.survey_names import Network
-from gatepost.runtime.survey_setup import Conduct, read_names, run_survey
+from gatepost.runtime.tls.survey import DAY_S, IN_FLIGHT, Options, Progress
+from gatepost.runtime.tls.survey_names import Network
+from gatepost.runtime.tls.survey_setup import Conduct, read_names, run_survey
 from gatepost.settings import Loader, Settings
 from gatepost.store.deliveries import SqliteDeliveries
 from gatepost.store.open import open_as

@@ -1,0 +1,1 @@
+"""What runs of TLS: finding out what destinations publish, promotion, the survey."""
