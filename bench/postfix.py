@@ -186,6 +186,8 @@ def _attached(
     roles = tuple(
         stack.enter_context(role(each, configuration, sockets)) for each in ("policy", "milter")
     )
+    # attach wants to see what takes bounces in.
+    stack.enter_context(role("back", configuration, sockets))
     run_command(
         [sys.executable, "-m", "gatepost", "attach", "--no-reload", "--config", configuration],
         timeout_s=120,

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.load import LoadError, wait_for
 from bench.processes import running
 
-SOCKETS = {"policy": ("policy", "maps"), "milter": ("milter",)}
+SOCKETS = {"policy": ("policy", "maps"), "milter": ("milter",), "back": ("intake",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Role:
     sockets: Path
 
     def socket(self, name: str) -> str:
-        """Return the path of ``policy``, ``maps`` or ``milter``."""
+        """Return the path of ``policy``, ``maps``, ``milter`` or ``intake``."""
         return str(self.sockets / f"{name}.sock")
 
 
@@ -54,7 +54,7 @@ def role(name: str, configuration: Path, sockets: Path | None = None) -> Iterato
     """Run one role.
 
     Args:
-        name: ``policy`` or ``milter``.
+        name: ``policy``, ``milter`` or ``back``.
         configuration: The file to start it with.
         sockets: Where its sockets will be; below `postfix_stub` unless said otherwise.
     """
