@@ -83,13 +83,14 @@ order by owner, key, sub, reason limit :limit
 # A condition that may or may not hold would read on through the lists of all others.
 _PAGE_OF_ALL = _PAGE.format(where="(owner, key, sub, reason) > (:owner, :key, :sub, :code)")
 _PAGE_OF_ONE = _PAGE.format(where="owner = :owner and (key, sub, reason) > (:key, :sub, :code)")
-_LIFT = f"delete from suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at"
-_LIFTABLE = f"""
-select exists (
-    select 1 from suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at <= :at
-) or exists (select 1 from suppression_soft where {ADDRESS} and at <= :at)
-"""
-_FORGET_SOFT = f"delete from suppression_soft where {ADDRESS} and at <= :at"
+_LIFTED = (
+    f"suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at < :at "
+    "and source is not :failure"
+)
+_FORGOTTEN = f"suppression_soft where {ADDRESS} and at < :at and event <> :event"
+_LIFT = f"delete from {_LIFTED}"
+_FORGET_SOFT = f"delete from {_FORGOTTEN}"
+_LIFTABLE = f"select exists (select 1 from {_LIFTED}) or exists (select 1 from {_FORGOTTEN})"
 _PRUNE = f"""
 delete from suppression where (owner, key, sub, reason) in (
     select owner, key, sub, reason from suppression where expires <= ? limit {LOAD_ROWS}
@@ -202,7 +203,7 @@ class SqliteSuppression(SqliteFile):
         self, tenant: str, recipient: str, at: float, event_id: str, rules: SuppressionRules
     ) -> Suppressed | None:
         """See `SuppressionStore.soft_bounce`."""
-        event = hashlib.blake2b(event_id.encode(), digest_size=_EVENT_OCTETS).digest()
+        event = _short(event_id)
         entry = Suppressed(
             tenant,
             recipient,
@@ -239,7 +240,8 @@ class SqliteSuppression(SqliteFile):
                 where = self._where(db, each.tenant, each.recipient)
                 if where is None:
                     continue
-                where["at"] = int(each.at)
+                where |= {"at": int(each.at), "failure": each.failure}
+                where["event"] = _short(each.failure)
                 # Most addresses never bounced, and a transaction that writes makes others wait.
                 if db.execute(_LIFTABLE.format(which=which), where).fetchone()[0]:
                     lifted.append(where)
@@ -363,6 +365,11 @@ class SqliteSuppression(SqliteFile):
             # Kept with the connection: a restored database brings its own key file.
             known = self._local.secret = (db, load_secret(self.path, db))
         return known[1]
+
+
+def _short(event: str) -> bytes:
+    """Return an event's id as the table of soft bounces has it."""
+    return hashlib.blake2b(event.encode(), digest_size=_EVENT_OCTETS).digest()
 
 
 def _which(rules: SuppressionRules) -> str:

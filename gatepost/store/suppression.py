@@ -26,11 +26,14 @@ class Delivered:
         tenant: Tenant id.
         recipient: Envelope recipient.
         at: Unix time in seconds.
+        failure: Id of the event that tells that this very message came back from there, see
+            `event_ids.failure_id`; it comes after the delivery, whatever the clocks say.
     """
 
     tenant: str
     recipient: str
     at: float
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class SuppressionStore(Protocol):
     def delivered(self, deliveries: Sequence[Delivered], rules: SuppressionRules) -> int:
         """Lift the bounces that came before deliveries to the same addresses; return how many.
 
+        Times count in whole seconds, as the log may have no finer ones. A bounce of the same
+        second stays: a server that takes a message may send it back at once.
         Soft bounces counted before them are forgotten, too.
         """
 

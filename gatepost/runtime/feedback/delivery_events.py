@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gatepost.decisions.outcomes import Origin, events_of, id_of, origin_of
+from gatepost.feedback import event_ids
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.report import Severity
 from gatepost.feedback.sent import Message
@@ -182,7 +183,8 @@ class DeliveryEvents:
                 continue
             severity = event.details.get("severity")
             if event.kind is EventKind.DELIVERED:
-                delivered.append(Delivered(event.tenant, event.recipient, event.at))
+                failure = event_ids.failure_id(event.message, event.recipient)
+                delivered.append(Delivered(event.tenant, event.recipient, event.at, failure))
             elif event.kind is EventKind.BOUNCED and severity == Severity.HARD.value:
                 expires = expiry_of(Reason.HARD_BOUNCE, event.at, rules)
                 entries.append(

@@ -160,6 +160,17 @@ def test_a_dead_address_is_suppressed_until_it_works_again(stores, take):
     assert suppressed(stores) is None
 
 
+def test_a_delivery_does_not_lift_what_that_very_message_came_back_with(stores, take):
+    # A notice of the next server may be here before the log of the delivery to it is read.
+    own = event_ids.failure_id(message_id_of(HOST, "4Q1").hex(), "u1@example.org")
+    entry = Suppressed("acme", "u1@example.org", Reason.HARD_BOUNCE, NOW - 2, source=own)
+    stores.suppression.add([entry], RULES)
+    take(delivery(1))
+    assert suppressed(stores) is Reason.HARD_BOUNCE
+    take(delivery(1, queue_id="4QB"))
+    assert suppressed(stores) is None
+
+
 def test_within_one_chunk_what_came_last_counts(stores, take):
     take(dead(1), delivery(1, at=NOW + 10, queue_id="4QB"), delivery(2), dead(2, at=NOW + 10))
     assert suppressed(stores, 1) is None

@@ -253,10 +253,16 @@ def test_a_later_delivery_lifts_bounces_and_nothing_else(suppressions: Suppressi
     suppressions.add([_entry(reason=reason) for reason in Reason], RULES)
     before = [
         Delivered("acme", "ann@example.org", NOW - 1),
-        Delivered("zeta", "ann@example.org", NOW),
+        # Within the second of the bounce: the log knows no finer time, and what is accepted may
+        # come back at once.
+        Delivered("acme", "ann@example.org", NOW + 0.9),
+        Delivered("zeta", "ann@example.org", NOW + 1),
     ]
     assert suppressions.delivered(before, RULES) == 0
-    after = [Delivered("acme", "Ann@Example.org", NOW), Delivered("acme", "no address", NOW)]
+    after = [
+        Delivered("acme", "Ann@Example.org", NOW + 1),
+        Delivered("acme", "no address", NOW + 1),
+    ]
     assert suppressions.delivered(after, RULES) == 2
     left = suppressions.entries_of("acme", "ann@example.org", RULES)
     assert {entry.reason for entry in left} == {
@@ -276,6 +282,15 @@ def test_a_later_delivery_forgets_the_soft_bounces_before_it(
     assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 2, "b", rules) is None
     suppressions.delivered([Delivered("acme", "ann@example.org", NOW + 1)], rules)
     assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 3, "c", rules) is not None
+
+
+def test_a_delivery_forgets_no_soft_bounce_of_its_own_message(
+    suppressions: SuppressionStore,
+) -> None:
+    rules = SuppressionRules(soft_bounces=2)
+    suppressions.soft_bounce("acme", "ann@example.org", NOW, "own", rules)
+    suppressions.delivered([Delivered("acme", "ann@example.org", NOW + 1, "own")], rules)
+    assert suppressions.soft_bounce("acme", "ann@example.org", NOW + 2, "b", rules) is not None
 
 
 def test_a_bounce_after_a_delivery_stays_whatever_the_delivery_lifts(
