@@ -17,8 +17,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gatepost.feedback.events import EventKind
 from gatepost.feedback.token import Keyring, Purpose, Token, open_token
 from gatepost.runtime.paths import ROLES
+from gatepost.store import open_store
+from gatepost.store.open import open_as
+from gatepost.store.sqlite_events import SqliteEvents
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
 from lab.process import wait_until
@@ -27,6 +31,7 @@ from lab.world import BOUNCE_DOMAIN, World
 from tests.e2e.failures import (
     CONFIGURATION,
     MAIN,
+    OBSERVED,
     check_arrived,
     fields_of,
     mail,
@@ -50,9 +55,8 @@ MANY = {
 STAGES = ("greeted", "auth", "logged in", "mail", "rcpt", "data", "header", "body", "end")
 SOCKETS = ("milter.sock", "policy.sock", "maps.sock")
 PROBES = (b"", b"\n", b"\0" * 64, b"\xff" * 64, b"GET / HTTP/1.0\r\n\r\n", b"9999999999:", b"\0\0")
-# Descriptors and threads that may come and go, such as of stores that are opened when there is need
-# of them; a test that leaks leaves one for each connection.
-SLACK = 8
+# Descriptors and threads that may come and go; a test that leaks leaves one for each connection.
+SLACK = 4
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +77,27 @@ def at_rest(
     world: World, postfix: PrivatePostfix, attached: Gatepost
 ) -> dict[int, tuple[int, int]]:
     """Return the processes, and what each holds when it has served each tenant once."""
-    sent = mails("first ", 3)
+    sent = [mail(name, f"first of {name}") for name in ("acme", "beta", OBSERVED)]
     assert send_many(postfix.address, sent, sessions=1).replies == {"250": len(sent)}
     world.fleet.wait_count(len(sent))
     postfix.wait_empty_queue()
     postfix.reload()
     wait_until(lambda: left_in_hand(attached) == (0, 0), 20, "nothing to be in hand")
+    # What is written off the path of mail opens its stores with the first of each kind.
+    wait_until(lambda: has_written(attached), 10, "what was sent to be in the store")
     return {pid: held(pid) for pid in pids_of(attached)}
+
+
+def has_written(gatepost: Gatepost) -> bool:
+    """Tell whether the store has an event of each enforced tenant, and rows of the observed one."""
+    url = f"sqlite:///{gatepost.directory}/state/gatepost.db"
+    with (
+        contextlib.closing(open_as(SqliteEvents, url)) as events,
+        contextlib.closing(open_store(url)) as observations,
+    ):
+        accepted = events.after(0, 10, kinds=[EventKind.ACCEPTED])
+        tenants = {each.event.tenant for each in accepted}
+        return tenants == {"acme", "beta"} and bool(observations.what_if(0, OBSERVED))
 
 
 @pytest.fixture
