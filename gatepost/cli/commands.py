@@ -19,6 +19,21 @@ import typer
 Commands = Mapping[str, tuple[str, str]]
 
 
+def group(commands: Commands, words: Sequence[str], about: str) -> typer.Typer:
+    """Return a group of commands.
+
+    Args:
+        commands: By name.
+        words: As of `register`.
+        about: Its ``--help``; the first paragraph stands in the list of commands.
+    """
+    app = typer.Typer(no_args_is_help=True, help=about)
+    # With a callback, a single command does not become the whole.
+    app.callback()(lambda: None)
+    register(app, commands, words)
+    return app
+
+
 def register(app: typer.Typer, commands: Commands, words: Sequence[str]) -> None:
     """Register commands.
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from gatepost.cli.commands import Commands, register
+from gatepost.cli.commands import Commands, group
 
 COMMANDS: Final[Commands] = {
     "tail": ("gatepost.cli.events.tail", "command"),
@@ -19,20 +19,16 @@ COMMANDS: Final[Commands] = {
     "replay": ("gatepost.cli.events.replay", "command"),
 }
 
+_ABOUT: Final = """\
+What happened to mail, and who is told.
+
+Everything that happens to a message of a tenant is an event in one stream: accepted, deferred,
+delivered, bounced, blocked for want of TLS, suppressed, complained about, unsubscribed; and so
+are changes of a tenant's status and warnings. Each has a position, which grows. Webhooks and
+the file feedback.events_file read the stream from where they were, and so can you.
+"""
+
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    app = typer.Typer(no_args_is_help=True, help="What happened to mail, and who is told.")
-    app.callback()(_commands)
-    register(app, COMMANDS, words)
-    return app
-
-
-def _commands() -> None:
-    """What happened to mail, and who is told.
-
-    Everything that happens to a message of a tenant is an event in one stream: accepted, deferred,
-    delivered, bounced, blocked for want of TLS, suppressed, complained about, unsubscribed; and so
-    are changes of a tenant's status and warnings. Each has a position, which grows. Webhooks and
-    the file feedback.events_file read the stream from where they were, and so can you.
-    """
+    return group(COMMANDS, words, _ABOUT)

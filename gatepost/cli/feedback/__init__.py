@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from gatepost.cli.commands import Commands, register
+from gatepost.cli.commands import Commands, group
 
 COMMANDS: Final[Commands] = {
     "classify": ("gatepost.cli.feedback.classify", "command"),
@@ -23,11 +23,4 @@ COMMANDS: Final[Commands] = {
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    app = typer.Typer(no_args_is_help=True, help="Complaints, bounces and unsubscriptions.")
-    app.callback()(_commands)
-    register(app, COMMANDS, words)
-    return app
-
-
-def _commands() -> None:
-    """Complaints, bounces and unsubscriptions."""
+    return group(COMMANDS, words, "Complaints, bounces and unsubscriptions.")

@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from gatepost.cli.commands import Commands, register
+from gatepost.cli.commands import Commands, group
 
 COMMANDS: Final[Commands] = {
     "list": ("gatepost.cli.suppression.listing", "list_entries"),
@@ -21,19 +21,15 @@ COMMANDS: Final[Commands] = {
     "export": ("gatepost.cli.suppression.export", "command"),
 }
 
+_ABOUT: Final = """\
+Addresses that are no longer written to.
+
+Each tenant has a list of its own, and there is a global one for addresses that are proven not
+to exist. What comes back puts addresses on the lists of tenants: complaints, unsubscriptions
+and bounces. The global list is yours alone. An address has one entry for each reason.
+"""
+
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    app = typer.Typer(no_args_is_help=True, help="Addresses that are no longer written to.")
-    app.callback()(_commands)
-    register(app, COMMANDS, words)
-    return app
-
-
-def _commands() -> None:
-    """Addresses that are no longer written to.
-
-    Each tenant has a list of its own, and there is a global one for addresses that are proven not
-    to exist. What comes back puts addresses on the lists of tenants: complaints, unsubscriptions
-    and bounces. The global list is yours alone. An address has one entry for each reason.
-    """
+    return group(COMMANDS, words, _ABOUT)

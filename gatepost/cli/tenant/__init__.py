@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from gatepost.cli.commands import Commands, register
+from gatepost.cli.commands import Commands, group
 
 COMMANDS: Final[Commands] = {
     "list": ("gatepost.cli.tenant.listing", "command"),
@@ -22,11 +22,4 @@ COMMANDS: Final[Commands] = {
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    app = typer.Typer(no_args_is_help=True, help="Tenants: their status, pause and resume.")
-    app.callback()(_commands)
-    register(app, COMMANDS, words)
-    return app
-
-
-def _commands() -> None:
-    """Tenants: their status, pause and resume."""
+    return group(COMMANDS, words, "Tenants: their status, pause and resume.")

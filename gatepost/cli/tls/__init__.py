@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from gatepost.cli.commands import Commands, register
+from gatepost.cli.commands import Commands, group
 
 COMMANDS: Final[Commands] = {
     "answer": ("gatepost.cli.tls.answer", "command"),
@@ -26,11 +26,4 @@ COMMANDS: Final[Commands] = {
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    app = typer.Typer(no_args_is_help=True, help="TLS of destinations: answers, evidence, rules.")
-    app.callback()(_commands)
-    register(app, COMMANDS, words)
-    return app
-
-
-def _commands() -> None:
-    """TLS of destinations: answers, evidence, rules."""
+    return group(COMMANDS, words, "TLS of destinations: answers, evidence, rules.")
