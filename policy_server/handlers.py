@@ -268,36 +268,34 @@ class Handlers:
     ) -> PolicyReply:
         for observation in verdict.observations:
             self._recorder.record(observation)
-        if verdict.reject is not None:
-            log_event(
-                log,
-                logging.INFO,
-                "reject",
-                queue_id=queue_id or "NOQUEUE",
-                tenant=verdict.tenant or "-",
-                sender=f"<{sender}>",
-                to=f"<{recipient}>" if recipient else None,
-                reason=verdict.reject.text,
-            )
-            self._counts.policy("reject")
-            return Action(format_reject(verdict.reject))
-        if verdict.hold is not None:
-            log_event(
-                log,
-                logging.INFO,
-                "hold",
-                queue_id=queue_id or "NOQUEUE",
-                tenant=verdict.tenant or "-",
-                sender=f"<{sender}>",
-                reason=verdict.hold,
-            )
-            self._counts.policy("hold")
-            return Action(f"HOLD {verdict.hold}")
+        if verdict.reject is not None or verdict.hold is not None:
+            return self._stop(verdict, queue_id, sender, recipient)
         if verdict.prepend is not None:
             self._counts.policy("prepend")
             return Action(f"PREPEND {SESSION_HEADER}: {verdict.prepend}")
         self._counts.policy("dunno")
         return _DUNNO
+
+    def _stop(self, verdict: Verdict, queue_id: str, sender: str, recipient: str) -> PolicyReply:
+        """Refuse or hold, with a log line."""
+        if verdict.reject is not None:
+            word, reason = "reject", verdict.reject.text
+            action = format_reject(verdict.reject)
+        else:
+            word, reason = "hold", verdict.hold or ""
+            action = f"HOLD {reason}"
+        log_event(
+            log,
+            logging.INFO,
+            word,
+            queue_id=queue_id or "NOQUEUE",
+            tenant=verdict.tenant or "-",
+            sender=f"<{sender}>",
+            to=f"<{recipient}>" if recipient else None,
+            reason=reason,
+        )
+        self._counts.policy(word)
+        return Action(action)
 
 
 def format_reject(reject: Reject) -> str:

@@ -17,9 +17,10 @@ from gatepost.feedback.postmaster import is_protected, parse_token
 from gatepost.feedback.rules import FeedbackRules, LadderRules, Step, SuppressionRules, Webhook
 from gatepost.settings.files import read_file, secrecy_problem
 from gatepost.settings.keys_feedback import (
+    BounceStepsSection,
+    ComplaintStepsSection,
     FeedbackFlowSection,
     LadderSection,
-    StepsSection,
     SuppressionSection,
     WebhookSection,
 )
@@ -162,7 +163,9 @@ class FlowBuilder:
                 "set feedback.unsubscribe, unless another host does",
             )
 
-    def _steps(self, section: StepsSection, what: str) -> dict[Step, float]:
+    def _steps(
+        self, section: ComplaintStepsSection | BounceStepsSection, what: str
+    ) -> dict[Step, float]:
         shares = {
             Step.WARN: section.warn,
             Step.SLOW: section.slow,

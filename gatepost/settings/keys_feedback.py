@@ -138,52 +138,30 @@ class SuppressionSection:
     )
 
 
-@section
-class StepsSection:
-    """From which share of the delivered messages each step is taken, or off."""
-
-    warn: float | None = setting(kinds_feedback.SHARE, "off", doc="An event, and nothing else.")
-    slow: float | None = setting(kinds_feedback.SHARE, "off", doc="The lane ladder.lane.")
-    pause_marketing: float | None = setting(
-        kinds_feedback.SHARE,
-        "off",
-        doc="Mail of the types that the tenant lists as marketing waits.",
-    )
-    pause_all: float | None = setting(
-        kinds_feedback.SHARE, "off", doc="All mail of the tenant waits."
-    )
+_WARN = "An event, and nothing else."
+_SLOW = "The lane ladder.lane."
+_PAUSE_MARKETING = "Mail of the types that the tenant lists as marketing waits."
+_PAUSE_ALL = "All mail of the tenant waits."
 
 
 @section
-class ComplaintStepsSection(StepsSection):
+class ComplaintStepsSection:
     """From which share of complaints each step is taken, or off. Gmail wants less than 0.1%."""
 
-    warn: float | None = setting(kinds_feedback.SHARE, "0.1%", doc="An event, and nothing else.")
-    slow: float | None = setting(kinds_feedback.SHARE, "0.2%", doc="The lane ladder.lane.")
-    pause_marketing: float | None = setting(
-        kinds_feedback.SHARE,
-        "0.3%",
-        doc="Mail of the types that the tenant lists as marketing waits.",
-    )
-    pause_all: float | None = setting(
-        kinds_feedback.SHARE, "0.5%", doc="All mail of the tenant waits."
-    )
+    warn: float | None = setting(kinds_feedback.SHARE, "0.1%", doc=_WARN)
+    slow: float | None = setting(kinds_feedback.SHARE, "0.2%", doc=_SLOW)
+    pause_marketing: float | None = setting(kinds_feedback.SHARE, "0.3%", doc=_PAUSE_MARKETING)
+    pause_all: float | None = setting(kinds_feedback.SHARE, "0.5%", doc=_PAUSE_ALL)
 
 
 @section
-class BounceStepsSection(StepsSection):
+class BounceStepsSection:
     """From which share of hard bounces each step is taken, or off."""
 
-    warn: float | None = setting(kinds_feedback.SHARE, "4%", doc="An event, and nothing else.")
-    slow: float | None = setting(kinds_feedback.SHARE, "6%", doc="The lane ladder.lane.")
-    pause_marketing: float | None = setting(
-        kinds_feedback.SHARE,
-        "8%",
-        doc="Mail of the types that the tenant lists as marketing waits.",
-    )
-    pause_all: float | None = setting(
-        kinds_feedback.SHARE, "10%", doc="All mail of the tenant waits."
-    )
+    warn: float | None = setting(kinds_feedback.SHARE, "4%", doc=_WARN)
+    slow: float | None = setting(kinds_feedback.SHARE, "6%", doc=_SLOW)
+    pause_marketing: float | None = setting(kinds_feedback.SHARE, "8%", doc=_PAUSE_MARKETING)
+    pause_all: float | None = setting(kinds_feedback.SHARE, "10%", doc=_PAUSE_ALL)
 
 
 @section

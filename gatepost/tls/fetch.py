@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,21 @@ class Fetcher:
         return self._session
 
 
+def results_of(host: str, addresses: Iterable[str], port: int) -> list[ResolveResult]:
+    """Return the addresses of a host as aiohttp wants them from a resolver."""
+    return [
+        ResolveResult(
+            hostname=host,
+            host=address,
+            port=port,
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            proto=socket.IPPROTO_TCP,
+            flags=socket.AI_NUMERICHOST,
+        )
+        for address in addresses
+    ]
+
+
 class _Addresses(AbstractResolver):
     """Our resolver, as aiohttp wants one."""
 
@@ -155,17 +171,7 @@ class _Addresses(AbstractResolver):
         answer = await self._resolver.addresses(host)
         if not answer.records:
             raise OSError(None, answer.reason or f"{host} has no address")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in answer.records
-        ]
+        return results_of(host, answer.records, port)
 
     async def close(self) -> None:
         """Close nothing: the resolver is not ours."""

@@ -33,6 +33,7 @@ from gatepost import __version__
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import Batch, Reply, headers_of, retry_after
 from gatepost.runtime.log import clean
+from gatepost.tls.fetch import results_of
 from gatepost.tls.survey.addresses import is_public
 
 CONNECT_S = 5.0
@@ -182,17 +183,7 @@ class _Checked(AbstractResolver):
         good = [each for each in found if self._allow_private or _is_public(each)]
         if not good:
             raise OSError(None, _refusal(host, found[0]) if found else f"{host} has no address")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in good
-        ]
+        return results_of(host, good, port)
 
     async def close(self) -> None:
         """Close nothing."""
