@@ -32,7 +32,6 @@ PAGE_SIZE: Final = 200
 LABELS_A_REQUEST: Final = 20
 MAX_LABELS: Final = 1000
 MAX_DAYS: Final = PAGE_SIZE // LABELS_A_REQUEST
-SCOPE: Final = "https://www.googleapis.com/auth/postmaster.traffic.readonly"
 
 _RULE: Final = "Postmaster Tools API v2"
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()

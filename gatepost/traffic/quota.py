@@ -23,7 +23,6 @@ from typing import Final
 
 STEPS: Final = 30
 MAX_COUNT: Final = 2**53 - 1
-MIN_WINDOW_S: Final = 1
 MAX_WINDOW_S: Final = 31 * 86_400
 
 NAMED_WINDOWS: Final = MappingProxyType(

@@ -60,8 +60,6 @@ TOTAL_S = 30.0
 MAX_ANSWER = 1_048_576
 MAX_PAGES = 50
 
-_TOO_MANY = 429
-
 _log = logging.getLogger("gatepost.postmaster")
 
 
