@@ -7,9 +7,11 @@ Errors: see `gatepost.runtime.role`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gatepost.postfix.spec import MAPS_SOCKET, POLICY_SOCKET
@@ -65,15 +67,38 @@ async def _serve_in_loop(role: Role) -> None:
             lambda: len(discovery),
             lambda: len(discovery.policies),
         )
-        await _serve_with(role, discovery)
+        async with _open_desks(role) as desks:
+            await _serve_with(role, discovery, desks)
 
 
-async def _serve_with(role: Role, discovery: Discovery) -> None:
+@dataclass(frozen=True, slots=True)
+class _Desks:
+    """What handlers ask, each with a thread or a store of its own."""
+
+    sights: SightBook
+    statuses: StatusBook
+    suppression: SuppressionDesk
+    quotas: QuotaDesk
+
+
+@contextlib.asynccontextmanager
+async def _open_desks(role: Role) -> AsyncIterator[_Desks]:
+    state = role.settings.state
+    async with contextlib.AsyncExitStack() as stack:
+        sights = SightBook(lambda: _open_sights(state), clock=time.time)
+        stack.callback(sights.close)
+        statuses = StatusBook(lambda: open_as(SqliteTenantStatus, state), role.metrics)
+        stack.callback(statuses.stop)
+        suppression = SuppressionDesk(state, role.metrics)
+        stack.callback(suppression.close)
+        quotas = QuotaDesk(lambda: open_as(SqliteQuotas, state), role.metrics)
+        stack.push_async_callback(quotas.stop)
+        yield _Desks(sights, statuses, suppression, quotas)
+
+
+def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
     assert role.recorder is not None
-    sights = SightBook(lambda: _open_sights(role.settings.state), clock=time.time)
-    statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
-    suppression = SuppressionDesk(role.settings.state, role.metrics)
-    quotas = QuotaDesk(lambda: open_as(SqliteQuotas, role.settings.state), role.metrics)
+    suppression, quotas = desks.suppression, desks.quotas
     handlers = Handlers(
         role.current,
         role.recorder,
@@ -82,11 +107,18 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         role.version,
         role.operator,
         destinations=discovery,
-        sights=sights,
-        statuses=statuses.current,
+        sights=desks.sights,
+        statuses=desks.statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
-    handlers.quota = _check_with(quotas)
+    check = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
+    quotas.on_refused = check.refused
+    handlers.quota = check
+    return handlers
+
+
+async def _serve_with(role: Role, discovery: Discovery, desks: _Desks) -> None:
+    handlers = _handlers(role, discovery, desks)
     loop = asyncio.get_running_loop()
 
     def count(failure: Failure) -> None:
@@ -105,8 +137,8 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
     role.details = lambda: {
         "connections": {n: p.connections for n, p in pumps.items()},
         "discovery": discovery.status(),
-        "suppression": suppression.status(),
-        "quota": quotas.status(),
+        "suppression": desks.suppression.status(),
+        "quota": desks.quotas.status(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
     _begin_at_zero(role)
@@ -118,23 +150,13 @@ async def _serve_with(role: Role, discovery: Discovery) -> None:
         stop.set()
 
     install_in_loop(loop, role.reloader.request, end)
-    quotas.start()
+    desks.quotas.start()
     role.ready()
     alive = asyncio.create_task(beat_in_loop())
     try:
         await serve(endpoints, stop, role.settings.grace_s)
     finally:
         alive.cancel()
-        sights.close()
-        suppression.close()
-        statuses.stop()
-        await quotas.stop()
-
-
-def _check_with(desk: QuotaDesk) -> QuotaCheck:
-    check = QuotaCheck(desk.counters, desk.clock, desk.count)
-    desk.on_refused = check.refused
-    return check
 
 
 def _begin_at_zero(role: Role) -> None:
