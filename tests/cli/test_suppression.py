@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -281,6 +282,21 @@ def test_what_is_exported_can_be_imported_elsewhere(place: Place, tmp_path: Path
     assert [row[1] for row in _rows(only)] == ["address", '"a b"@example.org']
     known = [event.details["list"] for event in other.events()]
     assert sorted(map(str, known)) == ["acme", "global", "zeta"]
+
+
+def test_no_part_of_a_list_is_left_on_a_disk_that_is_full(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run("add", "ann@example.org", "--tenant", "acme")
+    file = tmp_path / "all.csv"
+
+    def full(_: Suppressed) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gatepost.cli.suppression.export.row_of", full)
+    result = place.run("export", "--output", str(file), status=2)
+    assert f"{file}: No space left on device" in result.stderr
+    assert not file.exists()
 
 
 def _rows(text: str) -> list[list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from gatepost.cli.common import (
     errors_to_exit,
     fail,
 )
+from gatepost.cli.new_file import new_file
 from gatepost.cli.suppression.common import (
     GlobalOption,
     ReasonOption,
@@ -95,10 +95,9 @@ def _writer(output: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        descriptor = os.open(output, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _MODE)
+        with new_file(output, _MODE) as file:
+            yield file
     except FileExistsError:
         fail(f"{output} is there already; name another file")
     except OSError as error:
         raise GatepostError(f"{output}: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        yield file

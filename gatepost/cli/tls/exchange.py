@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from gatepost.cli.common import (
     number,
     print_json,
 )
+from gatepost.cli.new_file import new_file
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.policy_tables import Table, read_main_cf, read_table
@@ -209,15 +209,9 @@ def _deliver(text: str, output: Path | None, document: dict[str, Any], *, as_jso
 
 def _write(text: str, output: Path) -> None:
     try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OUTPUT_MODE)
-    except OSError as error:
-        fail(f"{output}: {error.strerror}", USAGE)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with new_file(output, _OUTPUT_MODE) as file:
             file.write(text)
     except OSError as error:
-        # Half a table would ask for less than the whole.
-        output.unlink(missing_ok=True)
         fail(f"{output}: {error.strerror}", USAGE)
 
 
