@@ -122,14 +122,6 @@ def count_deliveries(seen: Iterable[Seen]) -> Counts:
     return counts
 
 
-def count_sessions(seen: Iterable[Seen]) -> Counts:
-    """Return sessions by class."""
-    counts = Counts()
-    for each in seen:
-        counts = counts.plus(each.tls, each.sessions)
-    return counts
-
-
 @dataclass(frozen=True, slots=True)
 class Destination:
     """What deliveries say of one relay host of one recipient domain.

@@ -31,7 +31,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -406,17 +406,3 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def writing(spool: Spool, sender: str, recipients: Sequence[str]) -> Iterator[Writing]:
-    """Give a mail to write; one that is not committed in the block is forgotten.
-
-    Raises:
-        OSError: As of `Spool.begin`.
-    """
-    mail = spool.begin(sender, recipients)
-    try:
-        yield mail
-    finally:
-        mail.abort()
