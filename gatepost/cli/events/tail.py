@@ -15,6 +15,7 @@ from gatepost.cli.common import DEFAULT_CONFIG, ConfigOption, errors_to_exit
 from gatepost.cli.events.common import since_when
 from gatepost.cli.stores import open_existing
 from gatepost.feedback.events import EventKind, as_data
+from gatepost.feedback.suppression_table import format_time
 from gatepost.runtime.log import clean, format_event
 from gatepost.settings import Loader
 from gatepost.store.events import EventStore, StoredEvent
@@ -117,7 +118,7 @@ def _as_json(stored: StoredEvent) -> str:
 
 def _as_text(stored: StoredEvent) -> str:
     event = stored.event
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.at))
+    moment = format_time(event.at)
     fields: dict[str, str | int | float | None] = {
         "tenant": event.tenant or PLATFORM,
         "queue_id": event.queue_id or None,

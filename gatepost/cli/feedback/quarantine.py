@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,6 +20,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.errors import GatepostError
+from gatepost.feedback.suppression_table import format_time
 from gatepost.runtime.feedback.spool import Quarantined, Spool
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
@@ -181,7 +181,7 @@ def _document(held: Quarantined) -> dict[str, Any]:
 
 def _line(held: Quarantined) -> str:
     envelope = held.mail.envelope
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(envelope.at))
+    at = format_time(envelope.at)
     to = ", ".join(f"<{each}>" for each in envelope.recipients)
     return (
         f"{held.mail.id}  {at}  {held.reason}  from <{envelope.sender}> to {to}, "

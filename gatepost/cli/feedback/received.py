@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from dataclasses import asdict
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from gatepost.cli.common import (
 )
 from gatepost.cli.stores import open_existing
 from gatepost.feedback.report import Kind
+from gatepost.feedback.suppression_table import format_time
 from gatepost.feedback.trust import Result
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
@@ -73,7 +73,7 @@ def command(
 
 
 def _line(found: Received) -> str:
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.at))
+    at = format_time(found.at)
     by = found.reporter or "-"
     about = f"{found.tenant or '-'} {found.message or '-'}"
     return f"{at} {found.kind} {found.format} {found.result} {by} {about}: {found.reason}"
