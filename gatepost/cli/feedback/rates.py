@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -205,12 +206,9 @@ def _gmail(beside: AtGmail | None) -> str:
 
 def _print_classes(counts: Sequence[EventCount], tenant: str | None) -> None:
     """Print why mail bounced, the most frequent reason first."""
-    classes: Mapping[str, int] = {}
+    classes: Counter[str] = Counter()
     for each in rates_of(counts, By.TENANT, frozenset(), tenant):
-        classes = {
-            name: classes.get(name, 0) + each.bounced.get(name, 0)
-            for name in {*classes, *each.bounced}
-        }
+        classes.update(each.bounced)
     if classes:
-        listed = sorted(classes.items(), key=lambda item: (-item[1], item[0]))
-        print("\nbounced: " + ", ".join(f"{clean(name)} {count:,}" for name, count in listed))
+        ordered = sorted(classes.items(), key=lambda item: (-item[1], item[0]))
+        print("\nbounced: " + ", ".join(f"{clean(name)} {count:,}" for name, count in ordered))
