@@ -6,7 +6,7 @@ Errors: a usage error leaves with status 2; trouble with the store is a `StoreUn
 from __future__ import annotations
 
 from gatepost.cli.common import fail
-from gatepost.cli.periods import seconds_of
+from gatepost.cli.periods import ends_as_period, seconds_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Webhook
@@ -22,7 +22,7 @@ def since_when(text: str, now: float) -> float:
         text: A period such as 2h, or a time such as 2027-01-31T08:00Z, in UTC without a zone.
         now: Unix time in seconds.
     """
-    if text[-1:] in {"s", "m", "h", "d", "w"}:
+    if ends_as_period(text):
         return now - seconds_of(text)
     try:
         return parse_time(text)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gatepost.cli.common import fail
-from gatepost.cli.periods import seconds_of
+from gatepost.cli.periods import ends_as_period, seconds_of
 from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
@@ -95,7 +95,7 @@ def end_of(text: str | None, reason: Reason, now: float) -> float | None:
         return None
     if not reason.may_expire:
         fail(f"an entry with the reason {reason.value} holds for good; leave --expires out")
-    if text[-1:] in {"s", "m", "h", "d", "w"}:
+    if ends_as_period(text):
         return now + seconds_of(text, "--expires")
     try:
         at = parse_time(text)
