@@ -2,15 +2,17 @@
 
 Purpose: what keeps the store small and what watches the evidence share how often they run, how they
 end, and what becomes of their failures.
-Limits: once an hour; the first run one minute after the start, so that a start is not slowed down
-and yet a process that is restarted often gets to it.
-Errors: none; a failure is logged and counted, and the work is tried again an hour later.
+Limits: once an hour unless told otherwise; the first run one minute after the start, so that a
+start is not slowed down and yet a process that is restarted often gets to it.
+Errors: none; a failure is counted, and the work is tried again when its turn comes. It is logged,
+but the same one in a row only once an hour: some work is done every two seconds.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from gatepost.errors import StoreUnavailable
@@ -52,6 +54,8 @@ class Hourly:
         self._first_s = first_s
         self._every_s = every_s
         self._at_start = at_start
+        self._told = ""
+        self._tell_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -73,7 +77,18 @@ class Hourly:
             work()
         except StoreUnavailable as error:
             self._metrics.error("store")
-            log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
-        except Exception:
+            if self._is_news(str(error)):
+                log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
+        except Exception as error:
             self._metrics.error(self._name)
-            _log.exception("%s-failed", self._name)
+            if self._is_news(repr(error)):
+                _log.exception("%s-failed", self._name)
+        else:
+            self._told = ""
+
+    def _is_news(self, trouble: str) -> bool:
+        now = time.monotonic()
+        if trouble == self._told and now < self._tell_at:
+            return False
+        self._told, self._tell_at = trouble, now + EVERY_S
+        return True

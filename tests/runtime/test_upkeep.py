@@ -15,6 +15,7 @@ from gatepost.modes import Feature, Observation
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.upkeep import Upkeep, tidy
 from gatepost.store import ObservationStore, WhatIf, open_store
+from lab.process import wait_until
 
 HOUR = 3600.0
 
@@ -94,6 +95,34 @@ def test_trouble_is_counted_and_tried_again(
     upkeep._thread.join(10)
     assert metrics.counts()["errors"][kind] >= 2
     assert line in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (StoreUnavailable("db: locked"), "store-unavailable"),
+        (ZeroDivisionError("a bug"), "upkeep-failed"),
+    ],
+)
+def test_the_same_trouble_in_a_row_is_told_once(
+    error: Exception, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = Calls()
+    calls.error = error
+    metrics = Metrics("back")
+    upkeep = Upkeep(calls.open, metrics, first_s=0, every_s=0.01)
+
+    def told() -> int:
+        return sum(each.startswith(line) for each in caplog.messages)
+
+    wait_until(lambda: sum(metrics.counts()["errors"].values()) >= 5, 10, "five failures")
+    assert told() == 1
+    calls.error = None
+    assert calls.tidied.acquire(timeout=10)
+    calls.error = error
+    wait_until(lambda: told() == 2, 10, "what is new again")
+    upkeep.stop()
+    upkeep._thread.join(10)
 
 
 def test_the_store_is_made_at_the_start(tmp_path: Path) -> None:
