@@ -77,6 +77,10 @@ class Status:
     pause: Pause | None = None
     counted_from: float = 0.0
 
+    def pause_at(self, now: float) -> Pause | None:
+        """Return the operator's pause, or None where there is none or it has ended."""
+        return self.pause if self.pause is not None and self.pause.holds(now) else None
+
 
 NORMAL = Status()
 

@@ -68,11 +68,16 @@ def reason_of(text: str, option: str = "--reason") -> str:
     return reason
 
 
+def is_active(status: Status, now: float) -> bool:
+    """Tell whether neither the operator nor the ladder has done anything about a tenant."""
+    return status.step is Step.NONE and status.pause_at(now) is None
+
+
 def in_words(status: Status, tenant: Tenant, now: float) -> list[str]:
     """Return a status in sentences, the operator's part first."""
     found = []
-    pause = status.pause
-    if pause is not None and pause.holds(now):
+    pause = status.pause_at(now)
+    if pause is not None:
         what = "paused" if pause.scope is Scope.ALL else "marketing paused"
         until = "" if pause.until is None else f" until {moment(pause.until)}"
         found.append(
@@ -90,7 +95,7 @@ def in_words(status: Status, tenant: Tenant, now: float) -> list[str]:
 
 def document(name: str, status: Status, tenant: Tenant, now: float) -> dict[str, Any]:
     """Return a status for ``--json``."""
-    pause = status.pause if status.pause is not None and status.pause.holds(now) else None
+    pause = status.pause_at(now)
     return {
         "tenant": name,
         "operator": None

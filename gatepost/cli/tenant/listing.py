@@ -16,7 +16,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.stores import open_existing
-from gatepost.cli.tenant.common import document, in_words
+from gatepost.cli.tenant.common import document, in_words, is_active
 from gatepost.feedback.status import NORMAL
 from gatepost.settings import Loader
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
@@ -51,7 +51,7 @@ def command(
         for name, tenant in sorted(loaded.snapshot.tenants.by_id.items())
     ]
     if held:
-        rows = [row for row in rows if in_words(row[1], row[0], now) != ["active"]]
+        rows = [row for row in rows if not is_active(row[1], now)]
     if as_json:
         print_json([document(tenant.id, status, tenant, now) for tenant, status in rows])
         return

@@ -21,6 +21,7 @@ from gatepost.cli.tenant.common import (
     account,
     document,
     in_words,
+    is_active,
     reason_of,
     say_done,
     tenant_in,
@@ -61,5 +62,7 @@ def command(
     if as_json:
         print_json(document(name, status, tenant, now))
         return
-    before = in_words(was, tenant, now)
-    say_done(name, f"active (was: {'; '.join(before)})" if before != ["active"] else "was active")
+    if is_active(was, now):
+        say_done(name, "was active")
+    else:
+        say_done(name, f"active (was: {'; '.join(in_words(was, tenant, now))})")

@@ -17,7 +17,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.cli.stores import open_existing
-from gatepost.cli.tenant.common import TenantArgument, document, in_words, tenant_in
+from gatepost.cli.tenant.common import TenantArgument, document, in_words, is_active, tenant_in
 from gatepost.feedback.events import Event
 from gatepost.feedback.ladder import Evidence, evidence_of, window_start
 from gatepost.feedback.rates import By, rates_of
@@ -76,7 +76,7 @@ def command(
             _row("" if index else "rates", f"{each.words()}: {step}")
         for index, event in enumerate(history):
             _row("" if index else "changes", _line(event))
-    if in_words(status, tenant, now) != ["active"]:
+    if not is_active(status, now):
         raise typer.Exit(NO)
 
 
