@@ -22,6 +22,7 @@ from gatepost.cli.suppression.common import (
     NoteOption,
     ReasonOption,
     TenantOption,
+    canonical,
     describe,
     document,
     end_of,
@@ -30,13 +31,11 @@ from gatepost.cli.suppression.common import (
     open_list,
     write_audit,
 )
-from gatepost.errors import MalformedMessage
 from gatepost.feedback.suppression import (
     GLOBAL,
     MAX_NOTE,
     Reason,
     Suppressed,
-    canonical_address,
     expiry_of,
 )
 from gatepost.runtime.log import clean
@@ -88,8 +87,7 @@ def add(
         rules = loaded.snapshot.suppression
         ends = end_of(expires, why, now) or expiry_of(why, now, rules)
         entries = [
-            Suppressed(chosen, _canonical(each), why, now, ends, _SOURCE, note)
-            for each in addresses
+            Suppressed(chosen, canonical(each), why, now, ends, _SOURCE, note) for each in addresses
         ]
         with open_list(loaded, create=True) as store:
             added = [entry for entry in entries if store.add([entry], rules)]
@@ -131,7 +129,7 @@ def remove(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         chosen = one_list(tenant, is_global, loaded)
-        wanted = {each: _canonical(each) for each in addresses}
+        wanted = {each: canonical(each) for each in addresses}
         found = {}
         with open_list(loaded) as store:
             for given, address in wanted.items():
@@ -151,10 +149,3 @@ def remove(
                 print(clean(f"{entry.address or given}: {words}: {describe(entry)}"))
     if not all(found.values()):
         raise typer.Exit(NO)
-
-
-def _canonical(address: str) -> str:
-    try:
-        return str(canonical_address(address))
-    except MalformedMessage as error:
-        fail(str(error))

@@ -20,7 +20,7 @@ from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.event_ids import event_id
 from gatepost.feedback.events import Event, EventKind
-from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed
+from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed, canonical_address
 from gatepost.feedback.suppression_table import format_time, parse_time
 from gatepost.runtime.log import clean
 from gatepost.settings import Loaded
@@ -75,6 +75,14 @@ def known_tenant(tenant: str, loaded: Loaded) -> str:
         hint = did_you_mean(tenant, tenants) or "the configuration has no such tenant"
         fail(f"there is no tenant {clean(tenant, 60)}; {hint}")
     return tenant
+
+
+def canonical(address: str) -> str:
+    """Return an address as the lists have it; leave with a usage error if it is none."""
+    try:
+        return str(canonical_address(address))
+    except MalformedMessage as error:
+        fail(str(error))
 
 
 def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[SqliteSuppression]:

@@ -23,13 +23,14 @@ from gatepost.cli.suppression.common import (
     GlobalOption,
     ReasonOption,
     TenantOption,
+    canonical,
     describe,
     document,
     open_list,
     some_lists,
 )
 from gatepost.errors import MalformedMessage
-from gatepost.feedback.suppression import Suppressed, canonical_address
+from gatepost.feedback.suppression import GLOBAL, Suppressed
 from gatepost.feedback.suppression_table import format_time
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
@@ -106,9 +107,9 @@ def check(
         loaded = Loader(config).load()
         chosen = some_lists(tenant, is_global=False, loaded=loaded)
         for address in addresses:
-            _must_be_one(address)
+            canonical(address)
         with open_list(loaded) as store:
-            lists = store.lists() if chosen is None else [chosen, ""]
+            lists = store.lists() if chosen is None else [chosen, GLOBAL]
             for address in addresses:
                 found[address] = [
                     entry
@@ -122,13 +123,6 @@ def check(
             _print_checked(address, entries, now)
     if any(entry.holds(now) for entries in found.values() for entry in entries):
         raise typer.Exit(NO)
-
-
-def _must_be_one(address: str) -> None:
-    try:
-        canonical_address(address)
-    except MalformedMessage as error:
-        fail(str(error))
 
 
 def _line(entry: Suppressed) -> str:
