@@ -159,7 +159,10 @@ def test_the_proof_without_a_weaker_delivery(store, gatepost):
 def test_the_proof_with_one(store, gatepost):
     fill(store, *RECORDS, WEAKER)
     *_, summary, line = gatepost("--check", status=1).stdout.splitlines()
-    assert summary.startswith("TLS was asked for 998 message-recipients: 1 had less, 1 unproven")
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW - 60))
+    assert summary == (
+        f"TLS was asked for 998 message-recipients: 1 had less, 1 unproven; last delivery {at}"
+    )
     assert line.endswith(
         "4AAAA acme to=<u@a.example> relay=mx.a.example[192.0.2.1] service=gp-normal-private: "
         "asked encrypt (profile private), got plaintext"
