@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -332,7 +331,7 @@ def test_a_bug_is_counted_and_the_task_lives(caplog: pytest.LogCaptureFixture) -
         await asyncio.wait_for(twice.wait(), 30)
         await made.stop()
 
-    with contextlib.suppress(AttributeError), pytest.MonkeyPatch.context() as patching:
+    with pytest.MonkeyPatch.context() as patching:
         asyncio.run(run(lambda: patching.setattr(module, "WRITE_S", 0.01)))
     assert len(calls) >= 2
     assert "quota-failed" in caplog.text
