@@ -254,14 +254,19 @@ def test_whoever_is_gone_is_left_alone_until_the_next_reload(
 ) -> None:
     consumer.next = [answers(410)]
     events.add(some(1))
-    running = start(hook(consumer))
+    other = hook(consumer, "other", tenant="beta")
+    running = start(hook(consumer), other)
     consumer.take()
     until(lambda: at(hooks).gone)
     clock.now += 2 * GIVE_UP_S
+    # Whoever is told of these has looked for what is due twice since then.
+    for number in range(2):
+        events.add([event(number, "beta")])
+        assert consumer.take()[0].path == "/other"
     until(running.webhooks.attention)
     assert "410" in running.webhooks.attention()[0]
-    assert len(consumer.all) == 1
-    running.webhooks.reloaded(world(hook(consumer)))
+    assert [each.path for each in consumer.all] == ["/acme", "/other", "/other"]
+    running.webhooks.reloaded(world(hook(consumer), other))
     assert consumer.take()[0].event_ids == ["acme-0"]
     until(lambda: at(hooks).position == events.end())
 
