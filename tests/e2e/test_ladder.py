@@ -138,7 +138,10 @@ def test_what_the_log_tells_becomes_events(
     assert delivered.details["relay"] == "mx.good.example[198.18.1.1]"
     assert delivered.details["tls"] == "encrypted"
     # The notice that Postfix sends to the return path tells of the same failure.
-    postfix.wait_log(rf"{refused}: sender non-delivery notification: ")
+    notice = postfix.wait_log(rf"{refused}: sender non-delivery notification: (\w+)")[1]
+    postfix.wait_log(rf"qmgr\[\d+\]: {notice}: removed")
+    new = gatepost.directory / "intake" / "new"
+    wait_until(lambda: not list(new.iterdir()), 20, "the notice to be dealt with")
     (bounced,) = of_kind(events, EventKind.BOUNCED)
     assert bounced.queue_id == refused
     assert bounced.details["class"]
