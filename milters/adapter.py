@@ -150,7 +150,7 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
             facts = message.facts(queue_id)
             plan = decide_message(facts, view.snapshot, shared.clock(), shared.statuses())
             tenant = plan.tenant
-            return self._carry_out(plan, message, facts, view.snapshot)
+            return self._carry_out(plan, facts, view.snapshot)
         except Exception as error:
             return self._fail(error, queue_id, tenant)
         finally:
@@ -166,15 +166,12 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
         self._end()
         return int(Milter.CONTINUE)
 
-    def _carry_out(
-        self, plan: Plan, message: MessageInProgress, facts: MessageFacts, snapshot: Snapshot
-    ) -> int:
-        shared, queue_id = self.shared, facts.queue_id
+    def _carry_out(self, plan: Plan, facts: MessageFacts, snapshot: Snapshot) -> int:
+        shared = self.shared
         reject = plan.reject
         actions: tuple[Action, ...] = plan.actions
         if reject is None and plan.ask_admission:
-            message.campaign = plan.campaign
-            admission = shared.admit(plan.tenant, message, queue_id)
+            admission = shared.admit(plan.tenant, facts, plan.campaign)
             reject, actions = admission.reject, (*actions, *admission.edits)
         for observation in plan.observations:
             shared.recorder.record(observation)
@@ -185,9 +182,9 @@ class GatepostMilter(Milter.Base):  # type: ignore[misc]  # pymilter has no type
                 log,
                 logging.INFO,
                 verdict,
-                queue_id=queue_id,
+                queue_id=facts.queue_id,
                 tenant=plan.tenant or "-",
-                sender=f"<{message.sender}>",
+                sender=f"<{facts.sender}>",
                 reason=reject.text,
             )
             shared.count(verdict)

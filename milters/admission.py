@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
+from gatepost.decisions.facts import MessageFacts
 from gatepost.errors import LocalProtocolError, PolicyUnavailable, RemoteProtocolError
 from gatepost.feedback.token import message_id_of
 from gatepost.wire.policy import DELETE, Action, AdmitRequest, PolicyClient
 from gatepost.wire.signals import Signal
-from milters.session import MessageInProgress
 
 TIMEOUT_S = 10.0
 _FIRST_DELAY_S = 0.1
@@ -57,21 +57,25 @@ class AdmissionClient:
         # Not one for each thread: libmilter's threads come and go with SMTP connections.
         self._idle: deque[_Connection] = deque()
 
-    def admit(self, tenant: str, message: MessageInProgress, queue_id: str) -> Admission:
+    def admit(self, tenant: str, facts: MessageFacts, campaign: str) -> Admission:
         """Return whether a message may go out, and without which recipients.
+
+        Args:
+            tenant: Tenant id.
+            facts: The message.
+            campaign: The campaign that it counts for, or empty.
 
         Raises:
             PolicyUnavailable: If there is no answer in time.
         """
-        facts = message.facts(queue_id)
         request = AdmitRequest(
             tenant,
             facts.client.login,
-            queue_id,
+            facts.queue_id,
             facts.sender,
             facts.recipients,
-            message_id_of(facts.host, queue_id).hex(),
-            message.campaign,
+            message_id_of(facts.host, facts.queue_id).hex(),
+            campaign,
         )
         deadline = time.monotonic() + self._timeout_s
         delay = _FIRST_DELAY_S

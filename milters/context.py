@@ -17,7 +17,6 @@ from gatepost.decisions.message import wanted_headers
 from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Recorder
 from gatepost.snapshot import Snapshot
-from milters.session import MessageInProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ class Shared:
     Attributes:
         views: The configuration.
         recorder: Takes observations.
-        admit: Asks the policy server about a message of a platform login (tenant id, message,
-            queue id); raises `PolicyUnavailable`.
+        admit: Asks the policy server about a message of a platform login or of a campaign (tenant
+            id, facts, campaign or empty); raises `PolicyUnavailable`.
         count: Counts one message by verdict: ``accept``, ``reject``, ``tempfail``, ``error``.
         clock: Unix time in seconds.
         in_flight: Messages in hand.
@@ -105,7 +104,7 @@ class Shared:
 
     views: Views
     recorder: Recorder
-    admit: Callable[[str, MessageInProgress, str], Admission]
+    admit: Callable[[str, MessageFacts, str], Admission]
     count: Callable[[str], None]
     clock: Callable[[], float]
     in_flight: InFlight = field(default_factory=InFlight)

@@ -28,15 +28,9 @@ class MessageInProgress:
         host: ``myhostname`` of the Postfix instance.
         sender: Envelope sender as libmilter gives it, with angle brackets.
         wanted: Lower-case names of the header fields to keep.
-
-    Attributes:
-        campaign: The campaign that the decision found, if its quota counts; empty before.
     """
 
-    __slots__ = (
-        *("_client", "_headers", "_host", "_overfull", "_recipients", "_wanted"),
-        *("campaign", "sender"),
-    )
+    __slots__ = ("_client", "_headers", "_host", "_overfull", "_recipients", "_wanted", "sender")
 
     def __init__(self, client: Client, host: str, sender: str, wanted: frozenset[str]) -> None:
         self._client = client
@@ -46,7 +40,6 @@ class MessageInProgress:
         self._recipients: list[str] = []
         self.sender = strip_brackets(sender)
         self._overfull = False
-        self.campaign = ""
 
     def add_recipient(self, recipient: bytes) -> None:
         """Take one accepted recipient."""

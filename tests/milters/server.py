@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
+from gatepost.decisions.facts import MessageFacts
 from gatepost.errors import PolicyUnavailable
 from gatepost.modes import Observation
 from gatepost.runtime.log import set_up
@@ -25,7 +26,6 @@ from gatepost.tenants.model import PlatformLogin, ReturnPath
 from milters import listen
 from milters.adapter import GatepostMilter
 from milters.context import Shared, Views
-from milters.session import MessageInProgress
 from tests.world import ENFORCE, NOW, OBSERVE, OFF, snapshot, tenant
 
 ACME = tenant(
@@ -86,12 +86,11 @@ class State:
     def count(self, verdict: str) -> None:
         self.counts[verdict] += 1
 
-    def admit(self, tenant_id: str, message: MessageInProgress, queue_id: str) -> Admission:
-        facts = message.facts(queue_id)
+    def admit(self, tenant_id: str, facts: MessageFacts, _campaign: str) -> Admission:
         if self.policy == "away":
             raise PolicyUnavailable("policy server: no such file")
         if self.policy == "refuses":
-            text = f"100% no: {tenant_id} {queue_id} {facts.recipients[0]}"
+            text = f"100% no: {tenant_id} {facts.queue_id} {facts.recipients[0]}"
             return Admission(Reject("553", "5.7.1", text))
         if self.policy == "deletes":
             return Admission(edits=(DeleteRecipient(facts.recipients[0]),))

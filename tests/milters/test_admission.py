@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.decisions.actions import Admission, DeleteRecipient, Reject
+from gatepost.decisions.facts import MessageFacts
 from gatepost.errors import PolicyUnavailable
 from gatepost.feedback.token import message_id_of
 from gatepost.tenants.client import Client
@@ -27,12 +28,12 @@ Behaviour = Callable[[socket.socket], None]
 ADMITTED = Admission()
 
 
-def message(*recipients: str, sender: str = "a@acme.example") -> MessageInProgress:
+def message(*recipients: str, sender: str = "a@acme.example", queue_id: str = "Q") -> MessageFacts:
     client = Client(login="mailer", address="192.0.2.1")
     one = MessageInProgress(client, "mail.example", f"<{sender}>", frozenset())
     for recipient in recipients or ("u@example.org",):
         one.add_recipient(f"<{recipient}>".encode("utf-8", "surrogateescape"))
-    return one
+    return one.facts(queue_id)
 
 
 class Server:
@@ -150,11 +151,9 @@ def test_what_is_asked(path: Path, connect: Connect) -> None:
     recipients = ("u@example.org", '"a b"@example.org', "\udcff@example.org")
     with server:
         client = connect()
-        assert client.admit("acme", message(*recipients), "4Xyz") == ADMITTED
-        assert client.admit("acme", message(sender=""), "4Xya") == ADMITTED
-        counted = message()
-        counted.campaign = "spring"
-        assert client.admit("acme", counted, "4Xyb") == ADMITTED
+        assert client.admit("acme", message(*recipients, queue_id="4Xyz"), "") == ADMITTED
+        assert client.admit("acme", message(sender="", queue_id="4Xya"), "") == ADMITTED
+        assert client.admit("acme", message(queue_id="4Xyb"), "spring") == ADMITTED
     assert server.asked == [
         AdmitRequest("acme", "mailer", "4Xyz", "a@acme.example", recipients, _number("4Xyz")),
         AdmitRequest("acme", "mailer", "4Xya", "", ("u@example.org",), _number("4Xya")),
@@ -170,7 +169,7 @@ def test_a_refusal(path: Path, connect: Connect) -> None:
     server = Server(path)
     server._behaviours.append(server.answering("553 5.7.1 x.example is not among the 2"))
     with server:
-        reject = connect().admit("acme", message(), "Q")
+        reject = connect().admit("acme", message(), "")
     assert reject == Admission(Reject("553", "5.7.1", "x.example is not among the 2"))
 
 
@@ -178,7 +177,7 @@ def test_recipients_that_are_taken_out(path: Path, connect: Connect) -> None:
     server = Server(path)
     server._behaviours.append(server.answering("DELETE 2"))
     with server:
-        admission = connect().admit("acme", message("u@example.org", '"a b"@example.org'), "Q")
+        admission = connect().admit("acme", message("u@example.org", '"a b"@example.org'), "")
     assert admission == Admission(edits=(DeleteRecipient('"a b"@example.org'),))
 
 
@@ -200,7 +199,7 @@ def test_as_many_connections_as_ask_at_once(path: Path, connect: Connect) -> Non
         client = connect()
 
         def ask() -> None:
-            answers.append(client.admit("acme", message(), "Q"))
+            answers.append(client.admit("acme", message(), ""))
 
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
@@ -224,8 +223,8 @@ def test_a_connection_that_a_restarted_server_has_closed_is_made_anew(
     server._behaviours += [server.answering("DUNNO", 1), server.answering("450 4.7.1 later")]
     with server:
         client = connect()
-        assert client.admit("acme", message(), "Q") == ADMITTED
-        assert client.admit("acme", message(), "Q") == Admission(Reject("450", "4.7.1", "later"))
+        assert client.admit("acme", message(), "") == ADMITTED
+        assert client.admit("acme", message(), "") == Admission(Reject("450", "4.7.1", "later"))
     assert server.connections == 2
 
 
@@ -247,17 +246,15 @@ def test_trouble_is_tried_again(path: Path, connect: Connect, trouble: Behaviour
         # Half an answer is waited for, so this one ends by its time limit and is tried once more.
         client = connect(0.5)
         with contextlib.suppress(PolicyUnavailable):
-            assert client.admit("acme", message(), "Q") == ADMITTED
-        assert client.admit("acme", message(), "Q") == ADMITTED
+            assert client.admit("acme", message(), "") == ADMITTED
+        assert client.admit("acme", message(), "") == ADMITTED
 
 
 def test_a_server_that_is_being_started_is_waited_for(path: Path, connect: Connect) -> None:
     server = Server(path)
     server._behaviours.append(server.answering("DUNNO"))
     answers: list[object] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(connect().admit("acme", message(), "Q"))
-    )
+    asking = threading.Thread(target=lambda: answers.append(connect().admit("acme", message(), "")))
     asking.start()
     with server:
         asking.join(30)
@@ -269,7 +266,7 @@ def test_no_answer_is_a_temporary_failure(
     path: Path, connect: Connect, behaviour: Behaviour
 ) -> None:
     with Server(path, behaviour), pytest.raises(PolicyUnavailable, match="policy server: "):
-        connect(0.3).admit("acme", message(), "Q")
+        connect(0.3).admit("acme", message(), "")
 
 
 def test_no_server_is_a_temporary_failure_after_few_tries(
@@ -286,7 +283,7 @@ def test_no_server_is_a_temporary_failure_after_few_tries(
     monkeypatch.setattr(admission.time, "sleep", sleep)
     monkeypatch.setattr(admission.time, "monotonic", lambda: now)
     with pytest.raises(PolicyUnavailable):
-        connect(10.0).admit("acme", message(), "Q")
+        connect(10.0).admit("acme", message(), "")
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
 
 
@@ -299,8 +296,8 @@ def test_what_cannot_be_asked_is_not_tried_again(
     with server:
         client = connect()
         with pytest.raises(PolicyUnavailable, match="needs a tenant"):
-            client.admit("", message(), "Q")
-        assert client.admit("acme", message(), "Q") == ADMITTED
+            client.admit("", message(), "")
+        assert client.admit("acme", message(), "") == ADMITTED
 
 
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(
@@ -315,8 +312,8 @@ def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(
     server._behaviours.append(server.answering("450 4.7.1 later"))
     with server:
         client = connect()
-        assert client.admit("acme", message(), "Q") == ADMITTED
-        assert client.admit("acme", message(), "Q") == Admission(Reject("450", "4.7.1", "later"))
+        assert client.admit("acme", message(), "") == ADMITTED
+        assert client.admit("acme", message(), "") == Admission(Reject("450", "4.7.1", "later"))
 
 
 @pytest.mark.parametrize(
