@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
+from gatepost.feedback.events import EventKind
+
 _DAY_S = 86400
 
 
@@ -119,7 +121,7 @@ class Webhook:
         url: Where events are posted, ``https`` or ``http``.
         secret: Key of the signature, as Standard Webhooks has it (without ``whsec_``, decoded).
         tenant: Events of this tenant only, or None for all of them and the platform's own.
-        kinds: Values of `EventKind` to tell, or None for all.
+        kinds: What to tell, or None for all.
         allow_private: Whether the address may be a private one.
     """
 
@@ -127,5 +129,5 @@ class Webhook:
     url: str
     secret: bytes = field(repr=False)
     tenant: str | None = None
-    kinds: frozenset[str] | None = None
+    kinds: frozenset[EventKind] | None = None
     allow_private: bool = False

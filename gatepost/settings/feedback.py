@@ -115,7 +115,7 @@ class FlowBuilder:
                     f"there is no tenant {section.tenant}",
                     did_you_mean(section.tenant, tenants) or "add it, or remove it here",
                 )
-            kinds = frozenset(kind.value for kind in section.events) or None
+            kinds = frozenset(section.events) or None
             secret = self._secret(name, section.secret_file)
             found.append(
                 Webhook(name, section.url, secret, section.tenant, kinds, section.allow_private)

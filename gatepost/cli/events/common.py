@@ -1,6 +1,6 @@
-"""What the commands of events share: times, webhooks of the configuration, both stores.
+"""What the commands of events share: times, and webhooks of the configuration.
 
-Errors: a usage error leaves with status 2; trouble with the store is a `StoreUnavailable`.
+Errors: a usage error leaves with status 2.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from gatepost.cli.common import fail
 from gatepost.cli.periods import ends_as_period, seconds_of
 from gatepost.errors import MalformedMessage
-from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.suppression_table import parse_time
 from gatepost.settings.schema import did_you_mean, there_are
@@ -37,8 +36,3 @@ def webhook_named(name: str, snapshot: Snapshot) -> Webhook:
         hint = did_you_mean(name, by_name) or (there_are(by_name) if by_name else "")
         fail(f"there is no webhook {name!a} in the configuration" + (f"; {hint}" if hint else ""))
     return by_name[name]
-
-
-def kinds_of(hook: Webhook) -> list[EventKind] | None:
-    """Return which events a webhook tells, or None for all."""
-    return None if hook.kinds is None else [EventKind(each) for each in hook.kinds]

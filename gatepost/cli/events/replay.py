@@ -18,7 +18,7 @@ from gatepost.cli.common import (
     number,
     print_json,
 )
-from gatepost.cli.events.common import kinds_of, since_when, webhook_named
+from gatepost.cli.events.common import since_when, webhook_named
 from gatepost.cli.stores import open_existing
 from gatepost.feedback.rules import Webhook
 from gatepost.settings import Loader
@@ -113,9 +113,8 @@ def _move(
         fail(f"the last position is {end}; --from {end + 1} skips all that waits")
     state = store.state(hook.name)
     now_at = end if state is None else state.position
-    kinds = kinds_of(hook)
-    again = events.count(target, now_at, hook.tenant, kinds) if target < now_at else 0
-    skipped = events.count(now_at, target, hook.tenant, kinds) if target > now_at else 0
+    again = events.count(target, now_at, hook.tenant, hook.kinds) if target < now_at else 0
+    skipped = events.count(now_at, target, hook.tenant, hook.kinds) if target > now_at else 0
     if not dry_run:
         store.enter([hook.name], end)
         store.move(hook.name, target)

@@ -17,7 +17,7 @@ from gatepost.cli.common import (
     number,
     print_json,
 )
-from gatepost.cli.events.common import kinds_of, webhook_named
+from gatepost.cli.events.common import webhook_named
 from gatepost.cli.stores import open_existing
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.suppression_table import format_time
@@ -91,9 +91,8 @@ def _look(
 ) -> _Found:
     if state is None:
         return _Found(hook, None, 0, 0, letters)
-    kinds = kinds_of(hook)
-    waiting = events.count(state.position, events.end(), hook.tenant, kinds)
-    first = events.after(state.position, 1, hook.tenant, kinds) if waiting else []
+    waiting = events.count(state.position, events.end(), hook.tenant, hook.kinds)
+    first = events.after(state.position, 1, hook.tenant, hook.kinds) if waiting else []
     return _Found(hook, state, waiting, first[0].event.at if first else 0, letters)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
-from gatepost.feedback.events import Event, EventKind
+from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS, Reply, wait_after
 from gatepost.store.events import EventStore
@@ -158,14 +158,14 @@ class WebhookQueue:
         found: list[Event] = []
         position = span.begin
         while position < span.end:
-            page = self._events.page(position, MAX_EVENTS, hook.tenant, _kinds(hook), span.end)
+            page = self._events.page(position, MAX_EVENTS, hook.tenant, hook.kinds, span.end)
             found += (each.event for each in page.events)
             position = page.position
         return tuple(found)
 
     def _next_batch(self, hook: Webhook, state: WebhookState) -> Work | None:
         begin = self._begin(state)
-        page = self._events.page(begin, MAX_EVENTS, hook.tenant, _kinds(hook))
+        page = self._events.page(begin, MAX_EVENTS, hook.tenant, hook.kinds)
         span = Span(state.position, page.position)
         if not page.events:
             return self._passed_over(hook.name, span, begin)
@@ -226,7 +226,3 @@ class WebhookQueue:
         """Close both stores."""
         self._events.close()
         self._hooks.close()
-
-
-def _kinds(hook: Webhook) -> list[EventKind] | None:
-    return None if hook.kinds is None else [EventKind(each) for each in hook.kinds]

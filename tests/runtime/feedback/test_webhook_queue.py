@@ -46,7 +46,7 @@ PLAIN = Webhook("acme", "https://a.example/", SECRET)
 
 
 def test_what_nobody_asked_for_is_passed_over_without_a_row_each_time(queue: Queue) -> None:
-    bounces = replace(PLAIN, kinds=frozenset({"message.bounced"}))
+    bounces = replace(PLAIN, kinds=frozenset({EventKind.BOUNCED}))
     queue.queue.look(["acme"])
     queue.events.add(some(SCAN_ROWS // 2))
     assert queue.queue.look(["acme"]).due == ["acme"]
@@ -86,7 +86,7 @@ def test_whoever_fails_is_due_when_its_time_has_come(queue: Queue, clock: Clock)
 
 
 def test_another_database(queue: Queue, tmp_path: Path) -> None:
-    bounces = replace(PLAIN, kinds=frozenset({"message.bounced"}))
+    bounces = replace(PLAIN, kinds=frozenset({EventKind.BOUNCED}))
     queue.queue.look(["acme"])
     queue.events.add(some(9))
     assert queue.queue.next(bounces) is None

@@ -145,7 +145,7 @@ def test_each_gets_what_it_asked_for(
     start(
         hook(consumer, "all"),
         hook(consumer, "beta", tenant="beta"),
-        hook(consumer, "bounces", kinds=frozenset({"message.bounced"})),
+        hook(consumer, "bounces", kinds=frozenset({EventKind.BOUNCED})),
     )
     got = {each.path: each.event_ids for each in consumer.take(3)}
     assert got == {
