@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.terminal import run_on_terminal
@@ -24,6 +25,7 @@ from gatepost.postfix.terminal import run_on_terminal
 POSTCONF_TIMEOUT_S = 30
 CHECK_TIMEOUT_S = 300
 CONTROL_TIMEOUT_S = 60
+QUEUE_TIMEOUT_S = 300
 
 # postfix(1) and its kin are in /usr/sbin, which is not in everybody's PATH.
 _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
@@ -91,6 +93,29 @@ class PostfixCommands:
         output = _run(command, POSTCONF_TIMEOUT_S, keep=(descriptor,))
         return output.stdout.encode("utf-8", "surrogateescape")
 
+    def postsuper(self, option: str, queue_ids: Sequence[str]) -> str:
+        """Run postsuper(1) on messages, and return what it says of each that it has found.
+
+        Args:
+            option: ``-h``, ``-H`` or ``-d``.
+            queue_ids: As Postfix writes them; they go by standard input, so that any number fits.
+
+        Raises:
+            PostfixUnavailable: If it is missing or fails, as it does for all but root.
+        """
+        command = ["postsuper", "-c", str(self.config_dir), option, "-"]
+        given = "".join(f"{each}\n" for each in queue_ids).encode("ascii")
+        return _run(command, QUEUE_TIMEOUT_S, given=given).stderr
+
+    def flush_one(self, queue_id: str) -> None:
+        """Have a deferred message tried at once; one that has gone is none.
+
+        Raises:
+            PostfixUnavailable: If postqueue(1) is missing or refuses.
+        """
+        command = ["postqueue", "-c", str(self.config_dir), "-i", queue_id]
+        _run(command, CONTROL_TIMEOUT_S)
+
     def check(self) -> str:
         """Run ``postfix check`` and return what it warned about.
 
@@ -122,6 +147,28 @@ class PostfixCommands:
         _run(["postfix", "-c", str(self.config_dir), "reload"], CONTROL_TIMEOUT_S)
 
 
+def start(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a command whose standard output is read while it runs.
+
+    Args:
+        command: Program and arguments.
+        stderr: Where its messages go.
+
+    Raises:
+        PostfixUnavailable: If it is missing or cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            _found(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=_environment(),
+        )
+    except OSError as error:
+        raise PostfixUnavailable(f"{' '.join(command)}: {error.strerror}") from error
+
+
 def _found(command: Sequence[str]) -> list[str]:
     program = shutil.which(command[0], path=_SEARCH)
     if program is None:
@@ -142,12 +189,13 @@ def _run(
     may_fail: bool = False,
     directory: Path | None = None,
     keep: tuple[int, ...] = (),
+    given: bytes | None = None,
 ) -> Output:
     arguments = _found(command)
     try:
         done = subprocess.run(
             arguments,
-            stdin=subprocess.DEVNULL,
+            input=given or b"",
             capture_output=True,
             timeout=timeout_s,
             check=False,
