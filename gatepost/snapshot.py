@@ -18,6 +18,7 @@ from gatepost.feedback.token import Keyring
 from gatepost.modes import Modes
 from gatepost.tenants.model import TenantIndex
 from gatepost.tls.rules import TlsRules
+from gatepost.traffic.burst import BurstRules
 from gatepost.traffic.lanes import Lane
 from gatepost.traffic.quota import QuotaRules
 
@@ -72,6 +73,7 @@ class Snapshot:
         ladder: What complaints and bounces lead to.
         webhooks: Who is told of events.
         quotas: How much mail may pass.
+        bursts: When tenants are moved to another lane, and how much may be outstanding.
     """
 
     digest: str
@@ -87,3 +89,4 @@ class Snapshot:
     ladder: LadderRules = field(default_factory=LadderRules)
     webhooks: tuple[Webhook, ...] = ()
     quotas: QuotaRules = field(default_factory=QuotaRules)
+    bursts: BurstRules = field(default_factory=BurstRules)

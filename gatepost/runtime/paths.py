@@ -1,8 +1,9 @@
 """Where the roles keep their sockets and files: one place, so that all parts agree.
 
 Format: in the socket directory, ``<queue_directory>/gatepost``, the sockets that Postfix uses; in
-the run directory ``<role>.ctl`` (control socket), ``<role>.lock`` (held while the role lives) and
-``supervisor.json`` (what the supervisor last did).
+the run directory ``<role>.ctl`` (control socket), ``<role>.lock`` (held while the role lives),
+``supervisor.json`` (what the supervisor last did), ``traffic.json`` and ``burst.json`` (what the
+back role and the policy server measure; see `traffic.sheet`).
 Errors: none.
 """
 
@@ -40,3 +41,13 @@ def lock_path(run_dir: Path, role: str) -> Path:
 def supervisor_state_path(run_dir: Path) -> Path:
     """Return the file in which the supervisor says what it did."""
     return run_dir / "supervisor.json"
+
+
+def traffic_path(run_dir: Path) -> Path:
+    """Return the sheet on which the back role says what it has measured."""
+    return run_dir / "traffic.json"
+
+
+def burst_path(run_dir: Path) -> Path:
+    """Return the sheet on which the policy server says who is in burst."""
+    return run_dir / "burst.json"
