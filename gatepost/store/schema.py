@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
+from gatepost.store.schema_api import api
 from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events, webhooks
 from gatepost.store.schema_messages import messages
@@ -80,6 +81,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     rates,
     quotas,
     quota_refusals,
+    api,
 )
 
 
