@@ -25,8 +25,7 @@ from gatepost.maillog.provider import provider_of
 from gatepost.runtime.tls.survey import Options, Survey
 from gatepost.runtime.tls.survey_names import Found
 from gatepost.runtime.tls.survey_setup import spare_collector
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_survey
 from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost
@@ -108,7 +107,7 @@ def _prober(order: dict[str, Any]) -> Callable[[Target], Awaitable[Probed]]:
 async def _run(order: dict[str, Any], targets: list[Target], probe: _Counting) -> Counter[str]:
     if order["how"] == "survey":
         survey = Survey(
-            lambda: open_as(SqliteSurvey, order["store"]), _Names(targets), probe, provider_of,
+            lambda: open_survey(order["store"]), _Names(targets), probe, provider_of,
             Options(Pace(0, 0), order["in_flight"]),
         )  # fmt: skip
         names = (NextHop(each.host, bracketed=True) for each in targets)
