@@ -30,7 +30,8 @@ def resolve(problems: Sequence[Problem], sources: Mapping[str, Source]) -> tuple
     lines = _Lines(problems, sources)
     order = {name: position for position, name in enumerate(sources)}
     told = [_told(problem, lines) for problem in problems]
-    told.sort(key=lambda error: (order.get(error.file, 0), error.line))
+    # What no file holds, such as tenants of the API, comes behind all files.
+    told.sort(key=lambda error: (order.get(error.file, len(order)), error.line))
     return tuple(told)
 
 
