@@ -110,15 +110,28 @@ def unsubscribe_id(message: str, recipient: str) -> str:
     return event_id("unsubscribe", message, recipient_key(recipient))
 
 
-def status_id(tenant: str, whose: str, at: float) -> str:
+def status_id(tenant: str, whose: str, at: float, *part: str) -> str:
     """Return the id of a change of a tenant's status.
 
     Args:
         tenant: Tenant id.
         whose: ``automatic`` or ``operator``.
         at: Unix time in seconds since when it holds, as the store keeps it.
+        part: Campaign and recipient domain, where it is about a part of the tenant's mail.
     """
-    return event_id("status", tenant, whose, repr(at))
+    return event_id("status", tenant, whose, repr(at), *part)
+
+
+def queue_change_id(tenant: str, what: str, node: str, at: float) -> str:
+    """Return the id of what an operator did to a tenant's queued mail on a node.
+
+    Args:
+        tenant: Tenant id.
+        what: ``held``, ``released`` or ``purged``.
+        node: Name of the host, so that two that act in the same moment both count.
+        at: Unix time in seconds.
+    """
+    return event_id("queue", tenant, what, node, repr(at))
 
 
 def warning_id(tenant: str, what: str, at: float) -> str:

@@ -17,6 +17,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.store.schema_api import api
 from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events, webhooks
+from gatepost.store.schema_held import held
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
 from gatepost.store.schema_quotas import quota_refusals, quotas
@@ -24,7 +25,7 @@ from gatepost.store.schema_rates import rates
 from gatepost.store.schema_received import received
 from gatepost.store.schema_suppression import suppression
 from gatepost.store.schema_survey import survey
-from gatepost.store.schema_tenant_status import tenant_status
+from gatepost.store.schema_tenant_status import tenant_pauses, tenant_status
 from gatepost.store.schema_tls_reports import tls_reports
 
 
@@ -82,6 +83,8 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     quotas,
     quota_refusals,
     api,
+    tenant_pauses,
+    held,
 )
 
 

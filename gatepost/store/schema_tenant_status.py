@@ -26,3 +26,22 @@ def tenant_status(db: Database) -> None:
     )
     db.table("tenant_status_version").create({"id": int, "version": int}, pk="id")
     db.table("tenant_status_version").insert({"id": 1, "version": 0})
+
+
+def tenant_pauses(db: Database) -> None:
+    """Add what becomes of queued mail, and the pauses of parts of a tenant's mail."""
+    db.table("tenant_status").add_column("queued", str, not_null_default="keep")
+    db.table("tenant_pauses").create(
+        {
+            "tenant": str,
+            "campaign": str,
+            "domain": str,
+            "reason": str,
+            "paused_at": float,
+            "until": float,
+            "by": str,
+            "queued": str,
+        },
+        pk=("tenant", "campaign", "domain"),
+        not_null=("reason", "paused_at", "by", "queued"),
+    )

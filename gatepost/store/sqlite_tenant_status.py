@@ -3,12 +3,15 @@
 Limits: a look at the version, once a second in three processes, takes some 10 µs.
 """
 
+# ruff: noqa: S608
 # All that is put together into SQL are constants of this module; values are bound.
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlite_utils import Database
@@ -18,22 +21,29 @@ from gatepost.feedback.rules import Step
 from gatepost.feedback.status import (
     NORMAL,
     Change,
+    Part,
     Pause,
+    Queued,
     Scope,
     Status,
     Whose,
     event_of,
     moment,
     operator_word,
+    part_details,
 )
 from gatepost.store.sqlite_events import put_events
 from gatepost.store.sqlite_file import SqliteFile, storable
 
-_SELECT = (
-    "select tenant, step, since, why, counted_from, scope, reason, paused_at, until, by "
-    "from tenant_status"
+_COLUMNS = "tenant, step, since, why, counted_from, scope, reason, paused_at, until, by, queued"
+_SELECT = f"select {_COLUMNS} from tenant_status"
+_PUT = f"insert or replace into tenant_status ({_COLUMNS}) values ({', '.join('?' * 11)})"
+_SELECT_PARTS = (
+    "select tenant, campaign, domain, reason, paused_at, until, by, queued from tenant_pauses"
 )
-_PUT = "insert or replace into tenant_status values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_PART = f"insert into tenant_pauses values ({', '.join('?' * 8)})"
+# In the order in which they were set, so that it is told which one was there first.
+_ORDER = "order by paused_at, campaign, domain"
 # What the ladder would have done in mode observe is an event of the platform, not of the tenant.
 _HISTORY = """
 select id, at, details from events indexed by idx_events_status
@@ -56,7 +66,10 @@ class SqliteTenantStatus(SqliteFile):
     def all(self) -> dict[str, Status]:
         """See `TenantStatusStore.all`."""
         with self._database() as db:
-            return {row[0]: _status_of(row) for row in db.execute(_SELECT)}
+            parts = defaultdict(list)
+            for row in db.execute(f"{_SELECT_PARTS} {_ORDER}"):
+                parts[row[0]].append(_part_of(row))
+            return {row[0]: _status_of(row, parts.get(row[0], ())) for row in db.execute(_SELECT)}
 
     def find(self, tenant: str) -> Status:
         """See `TenantStatusStore.find`."""
@@ -73,9 +86,7 @@ class SqliteTenantStatus(SqliteFile):
                 expected.counted_from,
             ):
                 return False
-            _put(
-                db, change.tenant, Status(step, change.at, why, was.pause, was.counted_from), change
-            )
+            _put(db, change.tenant, replace(was, step=step, since=change.at, why=why), change)
         return True
 
     def pause(self, tenant: str, pause: Pause) -> Status:
@@ -86,38 +97,55 @@ class SqliteTenantStatus(SqliteFile):
                 tenant,
                 Whose.OPERATOR,
                 pause.since,
-                operator_word(was.pause),
+                operator_word(was.pause_of(pause.part)),
                 operator_word(pause),
                 {
                     "reason": pause.reason,
                     "by": pause.by,
+                    "queued": pause.queued.value,
+                    **part_details(pause.part),
                     **({} if pause.until is None else {"until": moment(pause.until)}),
                 },
             )
-            status = Status(was.step, was.since, was.why, pause, was.counted_from)
-            _put(db, tenant, status, change)
+            _put(db, tenant, was.with_pause(pause.part, pause), change)
         return was
 
-    def resume(self, tenant: str, at: float, by: str, reason: str) -> Status:
+    def resume(
+        self, tenant: str, at: float, by: str, reason: str, part: Part | None = None
+    ) -> Status:
         """See `TenantStatusStore.resume`."""
         with self._writing() as db:
             was = _find(db, tenant)
-            details = {"by": by, "step": was.step.keyword, "reason": reason}
-            change = Change(tenant, Whose.OPERATOR, at, operator_word(was.pause), "active", details)
-            _put(db, tenant, Status(counted_from=at), change)
+            if part is None:
+                ended, now = was.pause, Status(counted_from=at)
+                details: dict[str, str | int | float] = {"step": was.step.keyword}
+                if was.parts:
+                    details["parts"] = len(was.parts)
+            else:
+                ended, now = was.pause_of(part), was.with_pause(part, None)
+                details = {**part_details(part)}
+                if ended is None:
+                    return was
+            details |= {"by": by, "reason": reason}
+            before = operator_word(ended)
+            _put(db, tenant, now, Change(tenant, Whose.OPERATOR, at, before, "active", details))
         return was
 
     def expire(self, now: float) -> list[str]:
         """See `TenantStatusStore.expire`."""
-        query = "select tenant from tenant_status where scope != '' and until <= ?"
+        query = (
+            "select tenant, '' as campaign, '' as domain from tenant_status "
+            "where scope != '' and until <= :now "
+            "union all select tenant, campaign, domain from tenant_pauses where until <= :now"
+        )
         with self._database() as db:
-            if db.execute(query, [now]).fetchone() is None:
+            if db.execute(query, {"now": now}).fetchone() is None:
                 return []
         with self._writing() as db:
-            ended = [tenant for (tenant,) in db.execute(query, [now]).fetchall()]
-            for tenant in ended:
-                _end_pause(db, tenant)
-        return ended
+            ended = db.execute(query, {"now": now}).fetchall()
+            for tenant, campaign, domain in ended:
+                _end_pause(db, tenant, Part(campaign, domain))
+        return list(dict.fromkeys(tenant for tenant, _, _ in ended))
 
     def history(self, tenant: str, limit: int) -> list[Event]:
         """See `TenantStatusStore.history`."""
@@ -129,9 +157,9 @@ class SqliteTenantStatus(SqliteFile):
         ]
 
 
-def _end_pause(db: Database, tenant: str) -> None:
+def _end_pause(db: Database, tenant: str, part: Part) -> None:
     was = _find(db, tenant)
-    pause = was.pause
+    pause = was.pause_of(part)
     assert pause is not None
     assert pause.until is not None
     change = Change(
@@ -140,14 +168,17 @@ def _end_pause(db: Database, tenant: str) -> None:
         pause.until,
         operator_word(pause),
         "active",
-        {"reason": "the time of the pause is over"},
+        {"reason": "the time of the pause is over", **part_details(part)},
     )
-    _put(db, tenant, Status(was.step, was.since, was.why, None, was.counted_from), change)
+    _put(db, tenant, was.with_pause(part, None), change)
 
 
 def _find(db: Database, tenant: str) -> Status:
     row = db.execute(f"{_SELECT} where tenant = ?", [tenant]).fetchone()
-    return NORMAL if row is None else _status_of(row)
+    if row is None:
+        return NORMAL
+    parts = db.execute(f"{_SELECT_PARTS} where tenant = ? {_ORDER}", [tenant]).fetchall()
+    return _status_of(row, [_part_of(each) for each in parts])
 
 
 def _put(db: Database, tenant: str, status: Status, change: Change) -> None:
@@ -165,13 +196,25 @@ def _put(db: Database, tenant: str, status: Status, change: Change) -> None:
             pause.since if pause else 0.0,
             pause.until if pause else None,
             storable(pause.by) if pause else "",
+            (pause.queued if pause else Queued.KEEP).value,
         ],
     )
+    db.execute("delete from tenant_pauses where tenant = ?", [tenant])
+    for each in status.parts:
+        texts = (tenant, storable(each.campaign), each.domain, storable(each.reason))
+        row = (*texts, each.since, each.until, storable(each.by), each.queued.value)
+        db.execute(_PUT_PART, row)
     db.execute(_TOUCH)
     put_events(db, [event_of(change)])
 
 
-def _status_of(row: Sequence[Any]) -> Status:
-    _, step, since, why, counted_from, scope, reason, paused_at, until, by = row
-    pause = Pause(Scope(scope), reason, paused_at, until, by) if scope else None
-    return Status(Step(step), since, why, pause, counted_from)
+def _status_of(row: Sequence[Any], parts: Sequence[Pause]) -> Status:
+    _, step, since, why, counted_from, scope, reason, paused_at, until, by, queued = row
+    pause = Pause(Scope(scope), reason, paused_at, until, by, Queued(queued)) if scope else None
+    return Status(Step(step), since, why, pause, counted_from, tuple(parts))
+
+
+def _part_of(row: Sequence[Any]) -> Pause:
+    _, campaign, domain, reason, paused_at, until, by, queued = row
+    part = Part(campaign, domain)
+    return Pause(part.scope, reason, paused_at, until, by, Queued(queued), campaign, domain)

@@ -1,8 +1,10 @@
 """What may be asked of the store of tenants' status.
 
-Purpose: one row for each tenant that is anything but normal, and in the same transaction the event
-of each change: what holds and what is told of it never part.
-Limits: as many rows as tenants that have ever been warned, slowed down or paused.
+Purpose: one row for each tenant that is anything but normal, one for each pause of a part of its
+mail, and in the same transaction the event of each change: what holds and what is told of it never
+part.
+Limits: as many rows as tenants that have ever been warned, slowed down or paused, and as pauses of
+parts that are in force.
 Errors: every method raises `StoreUnavailable` and nothing else.
 Security: the history of a status is the stream of events; this store has the present alone.
 """
@@ -13,7 +15,7 @@ from typing import Protocol
 
 from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import Change, Pause, Status
+from gatepost.feedback.status import Change, Part, Pause, Status
 
 
 class TenantStatusStore(Protocol):
@@ -43,16 +45,27 @@ class TenantStatusStore(Protocol):
         """
 
     def pause(self, tenant: str, pause: Pause) -> Status:
-        """Pause a tenant as the operator, in place of any pause of before; return what was."""
+        """Pause a tenant as the operator, in place of any pause of the same part.
 
-    def resume(self, tenant: str, at: float, by: str, reason: str) -> Status:
-        """Take back pause and step, and begin to count anew; return what was.
+        Returns:
+            What was.
+        """
+
+    def resume(
+        self, tenant: str, at: float, by: str, reason: str, part: Part | None = None
+    ) -> Status:
+        """Take back all pauses and the step, and begin to count anew; or one pause alone.
 
         Args:
             tenant: Tenant id.
             at: Unix time in seconds.
             by: Who does it.
             reason: Why, for the record.
+            part: The part whose pause ends; step and all other pauses stay then. Where it has none,
+                nothing happens.
+
+        Returns:
+            What was.
         """
 
     def expire(self, now: float) -> list[str]:

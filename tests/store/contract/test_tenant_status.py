@@ -11,11 +11,21 @@ import pytest
 
 from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Status, Whose
+from gatepost.feedback.status import (
+    NORMAL,
+    WHOLE,
+    Change,
+    Part,
+    Pause,
+    Queued,
+    Scope,
+    Status,
+    Whose,
+)
 from gatepost.store import sqlite_tenant_status as module
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.events import EventStore
+from gatepost.store.open import open_events, open_statuses
+from gatepost.store.tenant_status import TenantStatusStore
 
 AT = 1_800_000_000.25
 WHY = "complaints 0.61 % (47 of 7,701, at least 0.46 %)"
@@ -28,14 +38,14 @@ def change(at: float = AT, step: Step = Step.SLOW, **details: str) -> Change:
 
 
 @pytest.fixture
-def statuses(url: str) -> Iterator[SqliteTenantStatus]:
-    with contextlib.closing(open_as(SqliteTenantStatus, url)) as opened:
+def statuses(url: str) -> Iterator[TenantStatusStore]:
+    with contextlib.closing(open_statuses(url)) as opened:
         yield opened
 
 
 @pytest.fixture
-def events(url: str) -> Iterator[SqliteEvents]:
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+def events(url: str) -> Iterator[EventStore]:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 
@@ -128,8 +138,87 @@ def test_a_pause_ends_at_its_time_and_is_told_once(statuses, events):
     assert (last.at, last.details["to"]) == (AT + 3600, "active")
 
 
+def part(campaign="", domain="", **fields):
+    scope = Part(campaign, domain).scope
+    return replace(PAUSE, scope=scope, campaign=campaign, domain=domain, **fields)
+
+
+SPRING, THERE = part("spring", since=AT + 1), part(domain="example.org", since=AT + 2)
+BOTH = part("spring", "example.org", since=AT + 3, until=None, queued=Queued.HOLD)
+
+
+def test_each_part_of_the_mail_has_a_pause_of_its_own(statuses, events):
+    for pause in (PAUSE, SPRING, THERE, BOTH):
+        statuses.pause("acme", pause)
+    assert statuses.find("acme") == Status(pause=PAUSE, parts=(SPRING, THERE, BOTH))
+    assert statuses.all() == {"acme": statuses.find("acme")}
+    again = replace(SPRING, reason="another", since=AT + 4, queued=Queued.HOLD)
+    assert statuses.pause("acme", again).parts == (SPRING, THERE, BOTH)
+    assert statuses.find("acme").parts == (THERE, BOTH, again)
+    assert statuses.find("acme").pause == PAUSE
+    found = [each.event.details for each in events.after(0, 10)]
+    assert [(each["from"], each["to"]) for each in found] == [
+        ("active", "paused-marketing"),
+        ("active", "paused-campaign"),
+        ("active", "paused-domain"),
+        ("active", "paused-campaign-domain"),
+        ("paused-campaign", "paused-campaign"),
+    ]
+    assert [(each.get("campaign"), each.get("domain")) for each in found[:4]] == [
+        (None, None),
+        ("spring", None),
+        (None, "example.org"),
+        ("spring", "example.org"),
+    ]
+    assert [each["queued"] for each in found[:4]] == ["keep", "keep", "keep", "hold"]
+
+
+def test_a_step_of_the_ladder_leaves_the_pauses_of_parts(statuses):
+    statuses.pause("acme", BOTH)
+    assert statuses.set_step(change(), statuses.find("acme"), Step.SLOW, WHY)
+    assert statuses.find("acme") == Status(Step.SLOW, AT, WHY, parts=(BOTH,))
+
+
+def test_one_pause_is_taken_back_alone(statuses, events):
+    for pause in (PAUSE, SPRING, THERE):
+        statuses.pause("acme", pause)
+    statuses.set_step(change(AT + 1), statuses.find("acme"), Step.SLOW, WHY)
+    was = statuses.resume("acme", AT + 9, "anna", "done", SPRING.part)
+    assert was.parts == (SPRING, THERE)
+    assert statuses.find("acme") == Status(Step.SLOW, AT + 1, WHY, PAUSE, parts=(THERE,))
+    last = events.after(0, 10)[-1].event.details
+    assert (last["from"], last["to"], last["campaign"]) == ("paused-campaign", "active", "spring")
+    # What is not paused needs no resume, and none is told of.
+    count = len(events.after(0, 100))
+    assert statuses.resume("acme", AT + 10, "anna", "", SPRING.part).parts == (THERE,)
+    assert len(events.after(0, 100)) == count
+    statuses.resume("acme", AT + 11, "anna", "", WHOLE)
+    assert statuses.find("acme") == Status(Step.SLOW, AT + 1, WHY, parts=(THERE,))
+
+
+def test_a_resume_without_a_part_takes_back_all(statuses, events):
+    for pause in (SPRING, THERE):
+        statuses.pause("acme", pause)
+    assert statuses.resume("acme", AT + 9, "anna", "").parts == (SPRING, THERE)
+    assert statuses.find("acme") == Status(counted_from=AT + 9)
+    assert events.after(0, 10)[-1].event.details["parts"] == 2
+
+
+def test_the_pauses_of_parts_end_at_their_times(statuses, events):
+    for pause in (replace(PAUSE, until=AT + 20), SPRING, replace(THERE, until=AT + 20), BOTH):
+        statuses.pause("acme", pause)
+    assert statuses.expire(AT + 19) == []
+    assert statuses.expire(AT + 20) == ["acme"]
+    assert statuses.find("acme").parts == (SPRING, BOTH)
+    told = [each.event for each in events.after(0, 10)][-2:]
+    assert {each.details.get("domain") for each in told} == {None, "example.org"}
+    assert {each.at for each in told} == {AT + 20}
+    assert statuses.expire(AT + 10**6) == ["acme"]
+    assert statuses.find("acme").parts == (BOTH,)
+
+
 def test_the_version_changes_with_each_change_and_for_every_connection(url, statuses):
-    with contextlib.closing(open_as(SqliteTenantStatus, url)) as other:
+    with contextlib.closing(open_statuses(url)) as other:
         seen = {other.version()}
         statuses.pause("acme", PAUSE)
         seen.add(other.version())
