@@ -24,10 +24,11 @@ from gatepost.feedback.token import Purpose, looks_like_token, open_token
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
-from gatepost.traffic.lanes import DEFAULT_LANE, service_name
+from gatepost.traffic.lanes import DEFAULT_LANE, pick_source, service_name
 from gatepost.traffic.services import is_ordinary
 
 _NULL_SENDERS = frozenset({"", "<>", '"<>"'})
+_BY_TOKEN = "token return path"  # noqa: S105  # not a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def tenant_at_delivery(sender: str, snapshot: Snapshot, now: float) -> tuple[Ten
         tenant = snapshot.tenants.by_number.get(token.tenant)
         if tenant is None:
             raise Unavailable("sender is a token address of a tenant that is not configured")
-        return tenant, "token return path"
+        return tenant, _BY_TOKEN
     tenant = snapshot.tenants.owner(domain)
     return tenant, f"sender domain {domain}" if tenant else f"no tenant owns {domain}"
 
@@ -98,20 +99,24 @@ def decide_transport(
         if snapshot.modes.tls is not Mode.ENFORCE:
             mode = snapshot.modes.tls
             return Route(None, None, f"null sender; null_sender_profile {profile} in mode {mode}")
-        return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile")
+        return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile", 1)
     tenant, evidence = tenant_at_delivery(sender, snapshot, now)
     if tenant is None:
         return Route(None, None, evidence)
     lane, profile = effective_pair(tenant)
     if statuses:
         lane = lane_of(tenant, lane, statuses, snapshot.ladder)
-    return _route(lane, profile, snapshot, tenant, evidence)
+    # A second is short beside any limit of a receiver, and long beside the look-ups for the
+    # recipients of one message, which then stay together.
+    key = sender if evidence is _BY_TOKEN else None
+    number = pick_source(snapshot.lanes[lane], key, int(now))
+    return _route(lane, profile, snapshot, tenant, evidence, number)
 
 
 def _route(
-    lane: str, profile: str, snapshot: Snapshot, tenant: Tenant | None, evidence: str
+    lane: str, profile: str, snapshot: Snapshot, tenant: Tenant | None, evidence: str, number: int
 ) -> Route:
-    name = service_name(lane, profile)
+    name = service_name(lane, profile, number)
     if name in snapshot.services:
         return Route(name, tenant, f"{evidence}; lane {lane}, profile {profile}")
     if not is_ordinary(snapshot.lanes[lane], snapshot.tls.profiles[profile]):

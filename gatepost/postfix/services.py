@@ -24,6 +24,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import ReturnPath, Tenant
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
+from gatepost.traffic.lanes import service_name
 
 _MILTER_FEATURES = (Feature.TAG, Feature.FEEDBACK)
 _POLICY_FEATURES = (
@@ -51,9 +52,10 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
     left_out = dict(_needless(snapshot))
     hooks = frozenset(hook for hook in Hook if hook not in left_out)
     services = tuple(
-        _service(snapshot, name, lane, profile)
-        for name, (lane, profile) in snapshot.services.items()
+        service
+        for lane, profile in dict.fromkeys(snapshot.services.values())
         if Hook.TRANSPORT in hooks
+        for service in _services(snapshot, lane, profile)
     )
     return AttachSpec(
         hooks,
@@ -244,20 +246,23 @@ def _answers(snapshot: Snapshot, hooks: frozenset[Hook], services: Sequence[Serv
     )
 
 
-def _service(snapshot: Snapshot, name: str, lane_name: str, profile_name: str) -> ServiceSpec:
+def _services(snapshot: Snapshot, lane_name: str, profile_name: str) -> Iterator[ServiceSpec]:
+    """Yield the services of a lane and a profile: one for each source of the lane."""
     lane = snapshot.lanes[lane_name]
     profile = snapshot.tls.profiles[profile_name]
-    return ServiceSpec(
-        name,
-        lane_name,
-        profile_name,
-        profile.base.level,
-        profile.on_failure,
-        lane.concurrency,
-        lane.rate_delay_s,
-        lane.address4,
-        lane.address6,
-    )
+    for number in lane.numbers:
+        source = lane.source(number)
+        yield ServiceSpec(
+            service_name(lane_name, profile_name, number),
+            lane_name,
+            profile_name,
+            profile.base.level,
+            profile.on_failure,
+            lane.concurrency,
+            lane.rate_delay_s,
+            source.address4,
+            source.address6,
+        )
 
 
 def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:

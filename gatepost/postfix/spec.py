@@ -36,7 +36,7 @@ class ServiceSpec:
     """One smtp(8) clone.
 
     Attributes:
-        name: Name in master.cf, ``gp-<lane>-<profile>``.
+        name: Name in master.cf, ``gp-<lane>-<profile>``, with a number for a further source.
         lane: Name of the lane, for comments.
         profile: Name of the TLS profile; the map is ``tls-<profile>``.
         level: The profile's level for a destination without exception.

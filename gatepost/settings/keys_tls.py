@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gatepost.modes import Mode
 from gatepost.settings import kinds
+from gatepost.settings.kinds_traffic import SOURCE_ADDRESS, WeightedAddress
 from gatepost.settings.schema import (
     ListOf,
     Section,
@@ -167,8 +168,11 @@ class LaneSection:
         at a time to each.""",
         example="1s",
     )
-    addresses: tuple[tuple[int, str], ...] = part(
-        ListOf(kinds.ADDRESS),
-        doc="Source addresses: at most one IPv4 and one IPv6 address.",
-        example="[192.0.2.10, 2001:db8::10]",
+    addresses: tuple[WeightedAddress, ...] = part(
+        ListOf(SOURCE_ADDRESS),
+        doc="""Source addresses. Of several, each message takes one; with weight=3 behind it, an
+        address takes three times the mail of one without. The first IPv4 and the first IPv6 address
+        are one source, the second ones another, and so on; where there are fewer of one kind, they
+        are used again from the first.""",
+        example="[192.0.2.10 weight=3, 192.0.2.11, 2001:db8::10, 2001:db8::11]",
     )

@@ -7,9 +7,12 @@ Errors: each parser raises `Rejected`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+from gatepost.settings.kinds import ADDRESS
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.settings.schema import Scalar, did_you_mean
+from gatepost.traffic.lanes import MAX_WEIGHT
 from gatepost.traffic.quota import MAX_COUNT, MAX_WINDOW_S, NAMED_WINDOWS, Limit, Unit
 
 _LIMIT = re.compile(r"([0-9]+)/([0-9]{1,7}[smhd]|[a-z]+)(?: +([a-z]+))?")
@@ -54,3 +57,41 @@ def _quota(text: str) -> Limit:
 
 
 QUOTA = Scalar("a quota, as in 100/minute or 5000/hour recipients", _quota, "100/minute")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedAddress:
+    """An address to send from.
+
+    Attributes:
+        version: 4 or 6.
+        address: The address.
+        weight: Its share, or None where none is given.
+    """
+
+    version: int
+    address: str
+    weight: int | None = None
+
+
+def _weighted_address(text: str) -> WeightedAddress:
+    address, blank, tail = text.partition(" ")
+    version, address = ADDRESS.parse(address)
+    if not blank:
+        return WeightedAddress(version, address)
+    word, equals, number = tail.strip().partition("=")
+    if (
+        (word, equals) == ("weight", "=")
+        and re.fullmatch(r"[0-9]{1,3}", number)
+        and 1 <= int(number) <= MAX_WEIGHT
+    ):
+        return WeightedAddress(version, address, int(number))
+    raise Rejected(
+        f"{quoted(tail.strip())} is not a weight from 1 to {MAX_WEIGHT}",
+        f"write one such as {address} weight=3",
+    )
+
+
+SOURCE_ADDRESS = Scalar(
+    "an IP address, with or without a weight", _weighted_address, "192.0.2.10 weight=3"
+)

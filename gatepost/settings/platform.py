@@ -1,4 +1,4 @@
-"""From the settings of platform and lanes to what decisions read, and what they need together.
+"""From the settings of the platform to what decisions read, and what they need together.
 
 Errors: problems go to the report.
 """
@@ -9,13 +9,9 @@ from collections.abc import Mapping
 
 from gatepost.modes import Mode, Modes
 from gatepost.settings.keys import PlatformSection
-from gatepost.settings.keys_tls import LaneSection
 from gatepost.settings.problems import Place, Report
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Platform, Unknown
-from gatepost.traffic.lanes import DEFAULT_LANE, Lane
-
-_IP_VERSIONS = (4, 6)
 
 
 def build_platform(section: PlatformSection, file: str, modes: Modes, report: Report) -> Platform:
@@ -74,34 +70,3 @@ def check_null_sender_profile(
             f"there is no profile {name}",
             did_you_mean(name, profiles) or there_are(profiles),
         )
-
-
-def build_lanes(sections: Mapping[str, LaneSection], file: str, report: Report) -> dict[str, Lane]:
-    """Return the lanes by name."""
-    lanes = {DEFAULT_LANE: Lane(DEFAULT_LANE)}
-    for name, section in sections.items():
-        place = Place(file, ("lanes", name))
-        chosen: dict[int, str] = {}
-        for version, address in section.addresses:
-            if version in chosen:
-                report.error(
-                    Place(file, ("lanes", name, "addresses")),
-                    f"{chosen[version]} and {address} are both IPv{version}, and Postfix takes one",
-                    "keep one IPv4 and one IPv6 address; make a lane for each further one",
-                )
-            chosen.setdefault(version, address)
-        lane = Lane(name, section.concurrency, section.rate_delay, *map(chosen.get, _IP_VERSIONS))
-        if name == DEFAULT_LANE and lane != lanes[name]:
-            report.error(
-                place,
-                "is the lane of every tenant whose lane is not enforced, so it has no settings",
-                "set Postfix's own parameters instead, or give the settings to another lane",
-            )
-        if lane.rate_delay_s and lane.concurrency and lane.concurrency > 1:
-            report.warn(
-                Place(file, ("lanes", name, "concurrency")),
-                "has no effect, since with rate_delay Postfix delivers one message at a time",
-                "remove one of the two",
-            )
-        lanes[name] = lane
-    return lanes

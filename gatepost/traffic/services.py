@@ -1,4 +1,4 @@
-"""Which delivery services a configuration needs: one for each (lane, profile) pair in use.
+"""Which delivery services a configuration needs: for each (lane, profile) pair in use, its sources.
 
 Purpose: the map ``transport`` may only name services that master.cf has. `pairs_of` tells what one
 tenant can need in any combination of modes, so that switching a feature from observe to enforce
@@ -53,7 +53,8 @@ def services_for(
     for lane, profile in set(wanted):
         pairs |= pairs_of(lane, profile)
     return {
-        service_name(lane, profile): (lane, profile)
+        service_name(lane, profile, number): (lane, profile)
         for lane, profile in sorted(pairs)
         if not is_ordinary(lanes[lane], profiles[profile])
+        for number in lanes[lane].numbers
     }

@@ -19,7 +19,7 @@ from gatepost.tenants.identity import identify
 from gatepost.tenants.model import PlatformLogin, ReturnPath, Tenant, tenant_number
 from gatepost.tls.levels import Level, Requirement, TlsVersion
 from gatepost.tls.rules import DomainRules, OnFailure, Profile
-from gatepost.traffic.lanes import Lane
+from gatepost.traffic.lanes import Lane, Source
 
 WHOLE = """
 postfix: {config_dir: /etc/postfix-out, group: postdrop, socket_dir: gp}
@@ -142,7 +142,7 @@ def test_whole_configuration(load, config):
     assert globex.modes == Modes(*([enforce] * 4), Mode.OBSERVE, *([enforce] * 3))
     assert snapshot.lanes == {
         "normal": Lane("normal"),
-        "bulk": Lane("bulk", 1, 120, "192.0.2.10", "2001:db8::10"),
+        "bulk": Lane("bulk", 1, 120, (Source("192.0.2.10", "2001:db8::10"),)),
     }
     private = Requirement(Level.ENCRYPT, TlsVersion.TLSv1_2)
     assert snapshot.tls.profiles == {

@@ -9,7 +9,7 @@ from gatepost.decisions.transport import effective_pair
 from gatepost.modes import Mode, Modes
 from gatepost.tls.levels import Level, Requirement, TlsVersion
 from gatepost.tls.rules import DomainRules, OnFailure, Profile
-from gatepost.traffic.lanes import Lane, service_name
+from gatepost.traffic.lanes import Lane, Source, service_name
 from gatepost.traffic.services import is_ordinary, pairs_of, services_for
 from tests.world import LANES, PROFILES, tenant
 
@@ -22,8 +22,8 @@ STANDARD = Profile("standard", Requirement(Level.MAY))
     [
         (replace(NORMAL, concurrency=5), STANDARD),
         (replace(NORMAL, rate_delay_s=1), STANDARD),
-        (replace(NORMAL, address4="192.0.2.1"), STANDARD),
-        (replace(NORMAL, address6="2001:db8::1"), STANDARD),
+        (replace(NORMAL, sources=(Source("192.0.2.1"),)), STANDARD),
+        (replace(NORMAL, instance=True), STANDARD),
         (Lane("bulk"), STANDARD),
         (NORMAL, replace(STANDARD, base=Requirement(Level.NONE))),
         (NORMAL, replace(STANDARD, base=Requirement(Level.ENCRYPT))),
