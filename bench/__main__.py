@@ -21,10 +21,11 @@ BENCHES = {
     "survey": "survey: CPU and memory of probes, and pacing",
     "postfix": "whole Postfix, attached and enforcing beside plain",
     "isolation": "quiet tenants beside one that floods",
+    "fairness": "fifty equal tenants, of which one sends a thousand times as much",
     "growth": "the others, while one grows from 10 thousand to 10 million messages a day",
 }
 # These run only by name.
-LONG = ("isolation", "growth")
+LONG = ("isolation", "fairness", "growth")
 
 
 def main(names: list[str]) -> int:

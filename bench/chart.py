@@ -96,7 +96,7 @@ def _panel(panel: Panel, top: float, x_end: float) -> list[str]:
     for tick in _ticks(panel):
         y = y_of(tick)
         parts.append(_rule(_LEFT, y, right, y))
-        parts.append(_text(_LEFT - 6, y + 4, f"{tick:g}", anchor="end"))
+        parts.append(_text(_LEFT - 6, y + 4, _number(tick), anchor="end"))
     for step in range(7):
         x = x_of(x_end * step / 6)
         parts.append(_rule(x, top, x, bottom))
@@ -116,6 +116,10 @@ def _ticks(panel: Panel) -> list[float]:
         return [panel.low + (panel.high - panel.low) * step / 4 for step in range(5)]
     first = math.ceil(math.log10(panel.low) - 1e-9)
     return [10.0**power for power in range(first, math.floor(math.log10(panel.high)) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _rule(x1: float, y1: float, x2: float, y2: float) -> str:

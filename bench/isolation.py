@@ -50,7 +50,6 @@ POSTFIX = "198.18.2.10"
 SINK = "198.18.2.1"
 OTHER_SINK = "198.18.2.2"
 FLOOD_ADDRESS = "198.18.3.100"
-QUIET_ADDRESSES = tuple(f"198.18.3.{number}" for number in range(1, 21))
 
 _MAIN = {
     "disable_dns_lookups": "yes",
@@ -62,11 +61,53 @@ _MAIN = {
     "mynetworks": "198.18.3.0/24",
     "resolve_numeric_domain": "yes",
 }
-BURST = {"above": "20/second", "lane": "burst"}
-VARIANTS: dict[str, dict[str, Any] | None] = {
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The quiet tenants.
+
+    Attributes:
+        size: How many they are.
+        period_s: Each sends a message in so many seconds.
+    """
+
+    size: int
+    period_s: float
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the address of each."""
+        return tuple(f"198.18.3.{number}" for number in range(1, self.size + 1))
+
+    @property
+    def rate(self) -> float:
+        """Return how many messages all of them send a second."""
+        return self.size / self.period_s
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What Gatepost is told of the one that floods.
+
+    Attributes:
+        flood: Its settings beside client and sender.
+        lanes: The lanes.
+    """
+
+    flood: Mapping[str, Any]
+    lanes: Mapping[str, Any]
+
+
+CROWD = Crowd(20, 1.0)
+_BURST = {"above": "20/second", "lane": "burst"}
+VARIANTS: dict[str, Lanes | None] = {
     "plain Postfix": None,
-    "burst lane": {"concurrency": 17},
-    "burst lane, own instance": {"concurrency": 17, "instance": True},
+    # Below the limit of the active queue, 20,000, which all lanes of one instance share.
+    "burst lane": Lanes({"burst": _BURST, "backlog": 15_000}, {"burst": {"concurrency": 17}}),
+    "burst lane, own instance": Lanes(
+        {"burst": _BURST}, {"burst": {"concurrency": 17, "instance": True}}
+    ),
 }
 
 
@@ -126,33 +167,32 @@ def run() -> list[Row]:
     """Measure, and return the rows."""
     rows: list[Row] = []
     with workplace() as directory:
-        for address in (*QUIET_ADDRESSES, FLOOD_ADDRESS):
-            add_address(address)
         capacity = 0.0
-        for number, (name, lane) in enumerate(VARIANTS.items()):
+        for number, (name, lanes) in enumerate(VARIANTS.items()):
             place = directory / f"v{number}"
-            with platform(place / "alone", lane):
-                alone = measure(place / "alone", None)
-            rows.append(_quiet_row(f"{name}, no flood", alone))
+            with platform(place / "alone", CROWD, lanes):
+                alone = measure(place / "alone", CROWD, None)
+            rows.append(quiet_row(f"{name}, no flood", alone))
             if not capacity:
-                with platform(place / "capacity", None):
-                    capacity = measure(
-                        place / "capacity", Flood(SINK, 20, MESSAGES), quiet=False
-                    ).rate
+                with platform(place / "capacity", CROWD, None):
+                    flood = Flood(SINK, 20, MESSAGES)
+                    capacity = measure(place / "capacity", None, flood).rate
                 rows.append(Row("what the destination takes of a flood alone", f"{capacity:.0f}/s"))
             for sink, where in ((SINK, "same destination"), (OTHER_SINK, "another destination")):
                 there = place / where.split()[0]
-                with platform(there, lane):
-                    flooded = measure(there, Flood(sink, SECONDS, MESSAGES))
-                rows += _flooded_rows(f"{name}, flood to the {where}", alone, flooded, lane)
-                left = capacity - (len(QUIET_ADDRESSES) if sink == SINK else 0)
-                rows.append(_flood_row(flooded, left, lane))
+                with platform(there, CROWD, lanes):
+                    flooded = measure(there, CROWD, Flood(sink, SECONDS, MESSAGES))
+                rows += flooded_rows(f"{name}, flood to the {where}", alone, flooded, lanes)
+                left = capacity - (CROWD.rate if sink == SINK else 0)
+                rows.append(flood_row(flooded, left, lanes))
     return rows
 
 
 @contextlib.contextmanager
-def platform(directory: Path, lane: Mapping[str, Any] | None) -> Iterator[None]:
-    """Run Postfix, with Gatepost attached if there is a lane."""
+def platform(directory: Path, crowd: Crowd, lanes: Lanes | None) -> Iterator[None]:
+    """Run Postfix, with Gatepost attached if there are lanes."""
+    for address in (*crowd.addresses, FLOOD_ADDRESS):
+        add_address(address)
     directory.mkdir(parents=True)
     for each in (directory, directory.parent):
         each.chmod(0o755)
@@ -161,12 +201,11 @@ def platform(directory: Path, lane: Mapping[str, Any] | None) -> Iterator[None]:
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(postfix)
-        if lane is None:
+        if lanes is None:
             yield
             return
-        gatepost = stack.enter_context(
-            Gatepost(directory / "g", postfix, _configuration(lane, postfix.maillog))
-        )
+        configuration = _configuration(crowd, lanes, postfix.maillog)
+        gatepost = stack.enter_context(Gatepost(directory / "g", postfix, configuration))
         gatepost.attach()
         try:
             yield
@@ -174,22 +213,17 @@ def platform(directory: Path, lane: Mapping[str, Any] | None) -> Iterator[None]:
             _stop_instances(postfix)
 
 
-def _configuration(lane: Mapping[str, Any], maillog: Path) -> dict[str, Any]:
+def _configuration(crowd: Crowd, lanes: Lanes, maillog: Path) -> dict[str, Any]:
     quiet = {
         f"q{number}": {"clients": [f"{address}/32"], "senders": [f"q{number}.example"]}
-        for number, address in enumerate(QUIET_ADDRESSES)
+        for number, address in enumerate(crowd.addresses)
     }
-    flood = {
-        "clients": [f"{FLOOD_ADDRESS}/32"],
-        "senders": ["flood.example"],
-        "burst": BURST,
-        "backlog": 100_000 if lane.get("instance") else 15_000,
-    }
+    flood = {"clients": [f"{FLOOD_ADDRESS}/32"], "senders": ["flood.example"], **lanes.flood}
     return {
         "modes": {"default": "enforce"},
         "maillog": str(maillog),
         "platform": {"sender_id": "examplesp"},
-        "lanes": {"burst": dict(lane)},
+        "lanes": dict(lanes.lanes),
         "tenants": {**quiet, "flood": flood},
     }
 
@@ -202,20 +236,20 @@ def _stop_instances(postfix: PrivatePostfix) -> None:
             run_command(["postfix", "-c", name, "abort"])
 
 
-def measure(directory: Path, flood: Flood | None, *, quiet: bool = True) -> Result:
+def measure(directory: Path, crowd: Crowd | None, flood: Flood | None) -> Result:
     """Send, and return what came of it.
 
     Args:
-        directory: For logs; its ``p`` is Postfix's.
+        directory: For logs.
+        crowd: Who sends little, or None for nobody.
         flood: How one tenant floods, or None for nobody.
-        quiet: Whether the others send.
     """
     logs = {sink: directory / f"sink-{sink}" for sink in (SINK, OTHER_SINK)}
     with contextlib.ExitStack() as stack:
         for sink, log in logs.items():
             stack.enter_context(_sink(sink, log))
-        if quiet:
-            command = _senders("quiet", POSTFIX, f"[{SINK}]", *QUIET_ADDRESSES)
+        if crowd is not None:
+            command = _senders("quiet", POSTFIX, f"[{SINK}]", str(crowd.period_s), *crowd.addresses)
             stack.enter_context(running(command))
             time.sleep(QUIET_S if flood is None else QUIET_S / 4)
         began = time.time()
@@ -224,7 +258,9 @@ def measure(directory: Path, flood: Flood | None, *, quiet: bool = True) -> Resu
             queued, sent = _send(directory, flood, logs[flood.sink])
         ended = time.time()
     since = began + (QUIET_S / -2 if flood is None else flood.recognised_s)
-    messages, waiting = _quiet(logs[SINK], since, ended) if quiet else ([(began, 0.0)], 0)
+    messages, waiting = [(began, 0.0)], 0
+    if crowd is not None:
+        messages, waiting = _quiet(logs[SINK], crowd.period_s, since, ended)
     arrived = _arrivals(logs[flood.sink], since, ended) if flood is not None else 0
     return Result(
         messages,
@@ -284,7 +320,9 @@ def _last(log: Path) -> tuple[int, int]:
     return int(taken), int(refused)
 
 
-def _quiet(log: Path, since: float, ended: float) -> tuple[list[tuple[float, float]], int]:
+def _quiet(
+    log: Path, period: float, since: float, ended: float
+) -> tuple[list[tuple[float, float]], int]:
     """Return quiet messages with their delays, and how many of them had not arrived."""
     arrived: set[tuple[str, int]] = set()
     found = []
@@ -295,13 +333,13 @@ def _quiet(log: Path, since: float, ended: float) -> tuple[list[tuple[float, flo
             continue
         who, sent, at = fields[0], float(fields[1]), float(fields[2])
         first.setdefault(who, sent)
-        arrived.add((who, round(sent - first[who])))
+        arrived.add((who, round((sent - first[who]) / period)))
         if since <= sent <= ended:
             found.append((sent, at - sent))
     on_time = len(found)
     for who, start in first.items():
-        for number in range(int(ended - start)):
-            sent = start + number
+        for number in range(int((ended - start) / period)):
+            sent = start + number * period
             if sent >= since and (who, number) not in arrived and ended - sent > TAKES_S:
                 found.append((sent, ended - sent))
     return sorted(found), len(found) - on_time
@@ -317,7 +355,8 @@ def _arrivals(log: Path, since: float, until: float) -> int:
     return count
 
 
-def _quiet_row(what: str, result: Result) -> Row:
+def quiet_row(what: str, result: Result) -> Row:
+    """Return the row of quiet tenants by themselves."""
     return Row(what, _told(result))
 
 
@@ -330,23 +369,31 @@ def _told(result: Result) -> str:
     return text + still
 
 
-def _flooded_rows(what: str, alone: Result, flooded: Result, lane: object) -> list[Row]:
+def flooded_rows(what: str, alone: Result, flooded: Result, lanes: Lanes | None) -> list[Row]:
+    """Return the row of quiet tenants beside a flood."""
     ratio = flooded.quantile(0.99) / alone.quantile(0.99)
     beside = f"p99 {ratio:.2f} times that without a flood"
-    if lane is None:
+    if lanes is None:
         return [Row(what, _told(flooded), beside)]
     met = ratio <= GOAL_RATIO and flooded.quantile(0.99) < GOAL_S
     goal = f"p99 ≤ {GOAL_RATIO} times, < {GOAL_S:.0f} s"
     return [Row(what, _told(flooded), beside, goal, met)]
 
 
-def _flood_row(flooded: Result, left: float, lane: object) -> Row:
+def flood_row(flooded: Result, left: float, lanes: Lanes | None) -> Row:
+    """Return the row of the flood.
+
+    Args:
+        flooded: What came of it.
+        left: Messages a second that the others leave.
+        lanes: Without them there is no goal.
+    """
     share = flooded.rate / left
     value = (
         f"{flooded.rate:.0f}/s arrive, {share:.0%} of what is left; {flooded.taken} taken in "
         f"{flooded.seconds:.0f} s, at most {flooded.queued} queued"
     )
     beside = f"{flooded.refused} deferred at RCPT TO" if flooded.refused else ""
-    if lane is None:
+    if lanes is None:
         return Row("  the flood", value, beside)
     return Row("  the flood", value, beside, f"≥ {GOAL_SHARE:.0%}", share >= GOAL_SHARE)

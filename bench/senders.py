@@ -1,7 +1,7 @@
 """Clients of the measurement of isolation: tenants that send little, and one that floods.
 
-``python -m bench.senders quiet HOST DOMAIN ADDRESS…``: each address sends a message a second, the
-first of them at once, the others at even distances within the second; a connection for each.
+``python -m bench.senders quiet HOST DOMAIN PERIOD ADDRESS…``: each address sends a message in
+PERIOD seconds, the first of them at once, the others at even distances; a connection for each.
 ``python -m bench.senders flood HOST DOMAIN ADDRESS SESSIONS MESSAGES SECONDS LOG FROM TO``: over so
 many kept connections it begins with FROM messages a second and grows exponentially to TO at the end
 of SECONDS. What is refused for now is tried again a second later.
@@ -90,7 +90,7 @@ class _Client:
             raise SystemExit(f"refused: {reply!a}")
 
 
-async def _quiet(host: str, domain: str, addresses: Sequence[str]) -> None:
+async def _quiet(host: str, domain: str, period: float, addresses: Sequence[str]) -> None:
     began = time.time()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -103,7 +103,7 @@ async def _quiet(host: str, domain: str, addresses: Sequence[str]) -> None:
         await client.quit()
 
     for number in itertools.count():
-        due = began + number / len(addresses)
+        due = began + number * period / len(addresses)
         await asyncio.sleep(max(0.0, due - time.time()))
         task = asyncio.create_task(one(addresses[number % len(addresses)], number))
         tasks.add(task)
@@ -166,7 +166,7 @@ async def _flood(
 
 async def _main(what: str, host: str, domain: str, *rest: str) -> None:
     if what == "quiet":
-        await _quiet(host, domain, rest)
+        await _quiet(host, domain, float(rest[0]), rest[1:])
         return
     address, sessions, messages, seconds, log, first, last = rest
     pace = _Pace(float(seconds), float(first), float(last))
