@@ -23,14 +23,14 @@ from gatepost.maillog.evidence import Verdict as Proved
 from gatepost.maillog.model import TlsClass
 from gatepost.runtime.tls.survey import Progress
 from gatepost.runtime.tls.survey_setup import Conduct
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
+from gatepost.store.survey import SurveyStore
 from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost, Sts
 from gatepost.tls.survey.model import Probed, Target, Verdict
 from gatepost.tls.survey.pacing import Forecast, Pace
+from tests.settled import write_settled
 
 Gatepost = Callable[..., Result]
 NOW = 1_800_000_000.0
@@ -43,6 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
+    write_settled(tmp_path / "main.cf", "")
     path = tmp_path / "gatepost.yaml"
     path.write_text(
         f"postfix: {{config_dir: {tmp_path}}}\nstate: sqlite:///{tmp_path}/gatepost.db\n"
@@ -51,8 +52,8 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(config: Path) -> Iterator[SqliteSurvey]:
-    with closing(open_as(SqliteSurvey, f"sqlite:///{config.parent}/gatepost.db")) as opened:
+def store(config: Path) -> Iterator[SurveyStore]:
+    with closing(open_survey(f"sqlite:///{config.parent}/gatepost.db")) as opened:
         yield opened
 
 
@@ -82,7 +83,7 @@ def gatepost(config: Path) -> Gatepost:
     return gatepost
 
 
-def fill(store: SqliteSurvey, **verdicts: str) -> None:
+def fill(store: SurveyStore, **verdicts: str) -> None:
     for number, (name, verdict) in enumerate(verdicts.items()):
         target = Target(f"192.0.2.{number}", f"mx.{name}.example")
         at = NOW - 3600 + number
@@ -161,7 +162,7 @@ def test_a_terminal_shows_count_rate_and_time_left(
 
 @pytest.mark.usefixtures("asked")
 def test_visits_that_were_cut_off_are_told(
-    config: Path, gatepost: Gatepost, store: SqliteSurvey
+    config: Path, gatepost: Gatepost, store: SurveyStore
 ) -> None:
     fill(store, a="tls")
     names = config.parent / "names"
@@ -178,7 +179,7 @@ def test_what_was_not_looked_at_is_told(
     monkeypatch.setattr(
         command, "run_survey", lambda *_: (progress, Forecast(Pace(), lambda host: host))
     )
-    open_as(SqliteSurvey, f"sqlite:///{config.parent}/gatepost.db").close()
+    open_survey(f"sqlite:///{config.parent}/gatepost.db").close()
     (config.parent / "names").write_text("")
     result = gatepost(config.parent / "names", "--ehlo", "s.example", "--json")
     assert "TLSA records were not looked at: 192.0.2.1 does not validate" in result.stderr
@@ -255,7 +256,7 @@ def test_the_roots_are_those_of_postfix(
     config: Path, gatepost: Gatepost, asked: list[Any], main_cf: list[str], roots: tuple[str, str]
 ) -> None:
     (config.parent / "names").write_text("a.example\n")
-    (config.parent / "main.cf").write_text("\n".join([*main_cf, ""]))
+    write_settled(config.parent / "main.cf", "\n".join([*main_cf, ""]))
     gatepost(config.parent / "names", "--ehlo", "s.example")
     assert (asked[0][0].ca_file, asked[0][0].ca_path) == roots
 
@@ -276,7 +277,7 @@ def test_the_ip_versions_are_those_of_postfix_or_of_the_source(
     versions: set[int],
 ) -> None:  # fmt: skip
     (config.parent / "names").write_text("a.example\n")
-    (config.parent / "main.cf").write_text(f"inet_protocols = {inet_protocols}\n")
+    write_settled(config.parent / "main.cf", f"inet_protocols = {inet_protocols}\n")
     gatepost(config.parent / "names", "--ehlo", "s.example", *source)
     assert asked[0][0].versions == versions
 
@@ -305,7 +306,7 @@ def test_domains_of_deliveries_the_most_mail_first(
         )
         for tenant, domain in deliveries
     )  # fmt: skip
-    with closing(open_as(SqliteDeliveries, url)) as opened:
+    with closing(open_deliveries(url)) as opened:
         opened.add(Batch(records, LogPosition("log", 1, 1, ""), None))
     gatepost("--from-log", "--ehlo", "s.example")
     gatepost("--tenant", "acme", "--ehlo", "s.example")
@@ -316,7 +317,7 @@ def test_domains_of_deliveries_the_most_mail_first(
 
 @pytest.mark.usefixtures("asked")
 def test_results_as_table_csv_and_json(
-    config: Path, gatepost: Gatepost, store: SqliteSurvey
+    config: Path, gatepost: Gatepost, store: SurveyStore
 ) -> None:
     fill(store, a="tls", b="none", c="unknown")
     names = config.parent / "names"
@@ -335,7 +336,7 @@ def test_results_as_table_csv_and_json(
 
 @pytest.mark.usefixtures("asked")
 def test_a_long_table_says_how_much_there_is_more(
-    config: Path, gatepost: Gatepost, store: SqliteSurvey
+    config: Path, gatepost: Gatepost, store: SurveyStore
 ) -> None:
     fill(store, **{f"d{number:03}": "tls" for number in range(60)})
     names = config.parent / "names"
@@ -343,7 +344,7 @@ def test_a_long_table_says_how_much_there_is_more(
     assert "and 20 more rows" in gatepost(names, "--ehlo", "s.example").stdout
 
 
-def test_report(gatepost: Gatepost, store: SqliteSurvey) -> None:
+def test_report(gatepost: Gatepost, store: SurveyStore) -> None:
     assert "nothing was surveyed" in gatepost("report").stdout
     fill(store, a="tls", b="none", c="unknown")
     run = store.run_begins(NOW - 60, "names")
@@ -361,7 +362,7 @@ def test_report(gatepost: Gatepost, store: SqliteSurvey) -> None:
     assert json.loads(gatepost("report", "--json", "--since", "10s").stdout)["changes"] == []
 
 
-def test_one_of_many_is_never_rounded_away(gatepost: Gatepost, store: SqliteSurvey) -> None:
+def test_one_of_many_is_never_rounded_away(gatepost: Gatepost, store: SurveyStore) -> None:
     fill(store, **{f"d{number:04}": "tls" for number in range(2000)}, plain="none")
     text = gatepost("report").stdout
     assert "2,000 (>99.9 %)" in text
@@ -369,7 +370,7 @@ def test_one_of_many_is_never_rounded_away(gatepost: Gatepost, store: SqliteSurv
 
 
 def test_changes_are_those_of_all_runs_of_the_last_survey(
-    gatepost: Gatepost, store: SqliteSurvey
+    gatepost: Gatepost, store: SurveyStore
 ) -> None:
     fill(store, a="tls", b="tls", c="tls")
     for number, (source, begun, ended) in enumerate(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from gatepost.cli.app import build as command_line
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
+from tests.settled import settle, write_settled
 
 try:
     PostfixCommands(Path("/nonexistent")).postconf("-d", "mail_version")
@@ -36,8 +37,8 @@ bank.example      fingerprint match=aa:bb
 def config(tmp_path: Path) -> Path:
     instance = tmp_path / "postfix"
     instance.mkdir()
-    (instance / "main.cf").write_text(f"queue_directory = {tmp_path}\n")
-    (instance / "master.cf").write_text("smtp unix - - n - - smtp\n")
+    write_settled(instance / "main.cf", f"queue_directory = {tmp_path}\n")
+    write_settled(instance / "master.cf", "smtp unix - - n - - smtp\n")
     path = tmp_path / "gatepost.yaml"
     runner = CliRunner()
     assert runner.invoke(command_line(), ["init", "--dir", str(tmp_path)]).exit_code == 0
@@ -64,7 +65,7 @@ def gatepost(config: Path) -> Gatepost:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "tls_policy"
-    path.write_text(SOURCE)
+    write_settled(path, SOURCE)
     return path
 
 
@@ -129,6 +130,7 @@ def use(config: Path, value: str) -> None:
     instance = Path(yaml.safe_load(config.read_text())["postfix"]["config_dir"])
     with (instance / "main.cf").open("a") as file:
         file.write(f"smtp_tls_policy_maps = {value}\n")
+    settle(instance / "main.cf")
 
 
 def test_what_main_cf_names_is_read_without_our_own_map(
@@ -146,8 +148,8 @@ def test_of_several_tables_the_first_one_answers(
     gatepost: Gatepost, config: Path, tmp_path: Path
 ) -> None:
     one, two, pcre = (tmp_path / name for name in ("one", "two", "three.pcre"))
-    one.write_text("a.example encrypt\n")
-    two.write_text("a.example may\nb.example verify\n")
+    write_settled(one, "a.example encrypt\n")
+    write_settled(two, "a.example may\nb.example verify\n")
     pcre.write_text("/x/ may\n")
     use(config, f"texthash:{one} texthash:{two}")
     block = yaml.safe_load(gatepost("import", status=1).stdout)
@@ -224,13 +226,14 @@ def test_check_names_what_the_configuration_lacks(gatepost: Gatepost, source: Pa
 
 def test_check_of_a_table_that_the_configuration_keeps(gatepost: Gatepost, tmp_path: Path) -> None:
     path = tmp_path / "t"
-    path.write_text("x.gov.example encrypt\n")
+    write_settled(path, "x.gov.example encrypt\n")
     assert "everywhere" in gatepost("import", path, "--check").stdout
 
 
 def test_export_writes_a_table_that_import_reads(gatepost: Gatepost, tmp_path: Path) -> None:
     out = tmp_path / "exported"
     gatepost("export", "--output", out, "--next-hop", "[a.gov.example]:587")
+    settle(out)
     text = out.read_text()
     assert ".gov.example\tverify match=hostname servername=hostname protocols=>=TLSv1.2\n" in text
     assert "[a.gov.example]:587\tverify" in text
@@ -244,4 +247,5 @@ def test_export_knows_relayhost(gatepost: Gatepost, config: Path) -> None:
     instance = Path(yaml.safe_load(config.read_text())["postfix"]["config_dir"])
     with (instance / "main.cf").open("a") as file:
         file.write("relayhost = [mx.gov.example]:465\n")
+    settle(instance / "main.cf")
     assert "[mx.gov.example]:465\tverify" in gatepost("export").stdout

@@ -20,6 +20,7 @@ from gatepost.runtime.command import role_command, role_environment
 from gatepost.runtime.control import ask
 from gatepost.runtime.notify import NotifyListener
 from gatepost.runtime.paths import control_path
+from tests.settled import write_settled
 
 TIMEOUT_S = 30
 
@@ -87,8 +88,8 @@ class Site:
         self.postfix_dir.mkdir()
         (directory / "q").mkdir()
         self.main_cf = f"compatibility_level = 3.6\nqueue_directory = {directory}/q\n"
-        (self.postfix_dir / "main.cf").write_text(self.main_cf)
-        (self.postfix_dir / "master.cf").write_text("")
+        write_settled(self.postfix_dir / "main.cf", self.main_cf)
+        write_settled(self.postfix_dir / "master.cf", "")
         keys = directory / "keys.yaml"
         keys.write_text(f"current: 1\nkeys: {{1: {{secret: {'ab' * 32}}}}}\n")
         keys.chmod(0o600)

@@ -20,6 +20,7 @@ from gatepost.runtime.privileges import group_name
 from gatepost.runtime.sockets import listen_unix
 from gatepost.settings import Loader
 from tests.runtime.place import Site
+from tests.settled import write_settled
 
 HEALTHY = {
     "version": "1",
@@ -38,8 +39,8 @@ class Stage:
         self._stack = stack
         site.run_dir.mkdir()
         site.socket_dir.mkdir()
-        with (site.postfix_dir / "main.cf").open("a") as main:
-            main.write("# gatepost begin: ours\n# gatepost end\n")
+        ours = "# gatepost begin: ours\n# gatepost end\n"
+        write_settled(site.postfix_dir / "main.cf", site.main_cf + ours)
         self.digest = Loader(site.config).load().snapshot.digest
 
     def role(self, name: str, **answer: Any) -> None:
@@ -190,7 +191,7 @@ def test_what_to_look_at(stage: Stage, answers: dict[str, dict[str, Any]], sente
 
 def test_a_postfix_that_does_not_ask_is_told(stage: Stage) -> None:
     stage.all()
-    (stage.site.postfix_dir / "main.cf").write_text(stage.site.main_cf)
+    write_settled(stage.site.postfix_dir / "main.cf", stage.site.main_cf)
     found = look(stage.site.config)
     [sentence] = found.attention
     assert sentence.startswith("Postfix is not attached")

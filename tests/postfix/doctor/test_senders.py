@@ -14,6 +14,7 @@ from gatepost.postfix.doctor.findings import Finding, Severity
 from gatepost.postfix.doctor.scene import Scene
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import ReturnPath, Tenant
+from tests.settled import write_settled
 from tests.world import ENFORCE, snapshot, tenant
 
 MakeScene = Callable[..., Scene]
@@ -51,7 +52,7 @@ def table(tmp_path: Path) -> MakeTable:
 
     def write(text: str) -> str:
         path = tmp_path / "table"
-        path.write_text(text, encoding="utf-8")
+        write_settled(path, text)
         return f"texthash:{path}"
 
     return write
