@@ -1,0 +1,183 @@
+"""What is outstanding of a tenant, between two readings of the log.
+
+Purpose: the log tells of a message a moment after it was taken. Until then the policy server, which
+took it, adds it to what the log told last, so that a flood does not run past its cap.
+Format: each reading counts, of each tenant, the messages that have come since the reader began; as
+many of those that wait here are in it. They leave oldest first.
+Limits: a message that never appears, such as one whose client went away, is forgotten when the log
+was read `KEEP_S` past it: until then the backlog is taken for larger than it is by as many. Of a
+tenant that a reading does not name, what is `UNNAMED_S` older than it is in it.
+Errors: none. All times are seconds since the boot, which all processes have in common.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gatepost.traffic.state import NO_BACKLOG, Backlog
+
+KEEP_S: Final = 10.0
+UNNAMED_S: Final = 2.0
+# One step of what waits here; finer tells nothing more, as a reading comes once a second.
+_STEP_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the log tells of one tenant.
+
+    Attributes:
+        backlog: What is outstanding.
+        arrived: Messages by SMTP that have come since the reader began.
+        others: Messages that have come otherwise, likewise.
+    """
+
+    backlog: Backlog = NO_BACKLOG
+    arrived: int = 0
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the log tells of all tenants.
+
+    Attributes:
+        as_of: Up to when the log was read.
+        reader: Which reader counts; another one begins at zero.
+        tenants: By tenant id; who is not in it has nothing outstanding, or too little to be told.
+    """
+
+    as_of: float
+    reader: str
+    tenants: Mapping[str, Told] = field(default_factory=dict)
+
+
+class _Waiting:
+    """What of one tenant was taken and is in no reading yet: steps, oldest first."""
+
+    __slots__ = ("messages", "recipients", "steps")
+
+    def __init__(self) -> None:
+        # Each is when it began, messages, recipients.
+        self.steps: deque[tuple[float, int, int]] = deque()
+        self.messages = 0
+        self.recipients = 0
+
+    def add(self, messages: int, recipients: int, now: float) -> None:
+        steps = self.steps
+        if steps and now - steps[-1][0] < _STEP_S:
+            began, before, also = steps[-1]
+            steps[-1] = began, before + messages, also + recipients
+        else:
+            steps.append((now, messages, recipients))
+        self.messages += messages
+        self.recipients += recipients
+
+    def take(self, messages: int) -> None:
+        """Let so many messages go, with their share of the recipients."""
+        steps = self.steps
+        while messages > 0 and steps:
+            began, most, recipients = steps[0]
+            if most <= messages:
+                messages -= most
+                self._drop()
+                continue
+            share = recipients * messages // most
+            steps[0] = began, most - messages, recipients - share
+            self.messages -= messages
+            self.recipients -= share
+            return
+
+    def take_until(self, at: float) -> None:
+        """Let go what was taken before a time."""
+        while self.steps and self.steps[0][0] < at:
+            self._drop()
+
+    def _drop(self) -> None:
+        _, messages, recipients = self.steps.popleft()
+        self.messages -= messages
+        self.recipients -= recipients
+
+
+class Outstanding:
+    """What is outstanding of tenants, as of now."""
+
+    def __init__(self) -> None:
+        self._reading: Reading | None = None
+        self._waiting: dict[str, _Waiting] = {}
+        # What was told of each tenant last, by the same reader.
+        self._seen: dict[str, Told] = {}
+
+    @property
+    def known(self) -> bool:
+        """Tell whether there is a reading."""
+        return self._reading is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are in no reading yet."""
+        return sum(each.messages for each in self._waiting.values())
+
+    def large(self) -> list[str]:
+        """Return the tenants of the reading."""
+        return [] if self._reading is None else list(self._reading.tenants)
+
+    def accept(self, tenant_id: str, messages: int, recipients: int, now: float) -> None:
+        """Add what was taken just now; nothing as long as there is no reading."""
+        if self._reading is None:
+            return
+        found = self._waiting.get(tenant_id)
+        if found is None:
+            found = self._waiting[tenant_id] = _Waiting()
+        found.add(messages, recipients, now)
+
+    def of(self, tenant_id: str) -> Backlog | None:
+        """Return what is outstanding of a tenant, or None where nobody knows."""
+        reading = self._reading
+        if reading is None:
+            return None
+        told = reading.tenants.get(tenant_id)
+        backlog = NO_BACKLOG if told is None else told.backlog
+        waiting = self._waiting.get(tenant_id)
+        if waiting is None:
+            return backlog
+        return Backlog(
+            backlog.messages + waiting.messages,
+            backlog.recipients + waiting.recipients,
+            backlog.oldest,
+        )
+
+    def read(self, reading: Reading | None) -> dict[str, int]:
+        """Go by a new reading, or by none; return what has come otherwise than by SMTP since.
+
+        Args:
+            reading: What the log tells, or None if nothing is known any more.
+        """
+        before, self._reading = self._reading, reading
+        if reading is None or before is None or before.reader != reading.reader:
+            self._seen.clear()
+        if reading is None:
+            self._waiting.clear()
+            return {}
+        others = {}
+        for tenant_id, told in reading.tenants.items():
+            seen = self._seen.get(tenant_id)
+            self._seen[tenant_id] = told
+            waiting = self._waiting.get(tenant_id)
+            if waiting is not None:
+                if seen is None:
+                    # How many had come before is not known.
+                    waiting.take_until(reading.as_of - UNNAMED_S)
+                else:
+                    waiting.take(told.arrived - seen.arrived)
+            if seen is not None and told.others > seen.others:
+                others[tenant_id] = told.others - seen.others
+        for tenant_id, waiting in list(self._waiting.items()):
+            named = tenant_id in reading.tenants
+            waiting.take_until(reading.as_of - (KEEP_S if named else UNNAMED_S))
+            if not waiting.steps:
+                del self._waiting[tenant_id]
+        return others
