@@ -31,8 +31,7 @@ from gatepost.runtime.feedback.status_book import StatusBook
 from gatepost.runtime.log import log_event
 from gatepost.runtime.role import FAILED, OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_statuses
 from milters.adapter import GatepostMilter
 from milters.admission import AdmissionClient
 from milters.context import Shared, Views
@@ -123,7 +122,7 @@ def _share(role: Role, book: MessageBook) -> Shared:
     admission = AdmissionClient(
         role.place.socket_dir / POLICY_SOCKET, role.settings.policy_timeout_s
     )
-    statuses = StatusBook(lambda: open_as(SqliteTenantStatus, role.settings.state), role.metrics)
+    statuses = StatusBook(lambda: open_statuses(role.settings.state), role.metrics)
     shared = Shared(
         Views(role.current),
         role.recorder,

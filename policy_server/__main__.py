@@ -27,10 +27,8 @@ from gatepost.runtime.tls.sight_book import SightBook, SightStore
 from gatepost.runtime.traffic.quotas import QuotaDesk
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
-from gatepost.store.mta_sts import SqliteSts
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_quotas import SqliteQuotas
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.mta_sts import StsStore
+from gatepost.store.open import open_quotas, open_sights, open_statuses, open_sts
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
 from policy_server.handlers import Handlers
@@ -58,8 +56,8 @@ def _serve(role: Role) -> int:
 async def _serve_in_loop(role: Role) -> None:
     counting = Counting(role.metrics.destination_search, role.metrics.sts_fetch)
 
-    def open_store() -> SqliteSts:
-        return open_as(SqliteSts, role.settings.state)
+    def open_store() -> StsStore:
+        return open_sts(role.settings.local_state)
 
     async with discovery_for(role.settings, role.current().tls, open_store, counting) as discovery:
         role.metrics.watch_discovery(
@@ -83,15 +81,15 @@ class _Desks:
 
 @contextlib.asynccontextmanager
 async def _open_desks(role: Role) -> AsyncIterator[_Desks]:
-    state = role.settings.state
+    state, local = role.settings.state, role.settings.local_state
     async with contextlib.AsyncExitStack() as stack:
-        sights = SightBook(lambda: _open_sights(state), clock=time.time)
+        sights = SightBook(lambda: _open_sights(local), clock=time.time)
         stack.callback(sights.close)
-        statuses = StatusBook(lambda: open_as(SqliteTenantStatus, state), role.metrics)
+        statuses = StatusBook(lambda: open_statuses(state), role.metrics)
         stack.callback(statuses.stop)
         suppression = SuppressionDesk(state, role.metrics)
         stack.callback(suppression.close)
-        quotas = QuotaDesk(lambda: open_as(SqliteQuotas, state), role.metrics)
+        quotas = QuotaDesk(lambda: open_quotas(local), role.metrics)
         stack.push_async_callback(quotas.stop)
         yield _Desks(sights, statuses, suppression, quotas)
 
@@ -174,9 +172,7 @@ def _endpoints(role: Role, pumps: Mapping[str, Pump[Any, Any]]) -> list[Endpoint
 def _open_sights(url: str) -> SightStore:
     # What the survey knows takes long to load; a start must not wait for it.
     with uncollected():
-        from gatepost.store.sights import SqliteSights  # noqa: PLC0415
-
-    return open_as(SqliteSights, url)
+        return open_sights(url)
 
 
 if __name__ == "__main__":

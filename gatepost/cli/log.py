@@ -23,7 +23,7 @@ from gatepost.cli.common import (
     print_json,
 )
 from gatepost.errors import LogUnavailable, PostfixUnavailable
-from gatepost.maillog.evidence import Batch, LogPosition, Record, Scope
+from gatepost.maillog.evidence import Batch, DeliveryStore, LogPosition, Record, Scope
 from gatepost.maillog.follow import Chunk, LogFile, find_position, first_line
 from gatepost.maillog.join import Joiner
 from gatepost.maillog.lines import stamp_of
@@ -32,8 +32,7 @@ from gatepost.postfix.log_facts import LogFacts, log_facts
 from gatepost.runtime.deliveries import History, record_of
 from gatepost.runtime.observer import tidy_deliveries
 from gatepost.settings import Loader
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 
 # The key of the joiner's memory under which stands up to where the log was read with it.
 _AT = "at"
@@ -94,7 +93,7 @@ def ingest(
         loaded = Loader(config).load()
         history = History(loaded.snapshot, time.time())
         facts = _facts(loaded.settings.postfix_config_dir)
-        with closing(open_as(SqliteDeliveries, loaded.settings.state)) as store:
+        with closing(open_deliveries(loaded.settings.local_state)) as store:
             reader = _Ingest(store, history, facts)
             ordered = _ordered(files)
             with _progress(ordered) as (progress, task):
@@ -111,7 +110,7 @@ def ingest(
 class _Ingest:
     """Reads one file after the other into the store."""
 
-    def __init__(self, store: SqliteDeliveries, history: History, facts: LogFacts) -> None:
+    def __init__(self, store: DeliveryStore, history: History, facts: LogFacts) -> None:
         self._store = store
         self._history = history
         self._facts = facts

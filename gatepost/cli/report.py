@@ -23,7 +23,7 @@ from gatepost.modes import Feature, Observation
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 from gatepost.store import WhatIf
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.open import open_store
 
 UNIDENTIFIED = "-"
 
@@ -67,7 +67,7 @@ def what_if(
         fail(f'--since takes a period such as 30m, 24h, 7d or 4w, and not "{since}"')
     start = time.time() - int(period[1]) * _UNITS_S[period[2]]
     with errors_to_exit(as_json=as_json):
-        store = open_existing(SqliteStore, Loader(config).settings())
+        store = open_existing(open_store, Loader(config).settings())
         wanted = "" if tenant == UNIDENTIFIED else tenant
         sums = store.what_if(start, wanted, feature)
         store.close()

@@ -5,22 +5,50 @@ Errors: see `open_existing`.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Protocol, TypeVar
+
 from gatepost.errors import GatepostError
 from gatepost.settings import Settings
-from gatepost.store.open import FileT, open_as, sqlite_path
+from gatepost.store.open import LOCAL, sqlite_path
+
+StoreT_co = TypeVar("StoreT_co", covariant=True)
 
 
-def open_existing(kind: type[FileT], settings: Settings) -> FileT:
+class Opener(Protocol[StoreT_co]):
+    """A function of `gatepost.store.open`."""
+
+    def __call__(self, url: str, *, create: bool = True) -> StoreT_co:
+        """Return the store at a URL."""
+
+
+def url_of(opener: Opener[object], settings: Settings) -> str:
+    """Return where a kind of store is."""
+    return settings.local_state if opener in LOCAL else settings.state
+
+
+def is_missing(url: str) -> bool:
+    """Tell whether a store is a file that does not exist; a server may be asked.
+
+    Raises:
+        OSError: If it cannot be told.
+    """
+    path = sqlite_path(url)
+    return path is not None and not Path(path).exists()
+
+
+def open_existing(opener: Opener[StoreT_co], settings: Settings) -> StoreT_co:
     """Return a store; without the file, say what that means and what makes one.
 
     Args:
-        kind: The class of the store.
+        opener: Opens it.
         settings: Where it is.
 
     Raises:
         GatepostError: If there is none, or it cannot be read.
     """
-    path = sqlite_path(settings.state)
+    url = url_of(opener, settings)
+    path = sqlite_path(url)
     try:
         if path is not None:
             path.stat()
@@ -30,14 +58,14 @@ def open_existing(kind: type[FileT], settings: Settings) -> FileT:
         ) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         known = settings.config.exists()
-        source = f"state in {settings.config}" if known else "the default of state"
+        setting = "state" if url == settings.state else "local_state"
+        source = f"{setting} in {settings.config}" if known else f"the default of {setting}"
         remedy = (
             "start gatepost serve with that configuration, which makes it, and let mail pass"
             if known
             else f"{settings.config} does not exist; name the configuration with --config"
         )
         raise GatepostError(
-            f"nothing was recorded yet: the store {settings.state} ({source}) does not exist; "
-            f"{remedy}"
+            f"nothing was recorded yet: the store {url} ({source}) does not exist; {remedy}"
         ) from error
-    return open_as(kind, settings.state, create=False)
+    return opener(url, create=False)

@@ -13,7 +13,7 @@ Errors: every method raises `StoreUnavailable` and nothing else.
 
 How to use it::
 
-    with closing(open_existing(SqliteDeliveries, settings)) as store:
+    with closing(open_existing(open_deliveries, settings)) as store:
         store.destinations(since, until)             # for each domain and relay: what was seen
         store.destinations(since, until, "a.example")
         store.tenant_domains(since, until, "acme")   # for each of a tenant's destinations

@@ -23,10 +23,7 @@ from gatepost.runtime.tls.promoted_watch import PromotedWatch
 from gatepost.runtime.traffic.refusals import RefusalBook
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_quotas import SqliteQuotas
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_quotas, open_survey
 from gatepost.web.metrics import AllMetrics
 from gatepost.web.server import MetricsServer
 
@@ -47,8 +44,8 @@ def _serve(role: Role) -> int:
         observer = _observer(role)
         promoted = PromotedWatch(
             lambda: role.current().tls.promoted.table,
-            lambda: open_as(SqliteDeliveries, settings.state),
-            lambda: open_as(SqliteSurvey, settings.state),
+            lambda: open_deliveries(settings.local_state),
+            lambda: open_survey(settings.local_state),
             role.metrics,
         )
         postmaster = postmaster_watch(settings, role.current, role.metrics)
@@ -98,9 +95,9 @@ def _observer(role: Role) -> Observer | None:
         role.metrics,
         role.current(),
         role.holder.loaded_at,
-        lambda: open_as(SqliteDeliveries, settings.state),
+        lambda: open_deliveries(settings.local_state),
         lambda: open_outcome_stores(settings.state),
-        RefusalBook(lambda: open_as(SqliteQuotas, settings.state)).add,
+        RefusalBook(lambda: open_quotas(settings.local_state)).add,
     )
     role.on_reload.append(observer.reloaded)
     return observer

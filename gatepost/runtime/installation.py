@@ -158,9 +158,12 @@ def directories(settings: Settings, place: Place) -> list[Directory]:
         Directory(settings.run_dir, setting="service.run_dir"),
         Directory(place.socket_dir, SOCKET_DIRECTORY_MODE, group, "postfix.socket_dir"),
     ]
-    database = sqlite_path(settings.state)
-    if database is not None:
-        found.append(Directory(database.parent, setting="state"))
+    database = sqlite_path(settings.local_state)
+    assert database is not None
+    found.append(Directory(database.parent, setting="local_state"))
+    shared = sqlite_path(settings.state)
+    if shared is not None:
+        found.append(Directory(shared.parent, setting="state"))
     if settings.intake_dir is not None:
         found.append(Directory(settings.intake_dir, setting="feedback.intake_dir"))
     return found

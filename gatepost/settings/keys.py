@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from gatepost.settings import kinds, kinds_feedback, kinds_traffic
+from gatepost.settings import kinds, kinds_feedback, kinds_store, kinds_traffic
+from gatepost.settings.keys_api import ApiSection
 from gatepost.settings.keys_feedback import (
     WEBHOOKS,
     FeedbackFlowSection,
@@ -277,10 +278,17 @@ class MainFile:
     service: ServiceSection = part(Section(ServiceSection))
     log: LogSection = part(Section(LogSection))
     state: str = setting(
-        kinds.STORE,
+        kinds_store.STORE,
         "sqlite:////var/lib/gatepost/gatepost.db",
         doc="""The database of what observe would have done. Its directory must be writable for
         service.user.""",
+    )
+    local_state: str | None = optional(
+        kinds_store.LOCAL_STORE,
+        doc="""Where state is a server: the file of what this host alone needs, such as the position
+        in its log. Unset, it is sqlite:////var/lib/gatepost/gatepost.db there, and state itself
+        where that is a file.""",
+        example="sqlite:////var/lib/gatepost/gatepost.db",
     )
     metrics: Address | None = setting(
         kinds.LISTEN,
@@ -288,6 +296,7 @@ class MainFile:
         doc="""Where Prometheus finds the metrics, without TLS and password: keep it on a loopback
         address. off serves none.""",
     )
+    api: ApiSection = part(Section(ApiSection))
     maillog: str | None = setting(
         kinds.MAILLOG,
         "off",

@@ -22,7 +22,7 @@ from gatepost.errors import MalformedMessage
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.feedback.token import MAX_KEY_ID, MIN_KEY_OCTETS
 from gatepost.settings.model import Address
-from gatepost.settings.places import OF_POSTFIX, is_of_the_system, parent_of
+from gatepost.settings.places import OF_POSTFIX, is_of_the_system
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.settings.schema import Scalar, did_you_mean, listed
 
@@ -87,7 +87,7 @@ def choice(values: Mapping[str, T], example: str) -> Scalar[T]:
             )
             raise Rejected(f"{quoted(text)} is not {label}", remedy) from None
 
-    return Scalar(label, parse, example)
+    return Scalar(label, parse, example, tuple(values))
 
 
 def choice_of(enum: type[E]) -> Scalar[E]:
@@ -312,27 +312,6 @@ def _sender_id(text: str) -> str:
     return text
 
 
-def _store(text: str) -> str:
-    if re.fullmatch(r"sqlite:////[^\0?#]+", text):
-        directory = parent_of(text.removeprefix("sqlite:///"))
-        if is_of_the_system(directory):
-            raise Rejected(
-                f"{quoted(text)} lies in {directory}, which belongs to the system",
-                "put it into a directory of Gatepost's own, as in "
-                "sqlite:////var/lib/gatepost/gatepost.db",
-            )
-        return text
-    if text.startswith("sqlite:"):
-        raise Rejected(
-            f"{quoted(text)} has no absolute path",
-            "write four slashes, as in sqlite:////var/lib/gatepost/gatepost.db",
-        )
-    raise Rejected(
-        f"{quoted(text)} is no store that this version supports",
-        "write sqlite:////var/lib/gatepost/gatepost.db",
-    )
-
-
 def _listen(text: str) -> Address | None:
     if text.lower() in _FALSE:
         return None
@@ -412,7 +391,6 @@ LOGIN = Scalar("a login", _login, "acme")
 HEADER = Scalar("the name of a header", _header, "X-Campaign")
 OWN_HEADER = Scalar("the name of a header", _own_header, "X-Tenant-ID")
 SENDER_ID = Scalar("a SenderId of 5 to 15 characters", _sender_id, "examplesp")
-STORE = Scalar("the URL of a store", _store, "sqlite:////var/lib/gatepost/gatepost.db")
 MAILLOG = Scalar("an absolute path, journal or off", _maillog, "/var/log/mail.log")
 LISTEN = Scalar("an IP address with port, or off", _listen, "127.0.0.1:9464")
 DIRECTORY = Scalar("an absolute path", absolute, "/etc/postfix")

@@ -15,6 +15,8 @@ from gatepost.feedback.reporting import Loop
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR
 from gatepost.snapshot import Snapshot
 
+DEFAULT_STATE = "sqlite:////var/lib/gatepost/gatepost.db"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -47,8 +49,9 @@ class Settings:
         grace_s: Seconds that requests in hand may take when a process is told to stop.
         watchdog_s: Seconds that a process may hang before the supervisor kills it.
         policy_timeout_s: Seconds that the milter waits for the policy server.
-        state: URL of the store.
+        state: URL of the store of what all nodes share.
         metrics: Where metrics are served, or None for nowhere.
+        api: Where the HTTP API answers, an address or a socket, or None for nowhere.
         log_to: ``stderr`` or ``syslog``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         dns_servers: Name servers to ask; those of resolv.conf if empty.
@@ -64,6 +67,7 @@ class Settings:
         postmaster_token: The OAuth token for Postmaster Tools, or None where they are not asked.
         postmaster_url: Where they are asked.
         postmaster_domains: The domains to ask for.
+        local_state_url: URL of the store of what is this node's alone, or empty; see `local_state`.
     """
 
     config: Path
@@ -75,8 +79,9 @@ class Settings:
     grace_s: int = 10
     watchdog_s: int = 20
     policy_timeout_s: int = 10
-    state: str = "sqlite:////var/lib/gatepost/gatepost.db"
+    state: str = DEFAULT_STATE
     metrics: Address | None = Address("127.0.0.1", 9464)
+    api: Address | Path | None = None
     log_to: str = "syslog"
     log_level: str = "info"
     dns_servers: tuple[str, ...] = ()
@@ -91,6 +96,13 @@ class Settings:
     postmaster_token: Path | None = None
     postmaster_url: str = "https://gmailpostmastertools.googleapis.com"
     postmaster_domains: tuple[str, ...] = ()
+    local_state_url: str = ""
+
+    @property
+    def local_state(self) -> str:
+        """URL of the store of what is this node's alone: always a file of SQLite."""
+        own = self.state if self.state.startswith("sqlite:") else DEFAULT_STATE
+        return self.local_state_url or own
 
 
 @dataclass(frozen=True, slots=True)

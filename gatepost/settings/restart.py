@@ -29,7 +29,7 @@ def settings_of(path: Path, main: MainFile) -> Settings:
         watchdog_s=main.service.watchdog,
         policy_timeout_s=main.service.policy_timeout,
         state=main.state,
-        local_state_url=main.local_state,
+        local_state_url=main.local_state or "",
         metrics=main.metrics,
         api=main.api.listen,
         maillog=main.maillog,

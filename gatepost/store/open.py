@@ -1,18 +1,47 @@
 """From a store's URL to the store.
 
+Purpose: one function for each concern, so that nobody else names a database. What belongs to the
+platform is found at the setting ``state``, what belongs to one node alone at ``local_state``: see
+`LOCAL`.
 Format: ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
-Errors: `open_as` raises `StoreUnavailable`.
+Limits: a kind of store is loaded when the first of it is opened, so that a process pays for none
+that it does not use.
+Errors: each function raises `StoreUnavailable` if the store cannot be opened or made, or was made
+by a newer version; with ``create=False`` also if there is none yet.
 """
+
+# ruff: noqa: PLC0415
+# See Limits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatepost.errors import StoreUnavailable
-from gatepost.store.interface import ObservationStore
-from gatepost.store.sqlite import SqliteStore
 from gatepost.store.sqlite_file import SqliteFile
+
+if TYPE_CHECKING:
+    from gatepost.maillog.evidence import DeliveryStore
+    from gatepost.store.api_tenants import ApiTenantStore
+    from gatepost.store.api_tokens import ApiTokenStore
+    from gatepost.store.event_readers import ReaderStore
+    from gatepost.store.events import EventStore
+    from gatepost.store.gmail import GmailStore
+    from gatepost.store.held import HeldStore
+    from gatepost.store.interface import ObservationStore
+    from gatepost.store.messages import MessageStore
+    from gatepost.store.mta_sts import StsStore
+    from gatepost.store.quotas import QuotaStore
+    from gatepost.store.rates import RateStore
+    from gatepost.store.received import ReceivedStore
+    from gatepost.store.sights import SqliteSights
+    from gatepost.store.suppression import SuppressionStore
+    from gatepost.store.survey import SurveyStore
+    from gatepost.store.tenant_status import TenantStatusStore
+    from gatepost.store.tls_reports import TlsReportStore
+    from gatepost.store.webhooks import WebhookStore
 
 _SQLITE = "sqlite:///"
 
@@ -25,23 +54,156 @@ def sqlite_path(url: str) -> Path | None:
     return Path(path) if path and path != url else None
 
 
-def open_store(url: str, *, create: bool = True) -> ObservationStore:
-    """Return the store of observations at a URL; arguments and errors as of `open_as`."""
-    return open_as(SqliteStore, url, create=create)
-
-
 def open_as(kind: type[FileT], url: str, *, create: bool = True) -> FileT:
-    """Return a store at a URL.
-
-    Args:
-        kind: The class of the store.
-        url: Where, see above.
-        create: Make the database if there is none; otherwise its absence is an error.
-
-    Raises:
-        StoreUnavailable: If it cannot be opened or made, or was made by a newer version.
-    """
+    """Return a store of a class for SQLite at a URL; errors as above."""
     path = sqlite_path(url)
     if path is None:
         raise StoreUnavailable(f"{url!a} is no store that is known here; use sqlite:////path")
     return kind(path, create=create)
+
+
+def open_store(url: str, *, create: bool = True) -> ObservationStore:
+    """Return the store of observations."""
+    from gatepost.store.sqlite import SqliteStore
+
+    return open_as(SqliteStore, url, create=create)
+
+
+def open_events(url: str, *, create: bool = True) -> EventStore:
+    """Return the store of events."""
+    from gatepost.store.sqlite_events import SqliteEvents
+
+    return open_as(SqliteEvents, url, create=create)
+
+
+def open_rates(url: str, *, create: bool = True) -> RateStore:
+    """Return the sums of the counts of events."""
+    from gatepost.store.sqlite_rates import SqliteRates
+
+    return open_as(SqliteRates, url, create=create)
+
+
+def open_gmail(url: str, *, create: bool = True) -> GmailStore:
+    """Return the store of what Gmail said."""
+    from gatepost.store.sqlite_gmail import SqliteGmail
+
+    return open_as(SqliteGmail, url, create=create)
+
+
+def open_webhooks(url: str, *, create: bool = True) -> WebhookStore:
+    """Return the store of the state of webhooks."""
+    from gatepost.store.sqlite_webhooks import SqliteWebhooks
+
+    return open_as(SqliteWebhooks, url, create=create)
+
+
+def open_readers(url: str, *, create: bool = True) -> ReaderStore:
+    """Return the store of the positions of readers."""
+    from gatepost.store.sqlite_readers import SqliteReaders
+
+    return open_as(SqliteReaders, url, create=create)
+
+
+def open_suppression(url: str, *, create: bool = True) -> SuppressionStore:
+    """Return the suppression list."""
+    from gatepost.store.sqlite_suppression import SqliteSuppression
+
+    return open_as(SqliteSuppression, url, create=create)
+
+
+def open_statuses(url: str, *, create: bool = True) -> TenantStatusStore:
+    """Return the store of the status of tenants."""
+    from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+
+    return open_as(SqliteTenantStatus, url, create=create)
+
+
+def open_messages(url: str, *, create: bool = True) -> MessageStore:
+    """Return the message book."""
+    from gatepost.store.sqlite_messages import SqliteMessages
+
+    return open_as(SqliteMessages, url, create=create)
+
+
+def open_api_tenants(url: str, *, create: bool = True) -> ApiTenantStore:
+    """Return the tenants that were made through the API."""
+    from gatepost.store.sqlite_api_tenants import SqliteApiTenants
+
+    return open_as(SqliteApiTenants, url, create=create)
+
+
+def open_api_tokens(url: str, *, create: bool = True) -> ApiTokenStore:
+    """Return the tokens of the API."""
+    from gatepost.store.sqlite_api_tokens import SqliteApiTokens
+
+    return open_as(SqliteApiTokens, url, create=create)
+
+
+def open_received(url: str, *, create: bool = True) -> ReceivedStore:
+    """Return the store of what came back."""
+    from gatepost.store.sqlite_received import SqliteReceived
+
+    return open_as(SqliteReceived, url, create=create)
+
+
+def open_held(url: str, *, create: bool = True) -> HeldStore:
+    """Return what Gatepost has put on hold in one node's queue."""
+    from gatepost.store.sqlite_held import SqliteHeld
+
+    return open_as(SqliteHeld, url, create=create)
+
+
+def open_quotas(url: str, *, create: bool = True) -> QuotaStore:
+    """Return the counters of quotas of one node, and what others refused there."""
+    from gatepost.store.sqlite_quotas import SqliteQuotas
+
+    return open_as(SqliteQuotas, url, create=create)
+
+
+def open_deliveries(url: str, *, create: bool = True) -> DeliveryStore:
+    """Return the deliveries of one node, with the position in its log."""
+    from gatepost.store.deliveries import SqliteDeliveries
+
+    return open_as(SqliteDeliveries, url, create=create)
+
+
+def open_survey(url: str, *, create: bool = True) -> SurveyStore:
+    """Return what one node's survey found."""
+    from gatepost.store.sqlite_survey import SqliteSurvey
+
+    return open_as(SqliteSurvey, url, create=create)
+
+
+def open_sights(url: str, *, create: bool = True) -> SqliteSights:
+    """Return what one node knows of destinations."""
+    from gatepost.store.sights import SqliteSights
+
+    return open_as(SqliteSights, url, create=create)
+
+
+def open_sts(url: str, *, create: bool = True) -> StsStore:
+    """Return the MTA-STS policies that one node has fetched."""
+    from gatepost.store.mta_sts import SqliteSts
+
+    return open_as(SqliteSts, url, create=create)
+
+
+def open_tls_reports(url: str, *, create: bool = True) -> TlsReportStore:
+    """Return the TLS reports that one node has read."""
+    from gatepost.store.sqlite_tls_reports import SqliteTlsReports
+
+    return open_as(SqliteTlsReports, url, create=create)
+
+
+# What a node reads from its own log or finds out for itself, and others would have to wait for.
+LOCAL: frozenset[Callable[..., Any]] = frozenset(
+    {
+        open_deliveries,
+        open_held,
+        open_quotas,
+        open_sights,
+        open_sts,
+        open_survey,
+        open_tls_reports,
+    }
+)

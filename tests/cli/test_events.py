@@ -19,10 +19,8 @@ from typer.testing import CliRunner, Result
 
 from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from gatepost.store.webhooks import Failed, Span
+from gatepost.store.open import open_events, open_webhooks
+from gatepost.store.webhooks import Failed, Span, WebhookStore
 from tests.runtime.consumer import SECRET, Consumer, answers
 
 NOW = time.time()
@@ -70,12 +68,12 @@ class Place:
             f"  acme: {{url: {url}, secret_file: hook.secret, tenant: acme, allow_private: yes}}\n"
             f"  all: {{url: {url}, secret_file: hook.secret, events: [message.bounced]}}\n"
         )
-        with contextlib.closing(open_as(SqliteEvents, self.url)) as events:
+        with contextlib.closing(open_events(self.url)) as events:
             events.add(EVENTS)
 
     @contextlib.contextmanager
-    def hooks(self) -> Iterator[SqliteWebhooks]:
-        with contextlib.closing(open_as(SqliteWebhooks, self.url)) as hooks:
+    def hooks(self) -> Iterator[WebhookStore]:
+        with contextlib.closing(open_webhooks(self.url)) as hooks:
             yield hooks
 
     def run(self, *arguments: str, status: int = 0) -> Result:
@@ -139,7 +137,7 @@ def test_tail_follows_until_it_is_interrupted(place: Place) -> None:
     )
     assert tail.stdout is not None
     assert json.loads(tail.stdout.readline())["id"] == "e5"
-    with contextlib.closing(open_as(SqliteEvents, place.url)) as events:
+    with contextlib.closing(open_events(place.url)) as events:
         events.add([event(6), event(7)])
     assert [json.loads(tail.stdout.readline())["id"] for _ in range(2)] == ["e6", "e7"]
     os.kill(tail.pid, signal.SIGINT)

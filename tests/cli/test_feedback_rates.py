@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.reporting import GMAIL
-from gatepost.store.gmail import GmailDay, SqliteGmail
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.gmail import GmailDay
+from gatepost.store.open import open_events, open_gmail
 
 NOW = time.time()
 TODAY = int(NOW // 86_400)
@@ -41,8 +40,8 @@ def gatepost(tmp_path: Path):
 def happen(tmp_path: Path):
     url = f"sqlite:///{tmp_path}/gatepost.db"
     with (
-        contextlib.closing(open_as(SqliteEvents, url)) as events,
-        contextlib.closing(open_as(SqliteGmail, url)) as gmail,
+        contextlib.closing(open_events(url)) as events,
+        contextlib.closing(open_gmail(url)) as gmail,
     ):
 
         def happen(kind, count, provider=YAHOO, at=NOW, tenant="acme", details=None, **labels):

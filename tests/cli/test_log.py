@@ -17,7 +17,7 @@ from gatepost.cli import log as module
 from gatepost.cli.app import build as command_line
 from gatepost.maillog.evidence import By, Counts, Scope
 from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 from tests.runtime.observed import append, message, stamp
 
 Gatepost = Callable[..., Result]
@@ -66,9 +66,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def sums(tmp_path: Path) -> dict[str, Counts]:
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         return {each.name: each.deliveries for each in store.share(*ALL, By.TENANT)}
 
 
@@ -197,9 +195,7 @@ def test_a_log_without_years_is_of_the_year_of_its_file(gatepost, tmp_path):
     past = time.mktime((2019, 3, 1, 0, 0, 0, 0, 0, -1))
     os.utime(path, (past, past))
     gatepost(path)
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         # Older than what is kept.
         assert store.share(*ALL, By.DAY) == []
     recent = time.time() - 3 * 86_400
@@ -209,9 +205,7 @@ def test_a_log_without_years_is_of_the_year_of_its_file(gatepost, tmp_path):
     )
     os.utime(path, (recent, recent))
     gatepost(path)
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         (share,) = store.share(*ALL, By.DAY)
     day = time.strftime("%Y-%m-%d", time.localtime(recent))
     assert (
@@ -225,9 +219,7 @@ def test_a_log_without_years_is_of_the_year_of_its_file(gatepost, tmp_path):
 
 def test_nothing_is_left_to_remember(gatepost, old, tmp_path):
     gatepost(old)
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         assert store.state(Scope.INGEST) == {}
 
 

@@ -12,9 +12,8 @@ from typer.testing import CliRunner, Result
 
 from gatepost.cli.app import build as command_line
 from gatepost.runtime.feedback.spool import Held, Spool
-from gatepost.store.open import open_as
+from gatepost.store.open import open_received
 from gatepost.store.received import Received
-from gatepost.store.sqlite_received import SqliteReceived
 
 SECRET = "ab" * 32
 
@@ -122,7 +121,7 @@ def test_what_came_back(config, tmp_path):
         "1", 1_795_478_400.0, "complaint", "arf", "arf.mail.yahoo.com", "unauthenticated",
         "it has no DKIM signature", "acme", "00ff",
     )  # fmt: skip
-    with contextlib.closing(open_as(SqliteReceived, f"sqlite:///{tmp_path}/g.db")) as store:
+    with contextlib.closing(open_received(f"sqlite:///{tmp_path}/g.db")) as store:
         store.add(report)
     line = run(config, "feedback", "received", "--kind", "complaint").stdout
     assert line == (

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from gatepost.cli.app import build as command_line
 from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_quotas import SqliteQuotas
+from gatepost.store.open import open_quotas
 from gatepost.traffic.counters import Amount, Holder, MemoryCounters
 from gatepost.traffic.quota import Claim, Limit, campaign_name
 
@@ -58,7 +57,7 @@ class Cli:
         counters = MemoryCounters()
         for number in range(2):
             counters.commit(Holder("s", f"m{number}"), claims, Amount(1, 2), clock())
-        with contextlib.closing(open_as(SqliteQuotas, self.state)) as store:
+        with contextlib.closing(open_quotas(self.state)) as store:
             store.write(clock.mark(), counters.take_changed(10_000))
 
 

@@ -16,10 +16,9 @@ from typer.testing import CliRunner, Result
 from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import share as module
 from gatepost.cli.tls.share import percentages
-from gatepost.maillog.evidence import Batch, Counts, LogPosition, Record, Verdict
+from gatepost.maillog.evidence import Batch, Counts, DeliveryStore, LogPosition, Record, Verdict
 from gatepost.maillog.model import TlsClass
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 
 Gatepost = Callable[..., Result]
 NOW = time.time()
@@ -53,10 +52,8 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteDeliveries]:
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as opened:
+def store(tmp_path: Path) -> Iterator[DeliveryStore]:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as opened:
         yield opened
 
 
@@ -72,7 +69,7 @@ def gatepost(config: Path) -> Gatepost:
     return gatepost
 
 
-def fill(store: SqliteDeliveries, *records: Record) -> None:
+def fill(store: DeliveryStore, *records: Record) -> None:
     assert store.add(Batch(records, LogPosition(f"log{len(records)}", 1, 1, "/x")))
 
 

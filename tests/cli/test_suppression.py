@@ -19,9 +19,7 @@ from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.settings import Loader
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_suppression
 
 Gatepost = Callable[..., Result]
 TODAY = time.strftime("%Y-%m-%dT", time.gmtime())
@@ -53,19 +51,19 @@ class Place:
         return json.loads(self.run(*arguments, "--json", status=status).stdout)
 
     def events(self) -> list[Event]:
-        with contextlib.closing(open_as(SqliteEvents, self.url)) as store:
+        with contextlib.closing(open_events(self.url)) as store:
             return [each.event for each in store.after(0, 100)]
 
     def find(self, tenant: str, address: str) -> Suppressed | None:
         rules = Loader(self.config).load().snapshot.suppression
-        with contextlib.closing(open_as(SqliteSuppression, self.url)) as store:
+        with contextlib.closing(open_suppression(self.url)) as store:
             return store.find(tenant, address, time.time(), rules)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     made = Place(tmp_path)
-    open_as(SqliteSuppression, made.url).close()
+    open_suppression(made.url).close()
     return made
 
 

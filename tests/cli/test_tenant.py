@@ -14,18 +14,14 @@ from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import NORMAL, Change, Scope, Whose
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_events, open_statuses
 
 WHY = "complaints 0.70 % (7 of 1,000, at least 0.34 %)"
 
 
 @pytest.fixture
 def store(tmp_path: Path):
-    with contextlib.closing(
-        open_as(SqliteTenantStatus, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as opened:
+    with contextlib.closing(open_statuses(f"sqlite:///{tmp_path}/gatepost.db")) as opened:
         yield opened
 
 
@@ -139,7 +135,7 @@ def test_the_list_shows_all_and_those_held(store, gatepost):
 
 def test_show_tells_status_rates_and_history(tmp_path, store, gatepost):
     now = time.time()
-    with contextlib.closing(open_as(SqliteEvents, f"sqlite:///{tmp_path}/gatepost.db")) as events:
+    with contextlib.closing(open_events(f"sqlite:///{tmp_path}/gatepost.db")) as events:
         for kind, count in ((EventKind.DELIVERED, 1000), (EventKind.COMPLAINED, 7)):
             events.add(
                 [

@@ -18,9 +18,7 @@ from gatepost.cli.tls import promote
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
 from gatepost.settings import Loader
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost
 from gatepost.tls.survey.model import Probed, Target, Verdict
@@ -41,7 +39,7 @@ class Evidence:
     def __init__(self, url: str) -> None:
         self.url = url
         self._number = 0
-        with contextlib.closing(open_as(SqliteSurvey, url)):
+        with contextlib.closing(open_survey(url)):
             pass
 
     def mail(
@@ -54,13 +52,13 @@ class Evidence:
             relay = (f"mx.{domain}", "192.0.2.1", domain, "smtp", tls)
             records.append(Record(NOW - days * DAY, *who, *relay))
         position = LogPosition(f"log{self._number}", 0, 1, "")
-        with contextlib.closing(open_as(SqliteDeliveries, self.url)) as store:
+        with contextlib.closing(open_deliveries(self.url)) as store:
             assert store.add(Batch(records, position))
 
     def probes(self, domain: str, address: str, *verdicts: Verdict) -> None:
         """One probe each second day, the last one today."""
         host = f"mx.{domain}"
-        with contextlib.closing(open_as(SqliteSurvey, self.url)) as store:
+        with contextlib.closing(open_survey(self.url)) as store:
             store.resolved(
                 [ResolvedDomain(domain, NOW, MxOutcome.FOUND, (MxOf(host, 10),))],
                 [ResolvedHost(host, NOW, Outcome.FOUND, (address,))],

@@ -16,8 +16,7 @@ from typer.testing import CliRunner, Result
 from gatepost.cli.app import build as command_line
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 
 Gatepost = Callable[..., Result]
 DAY = 86_400
@@ -163,9 +162,7 @@ def test_our_own_deliveries_stand_beside(gatepost: Gatepost, tmp_path: Path) -> 
         )
         for number, kind in enumerate(kinds)
     ]
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         assert store.add(Batch(records, LogPosition("x", 0, 1, "")))
     last = gatepost().stdout.splitlines()[-1]
     assert last == (

@@ -15,8 +15,7 @@ from gatepost.cli.app import build as command_line
 from gatepost.cli.tls import what_if
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 
 Gatepost = Callable[..., Result]
 DAY = 86_400.0
@@ -48,9 +47,7 @@ def gatepost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gatepost:
         )
         for n, (tenant, domain, tls, count, days) in enumerate(seen)
     ]  # fmt: skip
-    with contextlib.closing(
-        open_as(SqliteDeliveries, f"sqlite:///{tmp_path}/gatepost.db")
-    ) as store:
+    with contextlib.closing(open_deliveries(f"sqlite:///{tmp_path}/gatepost.db")) as store:
         assert store.add(Batch(records, LogPosition("x", 0, 1, "")))
 
     def gatepost(*arguments: str, status: int = 0) -> Result:

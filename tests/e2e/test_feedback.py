@@ -20,8 +20,7 @@ from gatepost.postfix.doctor.scene import look
 from gatepost.postfix.doctor.signers import MUST_COVER
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.open import open_events
 from gatepost.tenants.model import tenant_number
 from lab.dkim import signatures
 from lab.fleet import Received
@@ -252,7 +251,7 @@ def test_the_signature_of_a_tenant_holds_when_its_mail_leaves(
     # What no signature forbids is there all the same.
     assert len(arrived.headers("X-Gatepost-Token")) == 1
     with contextlib.closing(
-        open_as(SqliteEvents, f"sqlite:///{gatepost.directory}/state/gatepost.db")
+        open_events(f"sqlite:///{gatepost.directory}/state/gatepost.db")
     ) as events:
 
         def told() -> set[object]:

@@ -21,11 +21,8 @@ import pytest
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.token import TOKEN_CHARACTERS
-from gatepost.store.open import open_as
+from gatepost.store.open import open_events, open_received, open_suppression
 from gatepost.store.received import Received as Row
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_received import SqliteReceived
-from gatepost.store.sqlite_suppression import SqliteSuppression
 from lab.fleet import Received
 from lab.gatepost import Gatepost
 from lab.mx import Kind
@@ -105,9 +102,9 @@ class Books:
 
     def __init__(self, gatepost: Gatepost) -> None:
         url = f"sqlite:///{gatepost.directory}/state/gatepost.db"
-        self._events = open_as(SqliteEvents, url)
-        self._received = open_as(SqliteReceived, url)
-        self._suppression = open_as(SqliteSuppression, url)
+        self._events = open_events(url)
+        self._received = open_received(url)
+        self._suppression = open_suppression(url)
         self._gatepost = gatepost
 
     def events(self, *kinds: EventKind, recipient: str | None = None) -> list[Event]:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from gatepost.feedback.events import Event, EventKind
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.events import EventStore
+from gatepost.store.open import open_events, open_statuses
 from lab.gatepost import Gatepost
 from lab.mx import Kind
 from lab.postfix import PrivatePostfix
@@ -62,9 +61,9 @@ def gatepost(world: World, postfix: PrivatePostfix) -> Iterator[Gatepost]:
 
 
 @pytest.fixture(scope="module")
-def events(gatepost: Gatepost) -> Iterator[SqliteEvents]:
+def events(gatepost: Gatepost) -> Iterator[EventStore]:
     url = f"sqlite:///{gatepost.directory}/state/gatepost.db"
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 
@@ -95,7 +94,7 @@ def wait_reply(message: Mail, start: str) -> str:
     return seen[0]
 
 
-def complain(events: SqliteEvents, first: int, last: int, name: str = "acme") -> None:
+def complain(events: EventStore, first: int, last: int, name: str = "acme") -> None:
     """Let so many of 1,000 recipients at a provider that reports complain."""
     kinds = [EventKind.DELIVERED] * 1000 if first == 0 else []
     kinds += [EventKind.COMPLAINED] * (last - first)
@@ -109,7 +108,7 @@ def complain(events: SqliteEvents, first: int, last: int, name: str = "acme") ->
 
 def step_of(gatepost: Gatepost, name: str = "acme") -> str:
     url = f"sqlite:///{gatepost.directory}/state/gatepost.db"
-    with contextlib.closing(open_as(SqliteTenantStatus, url)) as store:
+    with contextlib.closing(open_statuses(url)) as store:
         return store.find(name).step.keyword
 
 
@@ -117,12 +116,12 @@ def wait_step(gatepost: Gatepost, step: str, name: str = "acme") -> None:
     wait_until(lambda: step_of(gatepost, name) == step, 30, f"step {step}")
 
 
-def of_kind(events: SqliteEvents, kind: EventKind, name: str = "acme") -> list[Event]:
+def of_kind(events: EventStore, kind: EventKind, name: str = "acme") -> list[Event]:
     return [each.event for each in events.after(0, 10_000, tenant=name, kinds=[kind])]
 
 
 def test_what_the_log_tells_becomes_events(
-    gatepost: Gatepost, postfix: PrivatePostfix, events: SqliteEvents
+    gatepost: Gatepost, postfix: PrivatePostfix, events: EventStore
 ) -> None:
     sent = queue_id(send(ADDRESS, mail("delivered", "newsletter")))
     refused = queue_id(send(ADDRESS, mail("refused", to=Kind.REFUSES)))
@@ -154,7 +153,7 @@ def test_what_the_log_tells_becomes_events(
 
 
 def test_slowed_down_paused_and_resumed(
-    gatepost: Gatepost, postfix: PrivatePostfix, events: SqliteEvents
+    gatepost: Gatepost, postfix: PrivatePostfix, events: EventStore
 ) -> None:
     waiting = queue_id(send(ADDRESS, mail("waiting", to=Kind.DEAD)))
     assert wait_delivery(postfix, waiting).service == ""

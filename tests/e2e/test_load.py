@@ -21,8 +21,7 @@ from gatepost.feedback.events import EventKind
 from gatepost.feedback.token import Keyring, Purpose, Token, open_token
 from gatepost.runtime.paths import ROLES
 from gatepost.store import open_store
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.open import open_events
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
 from lab.process import wait_until
@@ -92,7 +91,7 @@ def has_written(gatepost: Gatepost) -> bool:
     """Tell whether the store has an event of each enforced tenant, and rows of the observed one."""
     url = f"sqlite:///{gatepost.directory}/state/gatepost.db"
     with (
-        contextlib.closing(open_as(SqliteEvents, url)) as events,
+        contextlib.closing(open_events(url)) as events,
         contextlib.closing(open_store(url)) as observations,
     ):
         accepted = events.after(0, 10, kinds=[EventKind.ACCEPTED])

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_survey
 from gatepost.tls.dns_answer import Outcome
 from gatepost.tls.survey.knowledge import MxOf, MxOutcome, ResolvedDomain, ResolvedHost
 from gatepost.tls.survey.model import Probed, Target, Verdict
@@ -104,7 +103,7 @@ def test_a_drop_goes_from_the_log_into_the_file_and_sets_the_mail_free(
     assert held.status == "deferred"
     wait_until(recorded(gatepost, "drop@refusestls.example", "refused"), 20, "the delivery")
     state = f"sqlite:///{gatepost.directory}/state/gatepost.db"
-    with contextlib.closing(open_as(SqliteSurvey, state)):
+    with contextlib.closing(open_survey(state)):
         pass
     dry = gatepost.command("tls", "promote", status=1)
     assert "refusestls.example: encrypt until" in dry
@@ -127,7 +126,7 @@ def test_what_log_and_survey_have_seen_becomes_a_rule_in_force(
     now = time.time()
     state = f"sqlite:///{gatepost.directory}/state/gatepost.db"
     target = Target("198.18.1.3", "mx.selfsigned.example")
-    with contextlib.closing(open_as(SqliteSurvey, state)) as survey:
+    with contextlib.closing(open_survey(state)) as survey:
         survey.resolved(
             [ResolvedDomain("selfsigned.example", now, MxOutcome.FOUND, (MxOf(target.host, 10),))],
             [ResolvedHost(target.host, now, Outcome.FOUND, (target.address,))],

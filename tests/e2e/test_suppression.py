@@ -13,9 +13,7 @@ import pytest
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import Reason, Suppressed
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_suppression
 from lab.gatepost import Gatepost
 from lab.mx import Kind
 from lab.postfix import PrivatePostfix
@@ -78,7 +76,7 @@ def listed(gatepost: Gatepost, postfix: PrivatePostfix) -> None:
         )
     ]
     nobody = Suppressed("", "nobody@good.example", Reason.INVALID, SINCE)
-    with contextlib.closing(open_as(SqliteSuppression, url(gatepost))) as store:
+    with contextlib.closing(open_suppression(url(gatepost))) as store:
         store.add([*everywhere, nobody], RULES)
     wait_until(lambda: bool(refused(postfix, "acme", "bad@good.example")), SOON_S, "a refusal")
 
@@ -110,7 +108,7 @@ def _text(error: smtplib.SMTPResponseException) -> str:
 
 
 def events(gatepost: Gatepost, kind: EventKind = EventKind.SUPPRESSED) -> list[Event]:
-    with contextlib.closing(open_as(SqliteEvents, url(gatepost))) as store:
+    with contextlib.closing(open_events(url(gatepost))) as store:
         return [each.event for each in store.after(0, 1000, kinds=[kind])]
 
 

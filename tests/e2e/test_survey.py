@@ -25,8 +25,8 @@ from typing import Any
 import checkdmarc.smtp
 import pytest
 
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_survey
+from gatepost.store.survey import SurveyStore
 from gatepost.tls.survey.model import Target, Verdict
 from gatepost.tls.survey.probe import Prober, Timeouts
 from gatepost.tls.survey.trust import Trust
@@ -128,9 +128,9 @@ class Place:
         assert done.returncode == status, done.stderr
         return done
 
-    def store(self, config: Path) -> SqliteSurvey:
+    def store(self, config: Path) -> SurveyStore:
         """Open the database."""
-        return open_as(SqliteSurvey, f"sqlite:///{config.parent}/gatepost.db", create=False)
+        return open_survey(f"sqlite:///{config.parent}/gatepost.db", create=False)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.settings.model import Settings
 from gatepost.snapshot import Snapshot
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 from tests.world import snapshot, tenant
 
 HOST = "mail.example"
@@ -67,7 +66,7 @@ def start(
         metrics or Metrics("back"),
         world,
         0.0,
-        lambda: open_as(SqliteDeliveries, url),
+        lambda: open_deliveries(url),
         lambda: open_outcome_stores(url),
     )
 

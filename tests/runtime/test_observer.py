@@ -20,15 +20,14 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import EventKind
-from gatepost.maillog.evidence import Batch, By, Counts, Record, Scope, Verdict
+from gatepost.maillog.evidence import Batch, By, Counts, DeliveryStore, Record, Scope, Verdict
 from gatepost.maillog.model import SENT, Delivery, TlsClass
 from gatepost.runtime import observer as module
 from gatepost.runtime.deliveries import RELOAD_S, History, record_of
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.open import open_deliveries, open_events
 from lab.process import wait_until
 from tests.runtime.observed import ACME, WORLD, append, message, stamp, start
 from tests.world import NOW, snapshot
@@ -51,8 +50,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[SqliteDeliveries]:
-    with contextlib.closing(open_as(SqliteDeliveries, url)) as opened:
+def store(url: str) -> Iterator[DeliveryStore]:
+    with contextlib.closing(open_deliveries(url)) as opened:
         yield opened
 
 
@@ -69,7 +68,7 @@ def observe(url: str) -> Iterator[Callable[..., Observer]]:
         each.stop()
 
 
-def total(store: SqliteDeliveries) -> Counts:
+def total(store: DeliveryStore) -> Counts:
     counts = Counts()
     for share in store.share(*ALL, By.DAY):
         for tls in TlsClass:
@@ -77,7 +76,7 @@ def total(store: SqliteDeliveries) -> Counts:
     return counts
 
 
-def wait_sent(store: SqliteDeliveries, count: int) -> None:
+def wait_sent(store: DeliveryStore, count: int) -> None:
     wait_until(lambda: total(store).sent >= count, 20, f"{count} deliveries")
 
 
@@ -251,7 +250,7 @@ def test_a_kill_at_any_moment_neither_loses_nor_doubles(log, url, store):
     with contextlib.closing(sqlite3.connect(store.path)) as db:
         twice = "select queue_id from deliveries group by queue_id having count(*) > 1"
         assert db.execute(twice).fetchall() == []
-    with contextlib.closing(open_as(SqliteEvents, url)) as events:
+    with contextlib.closing(open_events(url)) as events:
         hours = events.counts(*ALL)
         assert {(each.tenant, each.kind) for each in hours} == {("acme", EventKind.DELIVERED)}
         assert sum(each.count for each in hours) == sent + 1

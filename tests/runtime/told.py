@@ -9,8 +9,7 @@ from dataclasses import replace
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Webhook
 from gatepost.snapshot import Snapshot
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
-from gatepost.store.webhooks import WebhookState
+from gatepost.store.webhooks import WebhookState, WebhookStore
 from tests.runtime.consumer import SECRET, Consumer
 from tests.world import snapshot, tenant
 
@@ -57,7 +56,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def at(hooks: SqliteWebhooks, name: str = "acme") -> WebhookState:
+def at(hooks: WebhookStore, name: str = "acme") -> WebhookState:
     found = hooks.state(name)
     assert found is not None
     return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatepost.domains import normalise_domain
 from gatepost.errors import MalformedMessage
-from gatepost.settings import kinds
+from gatepost.settings import kinds, kinds_store
 from gatepost.settings.problems import Rejected, path_text, quoted
 from gatepost.settings.schema import did_you_mean, listed, there_are
 
@@ -93,8 +93,8 @@ def test_taken(kind, text, value):
         (kinds.HEADER, "a" * 65),
         (kinds.OWN_HEADER, "feedback-ID"),
         (kinds.DIRECTORY, ""),
-        (kinds.STORE, "sqlite:///"),
-        (kinds.STORE, "sqlite:////"),
+        (kinds_store.STORE, "sqlite:///"),
+        (kinds_store.STORE, "sqlite:////"),
     ],
 )
 def test_refused(kind, text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings import kinds
+from gatepost.settings import kinds, kinds_store
 from gatepost.settings.problems import Rejected
 
 QUEUE = (
@@ -36,14 +36,14 @@ def test_directories_of_the_system(path: str) -> None:
     with pytest.raises(Rejected, match="belongs to the system"):
         kinds.OWN_DIRECTORY.parse(path)
     with pytest.raises(Rejected, match="which belongs to the system"):
-        kinds.STORE.parse(f"sqlite:///{path.rstrip('/')}/gatepost.db")
+        kinds_store.STORE.parse(f"sqlite:///{path.rstrip('/')}/gatepost.db")
 
 
 @pytest.mark.parametrize("path", ["/run/gatepost", "/srv/gatepost", "/home/mail/run", "/run/a/b"])
 def test_other_directories(path: str) -> None:
     assert kinds.OWN_DIRECTORY.parse(path) == path
     url = f"sqlite:///{path}/gatepost.db"
-    assert kinds.STORE.parse(url) == url
+    assert kinds_store.STORE.parse(url) == url
 
 
 def test_a_path_that_is_not_absolute_is_told_as_before() -> None:

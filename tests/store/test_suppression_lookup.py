@@ -13,6 +13,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed
 from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.suppression import SuppressionStore
 from gatepost.store.suppression_lookup import REFRESH_S, RETRY_S, SuppressionLookup
 
 NOW = 1_800_000_000.0
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def writer(path: Path) -> Iterator[SqliteSuppression]:
+def writer(path: Path) -> Iterator[SuppressionStore]:
     with contextlib.closing(SqliteSuppression(path)) as store:
         yield store
 
@@ -56,9 +57,7 @@ def _entry(tenant: str = "acme", address: str = "ann@example.org") -> Suppressed
     return Suppressed(tenant, address, reason, NOW)
 
 
-def test_it_finds_what_the_store_finds(
-    writer: SqliteSuppression, lookup: SuppressionLookup
-) -> None:
+def test_it_finds_what_the_store_finds(writer: SuppressionStore, lookup: SuppressionLookup) -> None:
     entries = [_entry(), _entry(GLOBAL, "bob@example.org"), _entry("acme", "eve+a@example.org")]
     writer.add(entries, RULES)
     for rules in (RULES, SuppressionRules(fold_sub_addresses=True)):
@@ -69,7 +68,7 @@ def test_it_finds_what_the_store_finds(
 
 
 def test_without_entries_nothing_is_read(
-    writer: SqliteSuppression, lookup: SuppressionLookup, monkeypatch: pytest.MonkeyPatch
+    writer: SuppressionStore, lookup: SuppressionLookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.add([_entry()], RULES)
     assert lookup.find("zeta", "ann@example.org", NOW, RULES) is None
@@ -80,7 +79,7 @@ def test_without_entries_nothing_is_read(
 
 
 def test_it_knows_for_whom_there_is_anything_to_look_up(
-    writer: SqliteSuppression, lookup: SuppressionLookup, clock: Clock, path: Path
+    writer: SuppressionStore, lookup: SuppressionLookup, clock: Clock, path: Path
 ) -> None:
     assert not lookup.may_hold("acme")
     writer.add([_entry()], RULES)
@@ -103,7 +102,7 @@ def _must_not_be_called(*_arguments: object, **_more: object) -> None:
 
 
 def test_a_first_entry_is_seen_after_a_moment_and_others_at_once(
-    writer: SqliteSuppression, lookup: SuppressionLookup, clock: Clock
+    writer: SuppressionStore, lookup: SuppressionLookup, clock: Clock
 ) -> None:
     assert lookup.find("acme", "ann@example.org", NOW, RULES) is None
     writer.add([_entry()], RULES)
@@ -116,7 +115,7 @@ def test_a_first_entry_is_seen_after_a_moment_and_others_at_once(
 
 
 def test_a_writer_is_not_waited_for(
-    writer: SqliteSuppression, lookup: SuppressionLookup, path: Path
+    writer: SuppressionStore, lookup: SuppressionLookup, path: Path
 ) -> None:
     writer.add([_entry()], RULES)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -126,7 +125,7 @@ def test_a_writer_is_not_waited_for(
 
 
 def test_trouble_is_said_at_once_until_it_is_time_to_try_again(
-    writer: SqliteSuppression, lookup: SuppressionLookup, path: Path, clock: Clock
+    writer: SuppressionStore, lookup: SuppressionLookup, path: Path, clock: Clock
 ) -> None:
     writer.add([_entry()], RULES)
     assert lookup.find("acme", "ann@example.org", NOW, RULES) is not None
@@ -153,7 +152,7 @@ def test_trouble_is_said_at_once_until_it_is_time_to_try_again(
 
 
 def test_a_file_in_the_place_of_the_old_one_is_read(
-    writer: SqliteSuppression, lookup: SuppressionLookup, path: Path, clock: Clock
+    writer: SuppressionStore, lookup: SuppressionLookup, path: Path, clock: Clock
 ) -> None:
     writer.add([_entry()], RULES)
     assert lookup.find("acme", "ann@example.org", NOW, RULES) is not None

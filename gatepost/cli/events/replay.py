@@ -23,8 +23,7 @@ from gatepost.cli.stores import open_existing
 from gatepost.feedback.rules import Webhook
 from gatepost.settings import Loader
 from gatepost.store.events import EventStore
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_webhooks
 from gatepost.store.webhooks import WebhookStore
 
 
@@ -77,8 +76,8 @@ def command(
         loaded = Loader(config).load()
         hook = webhook_named(name, loaded.snapshot)
         with (
-            closing(open_existing(SqliteEvents, loaded.settings)) as events,
-            closing(open_existing(SqliteWebhooks, loaded.settings)) as store,
+            closing(open_existing(open_events, loaded.settings)) as events,
+            closing(open_existing(open_webhooks, loaded.settings)) as store,
         ):
             if dead:
                 found = _dead(store, hook, dry_run=dry_run)

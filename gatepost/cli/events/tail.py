@@ -19,7 +19,7 @@ from gatepost.feedback.suppression_table import format_time
 from gatepost.runtime.log import clean, format_event
 from gatepost.settings import Loader
 from gatepost.store.events import EventStore, StoredEvent
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.open import open_events
 
 EVENTS_AT_ONCE = 500
 LOOK_S = 0.5
@@ -77,7 +77,7 @@ def command(
     wanted = "" if tenant == PLATFORM else tenant
     with (
         errors_to_exit(as_json=as_json),
-        closing(open_existing(SqliteEvents, Loader(config).settings())) as store,
+        closing(open_existing(open_events, Loader(config).settings())) as store,
     ):
         position = store.last(lines, wanted, kinds) if start is None else store.position_at(start)
         show = _as_json if as_json else _as_text

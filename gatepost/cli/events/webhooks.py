@@ -25,8 +25,7 @@ from gatepost.runtime.log import clean
 from gatepost.runtime.overview import age
 from gatepost.settings import Loader
 from gatepost.store.events import EventStore
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_webhooks
 from gatepost.store.webhooks import DeadLetter, WebhookState
 
 
@@ -60,8 +59,8 @@ def command(
         snapshot = loaded.snapshot
         hooks = snapshot.webhooks if name is None else (webhook_named(name, snapshot),)
         with (
-            closing(open_existing(SqliteEvents, loaded.settings)) as events,
-            closing(open_existing(SqliteWebhooks, loaded.settings)) as store,
+            closing(open_existing(open_events, loaded.settings)) as events,
+            closing(open_existing(open_webhooks, loaded.settings)) as store,
         ):
             states = store.states()
             letters = store.dead(name)

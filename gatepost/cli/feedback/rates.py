@@ -26,8 +26,8 @@ from gatepost.feedback.reporting import GMAIL, listed
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 from gatepost.store.events import EventCount
-from gatepost.store.gmail import GmailDay, SqliteGmail
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.gmail import GmailDay
+from gatepost.store.open import open_events, open_gmail
 
 _WIDEST_NAME = 40
 _PREFIXES = {By.TENANT: "t", By.CAMPAIGN: "c", By.MAIL_TYPE: "m"}
@@ -78,9 +78,9 @@ def command(
     start = now - seconds_of(since)
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
-        with closing(open_existing(SqliteEvents, settings)) as store:
+        with closing(open_existing(open_events, settings)) as store:
             counts = store.counts(start, now)
-        with closing(open_existing(SqliteGmail, settings)) as gmail:
+        with closing(open_existing(open_gmail, settings)) as gmail:
             days = gmail.shares(start, now)
     reporting = providers_that_report(counts, listed(settings.feedback_loops))
     rates = rates_of(counts, by, reporting, tenant)

@@ -22,8 +22,8 @@ from gatepost.feedback.suppression_table import format_time
 from gatepost.feedback.trust import Result
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
+from gatepost.store.open import open_received
 from gatepost.store.received import Received
-from gatepost.store.sqlite_received import SqliteReceived
 
 
 def command(
@@ -61,7 +61,7 @@ def command(
     """
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
-        with contextlib.closing(open_existing(SqliteReceived, settings)) as store:
+        with contextlib.closing(open_existing(open_received, settings)) as store:
             found = store.latest(limit, kind and kind.value, result and result.value)
     if as_json:
         print_json({"reports": [asdict(each) for each in found]})

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+from gatepost.cli.stores import is_missing
 from gatepost.decisions.quota import (
     asks_for_quota,
     campaign_claims,
@@ -23,8 +24,7 @@ from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.settings import Settings
 from gatepost.settings.model import Loaded
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_quotas import SqliteQuotas
+from gatepost.store.open import open_quotas
 from gatepost.tenants.model import Tenant
 from gatepost.traffic.counters import MemoryCounters
 from gatepost.traffic.quota import Claim, Usage, campaign_name
@@ -53,11 +53,10 @@ class Known:
 def known_quotas(settings: Settings) -> Known:
     """Return what the store has of the counters."""
     clock = SteadyClock(system_sources())
-    path = sqlite_path(settings.state)
     try:
-        if path is None or not path.exists():
+        if is_missing(settings.local_state):
             return Known(clock())
-        with closing(open_as(SqliteQuotas, settings.state, create=False)) as store:
+        with closing(open_quotas(settings.local_state, create=False)) as store:
             mark, rows = store.load()
     except (StoreUnavailable, PermissionError) as error:
         return Known(clock(), problems=[f"how far quotas are used is not known: {error}"])

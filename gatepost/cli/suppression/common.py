@@ -15,7 +15,7 @@ import typer
 
 from gatepost.cli.common import fail
 from gatepost.cli.periods import ends_as_period, seconds_of
-from gatepost.cli.stores import open_existing
+from gatepost.cli.stores import is_missing, open_existing
 from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.event_ids import event_id
@@ -25,9 +25,8 @@ from gatepost.feedback.suppression_table import format_time, parse_time
 from gatepost.runtime.log import clean
 from gatepost.settings import Loaded
 from gatepost.settings.schema import did_you_mean
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_suppression
+from gatepost.store.suppression import SuppressionStore
 
 TenantOption = Annotated[
     str | None, typer.Option("--tenant", metavar="ID", help="The list of this tenant.")
@@ -85,7 +84,7 @@ def canonical(address: str) -> str:
         fail(str(error))
 
 
-def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[SqliteSuppression]:
+def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[SuppressionStore]:
     """Return the store, for ``with``.
 
     Args:
@@ -93,8 +92,8 @@ def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[Sql
         create: Make it if there is none; otherwise say what its absence means.
     """
     if create:
-        return contextlib.closing(open_as(SqliteSuppression, loaded.settings.state))
-    return contextlib.closing(open_existing(SqliteSuppression, loaded.settings))
+        return contextlib.closing(open_suppression(loaded.settings.state))
+    return contextlib.closing(open_existing(open_suppression, loaded.settings))
 
 
 def end_of(text: str | None, reason: Reason, now: float) -> float | None:
@@ -163,7 +162,7 @@ def write_audit(
         details={"action": action, "list": tenant or "global", "by": account(), **details},
     )
     try:
-        with contextlib.closing(open_as(SqliteEvents, loaded.settings.state)) as store:
+        with contextlib.closing(open_events(loaded.settings.state)) as store:
             store.add([event])
     except StoreUnavailable as error:
         typer.echo(f"gatepost: the change is made, but not its event: {error}", err=True)
@@ -179,15 +178,12 @@ def lookup_for(
         loaded: The configuration.
         problems: Takes what keeps the list from being read.
     """
-    path = sqlite_path(loaded.settings.state)
 
     def find(tenant: str) -> Suppressed | None:
         try:
-            if path is None or not path.exists():
+            if is_missing(loaded.settings.state):
                 return None
-            with contextlib.closing(
-                open_as(SqliteSuppression, loaded.settings.state, create=False)
-            ) as store:
+            with contextlib.closing(open_suppression(loaded.settings.state, create=False)) as store:
                 return store.find(tenant, recipient, time.time(), loaded.snapshot.suppression)
         except (StoreUnavailable, PermissionError) as error:
             problems.append(f"whether the recipient is suppressed is not known: {error}")

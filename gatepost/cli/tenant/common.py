@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gatepost.cli.common import fail
+from gatepost.cli.stores import is_missing
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import MAX_REASON, NO_STATUSES, Scope, Status, Statuses, moment
@@ -17,8 +18,7 @@ from gatepost.modes import Mode
 from gatepost.settings import Settings
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_statuses
 from gatepost.tenants.model import Tenant
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
@@ -37,11 +37,10 @@ def tenant_in(snapshot: Snapshot, name: str) -> Tenant:
 
 def known_statuses(settings: Settings) -> tuple[Statuses, list[str]]:
     """Return the status of all tenants, and what keeps it from being known, if anything does."""
-    path = sqlite_path(settings.state)
     try:
-        if path is not None and not path.exists():
+        if is_missing(settings.state):
             return NO_STATUSES, []
-        with closing(open_as(SqliteTenantStatus, settings.state, create=False)) as store:
+        with closing(open_statuses(settings.state, create=False)) as store:
             return store.all(), []
     except (StoreUnavailable, PermissionError) as error:
         return NO_STATUSES, [f"whether the tenant is paused is not known: {error}"]

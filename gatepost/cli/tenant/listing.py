@@ -19,7 +19,7 @@ from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import document, in_words, is_active
 from gatepost.feedback.status import NORMAL
 from gatepost.settings import Loader
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_statuses
 
 
 def command(
@@ -44,7 +44,7 @@ def command(
     now = time.time()
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
-        with closing(open_existing(SqliteTenantStatus, loaded.settings)) as store:
+        with closing(open_existing(open_statuses, loaded.settings)) as store:
             statuses = store.all()
     rows = [
         (tenant, statuses.get(name, NORMAL))

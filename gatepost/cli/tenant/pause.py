@@ -29,7 +29,7 @@ from gatepost.cli.tenant.common import (
 )
 from gatepost.feedback.status import Pause, Scope, moment
 from gatepost.settings import Loader
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_statuses
 
 
 def command(
@@ -79,7 +79,7 @@ def command(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         tenant = tenant_in(loaded.snapshot, name)
-        with closing(open_existing(SqliteTenantStatus, loaded.settings)) as store:
+        with closing(open_existing(open_statuses, loaded.settings)) as store:
             store.pause(name, Pause(scope, text, now, until, account()))
             status = store.find(name)
     if scope is Scope.MARKETING and not tenant.marketing_types:

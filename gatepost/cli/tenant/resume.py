@@ -27,7 +27,7 @@ from gatepost.cli.tenant.common import (
     tenant_in,
 )
 from gatepost.settings import Loader
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_statuses
 
 
 def command(
@@ -56,7 +56,7 @@ def command(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         tenant = tenant_in(loaded.snapshot, name)
-        with closing(open_existing(SqliteTenantStatus, loaded.settings)) as store:
+        with closing(open_existing(open_statuses, loaded.settings)) as store:
             was = store.resume(name, now, account(), text)
             status = store.find(name)
     if as_json:

@@ -25,9 +25,7 @@ from gatepost.feedback.reporting import SHARES_ONLY, listed
 from gatepost.feedback.status import Status, moment
 from gatepost.settings import Loader, Settings
 from gatepost.snapshot import Snapshot
-from gatepost.store.gmail import SqliteGmail
-from gatepost.store.sqlite_rates import SqliteRates
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
+from gatepost.store.open import open_gmail, open_rates, open_statuses
 
 _HISTORY = 10
 
@@ -54,7 +52,7 @@ def command(
     with errors_to_exit(as_json=as_json):
         loaded = Loader(config).load()
         tenant = tenant_in(loaded.snapshot, name)
-        with closing(open_existing(SqliteTenantStatus, loaded.settings)) as store:
+        with closing(open_existing(open_statuses, loaded.settings)) as store:
             status = store.find(name)
             history = store.history(name, _HISTORY)
         evidence = _evidence(loaded.settings, loaded.snapshot, name, status, now)
@@ -85,8 +83,8 @@ def _evidence(
 ) -> list[Evidence]:
     start = window_start(status, snapshot.ladder, now)
     with (
-        closing(open_existing(SqliteRates, settings)) as rates,
-        closing(open_existing(SqliteGmail, settings)) as gmail,
+        closing(open_existing(open_rates, settings)) as rates,
+        closing(open_existing(open_gmail, settings)) as gmail,
     ):
         reporting = (listed(settings.feedback_loops) | rates.reporters(start)) - SHARES_ONLY
         sums = rates.sums(start, now, name) if start <= now else []

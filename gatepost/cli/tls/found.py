@@ -16,9 +16,8 @@ from gatepost.errors import StoreUnavailable
 from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.tls.lookups import discovery_for
 from gatepost.settings import Loaded, Settings
-from gatepost.store.mta_sts import SqliteSts
-from gatepost.store.open import open_as
-from gatepost.store.sights import SqliteSights
+from gatepost.store.mta_sts import StsStore
+from gatepost.store.open import open_sights, open_sts
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.mtasts.entry import StsEntry
 from gatepost.tls.nexthop import NextHop
@@ -61,7 +60,9 @@ async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
     settings, rules = loaded.settings, loaded.snapshot.tls
     if not rules.discovers:
         return NOTHING_FOUND
-    async with discovery_for(settings, rules, _stored(settings.state), keep=False) as discovery:
+    async with discovery_for(
+        settings, rules, _stored(settings.local_state), keep=False
+    ) as discovery:
         found = await asyncio.gather(*map(discovery.learn, nexthops))
         entries = {each.domain: discovery.policies.entry(each.domain) for each in nexthops}
         known = {domain: entry for domain, entry in entries.items() if entry is not None}
@@ -74,16 +75,16 @@ def look_up_sights(settings: Settings, recipient: str) -> Sights:
     if domain is None:
         return NO_SIGHTS
     try:
-        with contextlib.closing(open_as(SqliteSights, settings.state, create=False)) as store:
+        with contextlib.closing(open_sights(settings.local_state, create=False)) as store:
             return store.look(domain, time.time())
     except StoreUnavailable:
         return NO_SIGHTS
 
 
-def _stored(url: str) -> Callable[[], SqliteSts] | None:
+def _stored(url: str) -> Callable[[], StsStore] | None:
     """Return what opens the store, or None if there is none that we may read."""
     try:
-        open_as(SqliteSts, url, create=False).close()
+        open_sts(url, create=False).close()
     except StoreUnavailable:
         return None
-    return lambda: open_as(SqliteSts, url, create=False)
+    return lambda: open_sts(url, create=False)

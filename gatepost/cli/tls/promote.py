@@ -30,8 +30,7 @@ from gatepost.runtime.tls.promotion import findings
 from gatepost.settings import Loader, Settings
 from gatepost.settings.install import CONFIG_MODE, write_over
 from gatepost.settings.promoted import day_of, format_promoted
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.tls.history import DAY_S, Criteria, Finding, own_word, written
 from gatepost.tls.levels import Level
 from gatepost.tls.promoted import Downgrade, PromotedRule
@@ -145,8 +144,8 @@ def _found(
     settings: Settings, rules: Mapping[str, PromotedRule], criteria: Criteria, now: float
 ) -> dict[str, Finding]:
     with (
-        closing(open_existing(SqliteDeliveries, settings)) as deliveries,
-        closing(open_existing(SqliteSurvey, settings)) as survey,
+        closing(open_existing(open_deliveries, settings)) as deliveries,
+        closing(open_existing(open_survey, settings)) as survey,
         _progress() as tick,
     ):
         return findings(deliveries, survey, rules, criteria, now, tick)

@@ -30,10 +30,8 @@ from gatepost.errors import MalformedMessage
 from gatepost.maillog.evidence import Counts, count_deliveries
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader, Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_tls_reports import SqliteTlsReports
-from gatepost.store.tls_reports import KEEP_S, Added, DomainSum, FailureSum
+from gatepost.store.open import open_deliveries, open_tls_reports
+from gatepost.store.tls_reports import KEEP_S, Added, DomainSum, FailureSum, TlsReportStore
 from gatepost.tls.tlsrpt import TlsReport, read_report
 from gatepost.tls.tlsrpt.advice import advice
 from gatepost.tls.tlsrpt.limits import MAX_OCTETS
@@ -89,7 +87,7 @@ def show(
         wanted = None if domain is None else normalise_domain(domain)
         settings = Loader(config).settings()
         since = (time.time() // _DAY_S - days) * _DAY_S
-        with contextlib.closing(open_existing(SqliteTlsReports, settings)) as store:
+        with contextlib.closing(open_existing(open_tls_reports, settings)) as store:
             sums = store.domains(since, wanted)
         own = _own(settings, since, sums)
     if as_json:
@@ -126,7 +124,7 @@ def add(
     now = time.time()
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
-        with contextlib.closing(open_as(SqliteTlsReports, settings.state)) as store:
+        with contextlib.closing(open_tls_reports(settings.local_state)) as store:
             results = [_take(store, name, now) for name in files]
             store.prune(now - KEEP_S)
     failed = [result for result in results if "error" in result]
@@ -148,7 +146,7 @@ def _refuse_options(context: typer.Context) -> None:
             fail(f"write options behind {context.invoked_subcommand}, not before it")
 
 
-def _take(store: SqliteTlsReports, name: str, now: float) -> dict[str, Any]:
+def _take(store: TlsReportStore, name: str, now: float) -> dict[str, Any]:
     try:
         octets = _read(name)
         reports = read_report(octets, name)
@@ -201,7 +199,7 @@ def _outcome(result: dict[str, Any]) -> Iterator[str]:
 def _own(settings: Settings, since: float, sums: Iterable[DomainSum]) -> defaultdict[str, Counts]:
     """Return what our own log says of deliveries from here to the domains in the reports."""
     found: defaultdict[str, Counts] = defaultdict(Counts)
-    with contextlib.closing(open_existing(SqliteDeliveries, settings)) as store:
+    with contextlib.closing(open_existing(open_deliveries, settings)) as store:
         for each in sums:
             seen = store.destinations(since, time.time(), each.domain)
             found[each.domain] = count_deliveries(s for relay in seen for s in relay.seen)

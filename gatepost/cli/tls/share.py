@@ -31,7 +31,7 @@ from gatepost.maillog.evidence import By, Check, Counts, Share, Weaker
 from gatepost.maillog.model import TlsClass
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
-from gatepost.store.deliveries import SqliteDeliveries
+from gatepost.store.open import open_deliveries
 
 UNIDENTIFIED = "-"
 # Of which a share is told; what was refused was not delivered.
@@ -99,7 +99,7 @@ def command(
         fail("--check takes --tenant, and neither --domain nor --provider")
     with (
         errors_to_exit(as_json=as_json),
-        closing(open_existing(SqliteDeliveries, Loader(config).settings())) as store,
+        closing(open_existing(open_deliveries, Loader(config).settings())) as store,
     ):
         shares = store.share(start, now, by, only)
         proof = store.check(start, now, only.get(By.TENANT)) if check else None

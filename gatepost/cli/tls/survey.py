@@ -41,9 +41,8 @@ from gatepost.runtime.tls.survey import DAY_S, IN_FLIGHT, Options, Progress
 from gatepost.runtime.tls.survey_names import Network
 from gatepost.runtime.tls.survey_setup import Conduct, read_names, run_survey
 from gatepost.settings import Loader, Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
+from gatepost.store.survey import SurveyStore
 from gatepost.tls.nexthop import NextHop
 from gatepost.tls.survey.optout import OptOut, parse_opt_out
 from gatepost.tls.survey.pacing import Forecast, Pace
@@ -223,7 +222,7 @@ def run(  # noqa: PLR0913 - the options of a command
         with _bar(limit) as watch:
             progress, forecast = run_survey(settings, conduct, names(), words, watch)
         _tell(progress, forecast, problems, dry_run=dry_run)
-        with contextlib.closing(open_as(SqliteSurvey, settings.state)) as store:
+        with contextlib.closing(open_survey(settings.local_state)) as store:
             _print(store, names, progress, as_csv=as_csv, as_json=as_json)
     if progress.stopped:
         raise typer.Exit(NO)
@@ -271,7 +270,7 @@ def _read_file(path: Path, problems: list[str]) -> Iterator[NextHop]:
 
 
 def _delivered(settings: Settings, tenant: str | None, since: float) -> list[str]:
-    with contextlib.closing(open_existing(SqliteDeliveries, settings)) as store:
+    with contextlib.closing(open_existing(open_deliveries, settings)) as store:
         found = store.tenant_domains(since, time.time(), tenant)
     weights: dict[str, int] = {}
     for each in found:
@@ -420,7 +419,7 @@ def _duration(seconds: float) -> str:
 
 
 def _print(
-    store: SqliteSurvey, names: Names, progress: Progress, *, as_csv: bool, as_json: bool
+    store: SurveyStore, names: Names, progress: Progress, *, as_csv: bool, as_json: bool
 ) -> None:
     if cut_off := store.interrupted(time.time() - DAY_S):
         visits = number(cut_off, "visit")

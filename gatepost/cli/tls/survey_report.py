@@ -28,8 +28,7 @@ from gatepost.cli.stores import open_existing
 from gatepost.cli.tls.survey_rows import WIDTH
 from gatepost.maillog.evidence import By
 from gatepost.settings import Loader, Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.store.survey import Change, Run
 from gatepost.tls.survey.report import Summary, Tally, summarise
 
@@ -77,7 +76,7 @@ def command(
     known_since = now - seconds_of(seen_within, "--seen-within")
     with errors_to_exit(as_json=as_json):
         settings = Loader(config).settings()
-        with contextlib.closing(open_existing(SqliteSurvey, settings)) as store:
+        with contextlib.closing(open_existing(open_survey, settings)) as store:
             begun = _last_began(store.runs(_LOOKED_AT), now)
             start = begun if since is None else now - seconds_of(since)
             summary = summarise(store.domains(resolved_since=known_since), _weights(settings, now))
@@ -101,7 +100,7 @@ def _last_began(runs: Sequence[Run], now: float) -> float:
 
 
 def _weights(settings: Settings, now: float) -> dict[str, int]:
-    with contextlib.closing(open_existing(SqliteDeliveries, settings)) as store:
+    with contextlib.closing(open_existing(open_deliveries, settings)) as store:
         shares = store.share(now - 30 * 86400, now, By.DOMAIN)
     return {each.name: each.deliveries.sent for each in shares if each.deliveries.sent}
 

@@ -24,8 +24,7 @@ from gatepost.errors import PostfixUnavailable
 from gatepost.runtime.installation import ask_postfix
 from gatepost.runtime.log import clean
 from gatepost.settings import Loaded, Loader
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.store.survey import SurveyStore
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.survey.knowledge import Standing, evidence_of
@@ -72,8 +71,8 @@ def command(
             fail(f"there is no profile {profile}; there are {known}")
         wanted = "" if tenant == UNIDENTIFIED else tenant
         with (
-            closing(open_existing(SqliteDeliveries, loaded.settings)) as deliveries,
-            closing(open_existing(SqliteSurvey, loaded.settings)) as survey,
+            closing(open_existing(open_deliveries, loaded.settings)) as deliveries,
+            closing(open_existing(open_survey, loaded.settings)) as survey,
         ):
             rows = deliveries.tenant_domains(since, now, wanted)
             verified = _verified(survey, since)

@@ -34,10 +34,7 @@ from gatepost.runtime.feedback.message_book import message_of_delivery
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.messages import MessageStore
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_messages import SqliteMessages
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_messages, open_suppression
 from gatepost.store.suppression import Delivered, SuppressionStore
 
 MAX_REMEMBERED = 100_000
@@ -66,9 +63,7 @@ def open_outcome_stores(url: str) -> OutcomeStores:
     Raises:
         StoreUnavailable: If they cannot be opened or made.
     """
-    return OutcomeStores(
-        open_as(SqliteMessages, url), open_as(SqliteEvents, url), open_as(SqliteSuppression, url)
-    )
+    return OutcomeStores(open_messages(url), open_events(url), open_suppression(url))
 
 
 class DeliveryEvents:

@@ -30,12 +30,8 @@ from gatepost.maillog.provider import provider_of
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.messages import MessageStore
-from gatepost.store.open import open_as
+from gatepost.store.open import open_events, open_messages, open_received, open_suppression
 from gatepost.store.received import Received, ReceivedStore
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_messages import SqliteMessages
-from gatepost.store.sqlite_received import SqliteReceived
-from gatepost.store.sqlite_suppression import SqliteSuppression
 from gatepost.store.suppression import SuppressionStore
 from gatepost.tenants.model import tenant_number
 
@@ -82,10 +78,10 @@ def open_feedback_stores(url: str) -> FeedbackStores:
         StoreUnavailable: If they cannot be opened or made.
     """
     return FeedbackStores(
-        open_as(SqliteMessages, url),
-        open_as(SqliteEvents, url),
-        open_as(SqliteSuppression, url),
-        open_as(SqliteReceived, url),
+        open_messages(url),
+        open_events(url),
+        open_suppression(url),
+        open_received(url),
     )
 
 

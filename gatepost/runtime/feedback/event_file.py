@@ -28,7 +28,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import as_data
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.event_readers import SqliteReaders
+from gatepost.store.event_readers import ReaderStore
 from gatepost.store.events import EventStore, StoredEvent
 
 LOOK_S = 1.0
@@ -52,7 +52,7 @@ class EventFile:
         self,
         path: Path,
         open_events: Callable[[], EventStore],
-        open_readers: Callable[[], SqliteReaders],
+        open_readers: Callable[[], ReaderStore],
         metrics: Metrics,
         *,
         look_s: float = LOOK_S,
@@ -103,7 +103,7 @@ class EventFile:
                 _log.exception("events-file-failed")
                 self._failed("events-file", str(error))
 
-    def _follow(self, events: EventStore, readers: SqliteReaders, file: _File) -> None:
+    def _follow(self, events: EventStore, readers: ReaderStore, file: _File) -> None:
         while not self._stop.is_set():
             # Asked for each time: the database may have been replaced by another one.
             position = known = readers.position(READER, events.end())

@@ -17,11 +17,8 @@ from gatepost.runtime.feedback.webhooks import Webhooks
 from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.role import Role
-from gatepost.store.event_readers import SqliteReaders
 from gatepost.store.events import EventStore
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_readers, open_webhooks
 from gatepost.store.webhooks import WebhookStore
 
 _log = logging.getLogger("gatepost.store")
@@ -44,8 +41,8 @@ class EventOutlets:
         if role.settings.events_file is not None:
             self._file = EventFile(
                 role.settings.events_file,
-                lambda: open_as(SqliteEvents, self._url),
-                lambda: open_as(SqliteReaders, self._url),
+                lambda: open_events(self._url),
+                lambda: open_readers(self._url),
                 role.metrics,
             )
         self._upkeep = Hourly("events-upkeep", self._tidy, role.metrics)
@@ -65,15 +62,13 @@ class EventOutlets:
             self._file.stop()
 
     def _open_queue(self) -> WebhookQueue:
-        return WebhookQueue(
-            open_as(SqliteEvents, self._url), open_as(SqliteWebhooks, self._url), time.time
-        )
+        return WebhookQueue(open_events(self._url), open_webhooks(self._url), time.time)
 
     def _tidy(self) -> None:
         before = time.time() - self._role.current().feedback.keep_events_s
         with (
-            contextlib.closing(open_as(SqliteEvents, self._url)) as events,
-            contextlib.closing(open_as(SqliteWebhooks, self._url)) as hooks,
+            contextlib.closing(open_events(self._url)) as events,
+            contextlib.closing(open_webhooks(self._url)) as hooks,
         ):
             deleted, letters = tidy_events(events, hooks, before)
         log_event(_log, logging.INFO, "events-upkeep", deleted=deleted, dead_letters=letters)

@@ -46,7 +46,7 @@ class FeedbackIntake:
             spool,
             ReaderProcess(),
             Effects(lambda: open_feedback_stores(settings.state), role.current),
-            lambda: setup_of(role.current(), settings.dns_servers, settings.state),
+            lambda: setup_of(role.current(), settings.dns_servers, settings.local_state),
             role.metrics,
             counts,
         )

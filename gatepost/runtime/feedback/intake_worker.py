@@ -61,7 +61,7 @@ def setup_of(snapshot: Snapshot, dns: tuple[str, ...], state: str) -> dict[str, 
     Args:
         snapshot: The configuration.
         dns: Name servers; empty for those of the host.
-        state: URL of the store.
+        state: URL of the store of TLS reports.
     """
     keyring = snapshot.keyring
     return {

@@ -32,12 +32,8 @@ from gatepost.runtime.metrics import Metrics
 from gatepost.settings import Settings
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
-from gatepost.store.gmail import SqliteGmail
-from gatepost.store.open import open_as
+from gatepost.store.open import open_events, open_gmail, open_rates, open_statuses
 from gatepost.store.rates import RateStore
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_rates import SqliteRates
-from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from gatepost.store.tenant_status import TenantStatusStore
 
 EVERY_S = 2.0
@@ -239,10 +235,10 @@ def ladder_watch(
     url = settings.state
     return LadderWatch(
         lambda: Stores(
-            open_as(SqliteTenantStatus, url),
-            open_as(SqliteEvents, url),
-            open_as(SqliteRates, url),
-            open_as(SqliteGmail, url),
+            open_statuses(url),
+            open_events(url),
+            open_rates(url),
+            open_gmail(url),
         ),
         current,
         metrics,

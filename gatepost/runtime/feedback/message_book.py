@@ -30,9 +30,7 @@ from gatepost.runtime.metrics import Metrics
 from gatepost.snapshot import Snapshot
 from gatepost.store.events import EventStore
 from gatepost.store.messages import MessageStore
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_messages import SqliteMessages
+from gatepost.store.open import open_events, open_messages
 
 GATHER_S = 0.05
 
@@ -77,7 +75,7 @@ def open_book(url: str) -> Book:
     Raises:
         StoreUnavailable: If it cannot be opened or made.
     """
-    return Book(open_as(SqliteMessages, url), open_as(SqliteEvents, url))
+    return Book(open_messages(url), open_events(url))
 
 
 class MessageBook(BatchThread[Message | Event]):

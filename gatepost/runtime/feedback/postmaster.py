@@ -51,8 +51,8 @@ from gatepost.settings import Settings
 from gatepost.settings.files import read_file, secrecy_problem
 from gatepost.settings.problems import Rejected
 from gatepost.snapshot import Snapshot
-from gatepost.store.gmail import GmailDay, SqliteGmail
-from gatepost.store.open import open_as
+from gatepost.store.gmail import GmailDay
+from gatepost.store.open import open_gmail
 
 DAY_S = 86_400.0
 HOUR_S = 3_600.0
@@ -283,7 +283,7 @@ class PostmasterWatch(Hourly):
                 last,
             )
         )
-        with closing(open_as(SqliteGmail, settings.state)) as store:
+        with closing(open_gmail(settings.state)) as store:
             store.add(day for days in found.values() for day in days)
             store.prune(now)
         for domain, days in found.items():

@@ -41,8 +41,7 @@ from gatepost.runtime.feedback.report_origin import (
     signed_part,
     verified_signers,
 )
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_tls_reports import SqliteTlsReports
+from gatepost.store.open import open_tls_reports
 from gatepost.tls.resolver import Resolver
 from gatepost.tls.tlsrpt import read_report
 
@@ -173,7 +172,7 @@ class ReportReader:
         return any(aligned(domain, each) for each in spoken_for)
 
     def _take_tls_reports(self, octets: bytes, now: float) -> None:
-        with contextlib.closing(open_as(SqliteTlsReports, self._state)) as store:
+        with contextlib.closing(open_tls_reports(self._state)) as store:
             for each in read_report(octets, "mail"):
                 store.add(each, now, "intake")
 

@@ -23,9 +23,7 @@ from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_suppression, sqlite_path
 from gatepost.store.suppression_lookup import SuppressionLookup
 
 RESULTS = ("clear", "suppressed", "unknown")
@@ -58,7 +56,7 @@ class SuppressionDesk:
         self._events = _event_thread(url, metrics)
         self.lookup = SuppressionLookup(path, time.monotonic)
         try:
-            open_as(SqliteSuppression, url).close()
+            open_suppression(url).close()
         except StoreUnavailable as error:
             log_event(_log, logging.WARNING, "suppression-unavailable", reason=str(error))
 
@@ -101,7 +99,7 @@ class SuppressionUpkeep(Hourly):
         Raises:
             StoreUnavailable: If the store is.
         """
-        with contextlib.closing(open_as(SqliteSuppression, self._url)) as store:
+        with contextlib.closing(open_suppression(self._url)) as store:
             ended = store.prune(time.time(), self._current().suppression)
         log_event(_log, logging.INFO, "suppression-upkeep", ended=ended)
 
@@ -133,7 +131,7 @@ def _event_thread(url: str, metrics: Metrics) -> BatchThread[Event]:
         stored.inc, lambda reason: dropped[reason](), lambda: metrics.error("store")
     )
     thread: BatchThread[Event] = BatchThread(
-        "suppression-events", lambda: open_as(SqliteEvents, url), counts, _log
+        "suppression-events", lambda: open_events(url), counts, _log
     )
     Gauge(
         f"{PREFIX}suppression_events_queued",

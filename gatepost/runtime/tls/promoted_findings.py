@@ -12,9 +12,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.runtime.tls.promotion import lost
 from gatepost.settings import Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.tls.promoted import Downgrade, PromotedRules
 
 _SOON_S = 7 * 86400.0
@@ -50,8 +48,8 @@ def _dropped(settings: Settings, rules: PromotedRules, now: float) -> Iterator[F
         return
     try:
         with (
-            contextlib.closing(open_as(SqliteDeliveries, settings.state, create=False)) as mail,
-            contextlib.closing(open_as(SqliteSurvey, settings.state, create=False)) as survey,
+            contextlib.closing(open_deliveries(settings.local_state, create=False)) as mail,
+            contextlib.closing(open_survey(settings.local_state, create=False)) as survey,
         ):
             found = lost(mail, survey, rules.table, now)
     except StoreUnavailable:

@@ -26,8 +26,7 @@ from gatepost.runtime.loop import run_in_uvloop
 from gatepost.runtime.tls.survey import LOOKUPS, Options, Progress, Survey
 from gatepost.runtime.tls.survey_names import Names, Network, check_name, own_addresses
 from gatepost.settings import Settings
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_survey, sqlite_path
 from gatepost.tls.fetch import Fetcher
 from gatepost.tls.nexthop import DEFAULT_PORT, NextHop, parse_nexthop
 from gatepost.tls.resolver import Resolver
@@ -126,7 +125,7 @@ async def _run(
             f"dns.https_ca_file {settings.https_ca_file} cannot be read: {error}"
         ) from error
     survey = Survey(
-        lambda: open_as(SqliteSurvey, settings.state),
+        lambda: open_survey(settings.local_state),
         Names(resolver, fetcher if conduct.sts else None, conduct.opt_out, also=conduct.also),
         Prober(
             conduct.ehlo,
@@ -180,9 +179,8 @@ def _stopping(survey: Survey, task: asyncio.Task[object] | None) -> Iterator[Non
 
 @contextlib.contextmanager
 def _lock(settings: Settings) -> Iterator[None]:
-    path = sqlite_path(settings.state)
-    if path is None:
-        raise GatepostError(f"{settings.state!a} is no store that the survey can use")
+    path = sqlite_path(settings.local_state)
+    assert path is not None
     lock = RoleLock(Path(path).parent / "survey.lock")
     try:
         yield

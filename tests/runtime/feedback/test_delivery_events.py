@@ -24,8 +24,7 @@ from gatepost.runtime.feedback.delivery_events import DeliveryEvents, open_outco
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.observer import Observer
 from gatepost.settings.model import Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 from gatepost.store.sqlite_suppression import SqliteSuppression
 from lab.process import wait_until
 from tests.runtime import observed
@@ -281,7 +280,7 @@ def test_without_the_name_of_the_host_the_log_waits(tmp_path, stores, monkeypatc
         Metrics("back"),
         observed.WORLD,
         0.0,
-        lambda: open_as(SqliteDeliveries, url),
+        lambda: open_deliveries(url),
         lambda: open_outcome_stores(url),
     )
     try:

@@ -21,9 +21,9 @@ from gatepost.feedback.events import Event, EventKind, as_data
 from gatepost.runtime.feedback import event_file
 from gatepost.runtime.feedback.event_file import EVENTS_AT_ONCE, READER, EventFile
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.event_readers import SqliteReaders
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.event_readers import ReaderStore
+from gatepost.store.events import EventStore
+from gatepost.store.open import open_events, open_readers
 
 TIMEOUT_S = 30
 
@@ -39,14 +39,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def events(url: str) -> Iterator[SqliteEvents]:
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+def events(url: str) -> Iterator[EventStore]:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 
 @pytest.fixture
-def readers(url: str) -> Iterator[SqliteReaders]:
-    with contextlib.closing(open_as(SqliteReaders, url)) as opened:
+def readers(url: str) -> Iterator[ReaderStore]:
+    with contextlib.closing(open_readers(url)) as opened:
         # As if it had begun before the first event.
         opened.read(READER, 0)
         yield opened
@@ -56,8 +56,8 @@ def readers(url: str) -> Iterator[SqliteReaders]:
 def writing(path: Path, url: str) -> Iterator[EventFile]:
     file = EventFile(
         path,
-        lambda: open_as(SqliteEvents, url),
-        lambda: open_as(SqliteReaders, url),
+        lambda: open_events(url),
+        lambda: open_readers(url),
         Metrics("back"),
         look_s=0.01,
     )
@@ -96,12 +96,12 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def written(readers: SqliteReaders, events: SqliteEvents) -> None:
+def written(readers: ReaderStore, events: EventStore) -> None:
     until(lambda: readers.position(READER, 0) == events.end())
 
 
 def test_a_line_for_each_event(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     events.add(some(EVENTS_AT_ONCE + 2))
     with writing(path, url):
@@ -116,11 +116,11 @@ def test_a_line_for_each_event(
     assert positions == sorted(set(positions))
 
 
-def test_a_new_file_begins_at_the_end(path: Path, url: str, events: SqliteEvents) -> None:
+def test_a_new_file_begins_at_the_end(path: Path, url: str, events: EventStore) -> None:
     events.add(some(3))
     with writing(path, url):
         until(path.exists)
-        with contextlib.closing(open_as(SqliteReaders, url)) as readers:
+        with contextlib.closing(open_readers(url)) as readers:
             until(lambda: readers.position(READER, 0) == 3)
             events.add(some(1, 7))
             written(readers, events)
@@ -128,9 +128,7 @@ def test_a_new_file_begins_at_the_end(path: Path, url: str, events: SqliteEvents
 
 
 @pytest.mark.parametrize("way", ["rename", "copytruncate"])
-def test_rotation(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders, way: str
-) -> None:
+def test_rotation(path: Path, url: str, events: EventStore, readers: ReaderStore, way: str) -> None:
     old = path.with_suffix(".1")
     with writing(path, url):
         events.add(some(2))
@@ -147,14 +145,14 @@ def test_rotation(
 
 
 def test_another_database(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders, tmp_path: Path
+    path: Path, url: str, events: EventStore, readers: ReaderStore, tmp_path: Path
 ) -> None:
     events.add(some(5))
     with writing(path, url):
         written(readers, events)
         for each in tmp_path.glob("gatepost.db*"):
             each.unlink()
-        with contextlib.closing(open_as(SqliteEvents, url)) as others:
+        with contextlib.closing(open_events(url)) as others:
             until(lambda: readers.position(READER, -1) == 0)
             others.add(some(2, 100))
             written(readers, others)
@@ -162,7 +160,7 @@ def test_another_database(
 
 
 def test_part_of_a_line_is_cut_off_and_written_whole(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     events.add(some(2))
     with writing(path, url):
@@ -178,7 +176,7 @@ def test_part_of_a_line_is_cut_off_and_written_whole(
 
 
 def test_what_the_file_ends_with_is_not_written_again(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     events.add(some(3))
     with writing(path, url):
@@ -202,7 +200,7 @@ def test_what_the_file_ends_with_is_not_written_again(
     ],
 )
 def test_a_last_line_that_proves_nothing_hides_nothing(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders, foreign: bytes
+    path: Path, url: str, events: EventStore, readers: ReaderStore, foreign: bytes
 ) -> None:
     path.write_bytes(foreign)
     events.add(some(4))
@@ -213,7 +211,7 @@ def test_a_last_line_that_proves_nothing_hides_nothing(
 
 
 def test_a_long_end_of_somebody_else_is_kept_and_not_glued_to(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     path.write_bytes(b"x" * (1 << 18))
     events.add(some(1))
@@ -227,8 +225,8 @@ def test_a_long_end_of_somebody_else_is_kept_and_not_glued_to(
 def test_a_full_disk_leaves_whole_lines_and_loses_none(
     path: Path,
     url: str,
-    events: SqliteEvents,
-    readers: SqliteReaders,
+    events: EventStore,
+    readers: ReaderStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -262,8 +260,8 @@ def test_a_full_disk_leaves_whole_lines_and_loses_none(
 def test_no_directory_no_file_and_no_regular_file(
     path: Path,
     url: str,
-    events: SqliteEvents,
-    readers: SqliteReaders,
+    events: EventStore,
+    readers: ReaderStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_file, "RETRY_FIRST_S", 0.02)
@@ -284,14 +282,12 @@ import sys, time
 from pathlib import Path
 from gatepost.runtime.feedback import event_file
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.event_readers import SqliteReaders
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.open import open_events, open_readers
 
 path, url = sys.argv[1:]
 event_file.EVENTS_AT_ONCE = 3
 event_file.EventFile(
-    Path(path), lambda: open_as(SqliteEvents, url), lambda: open_as(SqliteReaders, url),
+    Path(path), lambda: open_events(url), lambda: open_readers(url),
     Metrics("back"), look_s=0.001,
 )
 time.sleep(600)
@@ -299,7 +295,7 @@ time.sleep(600)
 
 
 def test_what_the_file_ends_with_is_noted_where_the_store_did_not_know_it(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     events.add(some(3))
     with writing(path, url):
@@ -314,7 +310,7 @@ def test_what_the_file_ends_with_is_noted_where_the_store_did_not_know_it(
 
 
 def test_killed_at_any_moment_every_event_stands_there_once(
-    path: Path, url: str, events: SqliteEvents, readers: SqliteReaders
+    path: Path, url: str, events: EventStore, readers: ReaderStore
 ) -> None:
     total = 400
     events.add(some(total))

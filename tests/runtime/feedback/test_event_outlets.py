@@ -19,10 +19,7 @@ from gatepost.runtime.feedback.event_outlets import EventOutlets, tidy_events
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.role import Role
 from gatepost.settings import Settings
-from gatepost.store.event_readers import SqliteReaders
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_readers, open_webhooks
 from gatepost.store.webhooks import Failed, Span
 from tests.runtime.consumer import SECRET, Consumer, answers, hangs
 from tests.runtime.place import Site
@@ -51,8 +48,8 @@ def test_all_of_it_follows_the_configuration(tmp_path: Path) -> None:
     outlets = EventOutlets(cast("Role", role))
     try:
         with (
-            contextlib.closing(open_as(SqliteEvents, url)) as events,
-            contextlib.closing(open_as(SqliteWebhooks, url)) as hooks,
+            contextlib.closing(open_events(url)) as events,
+            contextlib.closing(open_webhooks(url)) as hooks,
         ):
             [reloaded] = role.on_reload
             hooks.enter(["acme"], 0)
@@ -87,9 +84,9 @@ def test_the_real_process_killed_while_a_consumer_has_a_batch(site: Site) -> Non
     try:
         back = site.start("back")
         with (
-            contextlib.closing(open_as(SqliteEvents, url)) as events,
-            contextlib.closing(open_as(SqliteWebhooks, url)) as hooks,
-            contextlib.closing(open_as(SqliteReaders, url)) as readers,
+            contextlib.closing(open_events(url)) as events,
+            contextlib.closing(open_webhooks(url)) as hooks,
+            contextlib.closing(open_readers(url)) as readers,
         ):
             until(lambda: hooks.state("acme") and file.exists())
             until(lambda: readers.position(READER, -1) == 0)
@@ -119,8 +116,8 @@ def test_the_real_process_killed_while_a_consumer_has_a_batch(site: Site) -> Non
 def test_what_is_old_goes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/gatepost.db"
     with (
-        contextlib.closing(open_as(SqliteEvents, url)) as events,
-        contextlib.closing(open_as(SqliteWebhooks, url)) as hooks,
+        contextlib.closing(open_events(url)) as events,
+        contextlib.closing(open_webhooks(url)) as hooks,
     ):
         events.add([event(1, 10), event(2, 20)])
         hooks.enter(["acme"], 0)

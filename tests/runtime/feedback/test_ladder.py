@@ -18,9 +18,8 @@ from gatepost.feedback.status import Pause, Scope
 from gatepost.modes import Mode, Modes
 from gatepost.runtime.feedback.ladder import Climber, LadderWatch, Stores
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.gmail import GmailDay, SqliteGmail
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
+from gatepost.store.gmail import GmailDay
+from gatepost.store.open import open_events, open_gmail, open_rates, open_statuses
 from gatepost.store.sqlite_rates import SqliteRates
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from lab.process import wait_until
@@ -48,8 +47,7 @@ def stores(url):
 
 
 def open_stores(url):
-    kinds = (SqliteTenantStatus, SqliteEvents, SqliteRates, SqliteGmail)
-    return Stores(*(open_as(kind, url) for kind in kinds))
+    return Stores(open_statuses(url), open_events(url), open_rates(url), open_gmail(url))
 
 
 def happen(stores, kind, count, at=NOW, name="acme", provider=YAHOO, **details):

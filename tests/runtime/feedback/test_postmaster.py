@@ -28,8 +28,7 @@ from gatepost.runtime.feedback.postmaster import (
 )
 from gatepost.runtime.metrics import Metrics
 from gatepost.settings.model import Settings
-from gatepost.store.gmail import SqliteGmail
-from gatepost.store.open import open_as
+from gatepost.store.open import open_gmail
 from lab.process import wait_until
 from tests.world import snapshot
 
@@ -288,7 +287,7 @@ def test_once_a_day_and_later_after_a_failure(google, settings, caplog):
     clock, metrics = Clock(), Metrics("back")
     with (
         watch(settings, clock, metrics),
-        contextlib.closing(open_as(SqliteGmail, settings.state)) as store,
+        contextlib.closing(open_gmail(settings.state)) as store,
     ):
         wait_until(lambda: caplog.text.count("postmaster domain=") == 2, 10, "the first visit")
         assert {each.label for each in store.shares(0, NOW)} == {"", "tacme", "cspring"}

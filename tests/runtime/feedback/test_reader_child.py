@@ -23,8 +23,7 @@ from gatepost.runtime.feedback.intake_worker import setup_of
 from gatepost.runtime.feedback.reader_child import ReportReader
 from gatepost.runtime.feedback.report_json import authentication_of, json_of, report_of
 from gatepost.runtime.feedback.report_origin import Keys, is_own_bounce, signed_part
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_tls_reports import SqliteTlsReports
+from gatepost.store.open import open_tls_reports
 from gatepost.tls.dns_answer import DnsAnswer, Outcome
 from lab.reporters import ReportSigner, bounce, cfbl_report, microsoft_report, yahoo_report
 from tests.world import KEYS, NOW, snapshot
@@ -287,7 +286,7 @@ def test_a_tls_report_goes_to_the_tls_side_once(reader, tmp_path):
     ).encode()
     for _ in range(2):
         assert read(reader, mail)[0].kind is Kind.TLS_REPORT
-    with contextlib.closing(open_as(SqliteTlsReports, f"sqlite:///{tmp_path}/g.db")) as store:
+    with contextlib.closing(open_tls_reports(f"sqlite:///{tmp_path}/g.db")) as store:
         (found,) = store.domains(0)
     assert (found.domain, found.reports, found.failures) == ("sender.example", 1, 2)
     broken = mail.replace(packed[:8].encode(), b"AAAAAAAA")

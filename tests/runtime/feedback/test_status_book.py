@@ -13,7 +13,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.feedback.status import NORMAL, Pause, Scope
 from gatepost.runtime.feedback.status_book import WHOLE_EVERY_S, StatusBook
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.open import open_as
+from gatepost.store.open import open_as, open_statuses
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from lab.process import wait_until
 
@@ -27,7 +27,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url):
-    with contextlib.closing(open_as(SqliteTenantStatus, url)) as opened:
+    with contextlib.closing(open_statuses(url)) as opened:
         yield opened
 
 
@@ -46,14 +46,14 @@ def book_of():
 
 def test_what_is_stored_is_known_from_the_start(url, store, book_of):
     store.pause("acme", PAUSE)
-    book = book_of(lambda: open_as(SqliteTenantStatus, url))
+    book = book_of(lambda: open_statuses(url))
     assert book.of("acme").pause == PAUSE
     assert book.of("other") is NORMAL
     assert set(book.current()) == {"acme"}
 
 
 def test_a_change_of_another_process_is_seen(url, store, book_of):
-    book = book_of(lambda: open_as(SqliteTenantStatus, url))
+    book = book_of(lambda: open_statuses(url))
     before = book.current()
     store.pause("acme", PAUSE)
     wait_until(lambda: book.of("acme").pause == PAUSE, 5, "the pause")
@@ -86,9 +86,9 @@ def test_nothing_is_read_anew_without_a_change(url, store, book_of):
 def test_a_database_in_the_place_of_another_is_read(tmp_path, url, store, book_of):
     store.pause("acme", PAUSE)
     now = [0.0]
-    book = book_of(lambda: open_as(SqliteTenantStatus, url), clock=lambda: now[0])
+    book = book_of(lambda: open_statuses(url), clock=lambda: now[0])
     other = f"sqlite:///{tmp_path}/other.db"
-    with contextlib.closing(open_as(SqliteTenantStatus, other)) as backup:
+    with contextlib.closing(open_statuses(other)) as backup:
         backup.pause("beta", PAUSE)
         assert backup.version() == store.version()
     for suffix in ("-wal", "-shm"):
@@ -147,7 +147,7 @@ def test_a_bug_does_not_end_it(url, store, book_of, monkeypatch):
         tries.append(1)
         if len(tries) < 3:
             raise RuntimeError("bug")
-        return open_as(SqliteTenantStatus, url)
+        return open_statuses(url)
 
     store.pause("acme", PAUSE)
     book = book_of(failing)

@@ -16,9 +16,7 @@ from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.runtime.feedback.suppression import SuppressionDesk, SuppressionUpkeep
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_events, open_suppression
 from tests.world import snapshot
 
 NOW = 1_800_000_000.0
@@ -42,7 +40,7 @@ def test_what_is_told_is_stored_once_and_counted(tmp_path: Path) -> None:
     desk.tell(event)
     desk.count("suppressed")
     desk.close()
-    with contextlib.closing(open_as(SqliteEvents, url)) as store:
+    with contextlib.closing(open_events(url)) as store:
         assert [each.event.id for each in store.after(0, 10)] == ["suppressed-1"]
     assert metrics.counts()["suppression_checks"] == {"suppressed": 1}
     assert metrics.counts()["suppression_events_stored"] == {"all": 2}
@@ -59,7 +57,7 @@ def test_a_database_that_cannot_be_opened_is_told_and_tried_again(
         desk.lookup.find("acme", "ann@example.org", NOW, RULES)
     assert str(path) in desk.status()["problem"]
     path.parent.mkdir()
-    with contextlib.closing(open_as(SqliteSuppression, f"sqlite:///{path}")) as store:
+    with contextlib.closing(open_suppression(f"sqlite:///{path}")) as store:
         store.add([Suppressed("acme", "ann@example.org", Reason.MANUAL, NOW)], RULES)
     desk.lookup._refresh_at = 0.0
     assert desk.lookup.find("acme", "ann@example.org", NOW, RULES) is not None
@@ -70,7 +68,7 @@ def test_a_database_that_cannot_be_opened_is_told_and_tried_again(
 def test_what_has_ended_is_cleared_away(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/gatepost.db"
     entry = Suppressed("acme", "ann@example.org", Reason.MANUAL, NOW, time.time() - 1)
-    with contextlib.closing(open_as(SqliteSuppression, url)) as store:
+    with contextlib.closing(open_suppression(url)) as store:
         store.add([entry, replace(entry, address="bob@example.org", expires=None)], RULES)
         upkeep = SuppressionUpkeep(url, snapshot, Metrics("back"))
         upkeep.prune()

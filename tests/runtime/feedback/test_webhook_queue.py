@@ -13,9 +13,8 @@ from gatepost.feedback.events import EventKind
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import GIVE_UP_S, Reply
 from gatepost.runtime.feedback.webhook_queue import Fate, WebhookQueue
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SCAN_ROWS, SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_webhooks
+from gatepost.store.sqlite_events import SCAN_ROWS
 from gatepost.store.webhooks import Burials, Span
 from tests.runtime.consumer import SECRET
 from tests.runtime.told import Clock, at, event, some
@@ -25,8 +24,8 @@ class Queue:
     """The queue alone, without a network."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self.events = open_as(SqliteEvents, url)
-        self.hooks = open_as(SqliteWebhooks, url)
+        self.events = open_events(url)
+        self.hooks = open_webhooks(url)
         self.queue = WebhookQueue(self.events, self.hooks, clock, lambda: 0.5)
 
 

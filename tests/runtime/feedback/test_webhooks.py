@@ -24,9 +24,9 @@ from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS
 from gatepost.runtime.feedback.webhook_queue import WebhookQueue
 from gatepost.runtime.feedback.webhooks import Webhooks
 from gatepost.runtime.metrics import Metrics
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.events import EventStore
+from gatepost.store.open import open_events, open_webhooks
+from gatepost.store.webhooks import WebhookStore
 from tests.runtime.consumer import SECRET, Behaviour, Consumer, answers, closes, hangs
 from tests.runtime.told import TIMEOUT_S, Clock, at, event, hook, ids, some, until, world
 
@@ -42,14 +42,14 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def events(url: str) -> Iterator[SqliteEvents]:
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+def events(url: str) -> Iterator[EventStore]:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 
 @pytest.fixture
-def hooks(url: str) -> Iterator[SqliteWebhooks]:
-    with contextlib.closing(open_as(SqliteWebhooks, url)) as opened:
+def hooks(url: str) -> Iterator[WebhookStore]:
+    with contextlib.closing(open_webhooks(url)) as opened:
         yield opened
 
 
@@ -67,9 +67,7 @@ class Running:
         self.metrics = Metrics("back")
         self.webhooks = Webhooks(
             world(*webhooks),
-            lambda: WebhookQueue(
-                open_as(SqliteEvents, url), open_as(SqliteWebhooks, url), clock, lambda: 0.5
-            ),
+            lambda: WebhookQueue(open_events(url), open_webhooks(url), clock, lambda: 0.5),
             self.metrics,
             look_s=0.01,
         )
@@ -87,7 +85,7 @@ def start(url: str, clock: Clock) -> Iterator[Start]:
 
     def begin(*webhooks: Webhook) -> Running:
         # As it would be if they had been there before: from the first event on.
-        with contextlib.closing(open_as(SqliteWebhooks, url)) as hooks:
+        with contextlib.closing(open_webhooks(url)) as hooks:
             hooks.enter([each.name for each in webhooks], 0)
         running.append(Running(url, clock, *webhooks))
         return running[-1]
@@ -99,7 +97,7 @@ def start(url: str, clock: Clock) -> Iterator[Start]:
 
 
 def test_events_arrive_in_order_and_in_batches(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start
 ) -> None:
     all_of_them = some(2 * MAX_EVENTS + 3)
     events.add(all_of_them)
@@ -119,7 +117,7 @@ def test_events_arrive_in_order_and_in_batches(
 
 
 def test_a_new_webhook_begins_at_the_end(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, url: str, clock: Clock
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, url: str, clock: Clock
 ) -> None:
     events.add(some(3))
     running = Running(url, clock, hook(consumer))
@@ -131,9 +129,7 @@ def test_a_new_webhook_begins_at_the_end(
         running.webhooks.stop()
 
 
-def test_each_gets_what_it_asked_for(
-    consumer: Consumer, events: SqliteEvents, start: Start
-) -> None:
+def test_each_gets_what_it_asked_for(consumer: Consumer, events: EventStore, start: Start) -> None:
     events.add(
         [
             event(1),
@@ -156,7 +152,7 @@ def test_each_gets_what_it_asked_for(
 
 
 def test_a_failed_batch_comes_again_as_it_was(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start, clock: Clock
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start, clock: Clock
 ) -> None:
     consumer.next = [answers(500, "no"), closes, answers(302, Location="/x"), answers(429)]
     events.add(some(3))
@@ -182,7 +178,7 @@ def test_a_failed_batch_comes_again_as_it_was(
 
 
 def test_a_consumer_may_ask_for_time(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start, clock: Clock
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start, clock: Clock
 ) -> None:
     consumer.next = [answers(429, Retry_After="600"), answers(503, Retry_After="9999999")]
     events.add(some(1))
@@ -197,7 +193,7 @@ def test_a_consumer_may_ask_for_time(
 
 
 def test_one_that_hangs_delays_no_other(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start
 ) -> None:
     slow = Consumer()
     slow.behaviour = hangs
@@ -224,7 +220,7 @@ def test_one_that_hangs_delays_no_other(
 
 
 def test_after_three_days_a_batch_is_given_up_and_the_next_one_goes_out(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start, clock: Clock
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start, clock: Clock
 ) -> None:
     consumer.next = [answers(500, "poison")] * 2
     events.add(some(2))
@@ -250,7 +246,7 @@ def test_after_three_days_a_batch_is_given_up_and_the_next_one_goes_out(
 
 
 def test_whoever_is_gone_is_left_alone_until_the_next_reload(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start, clock: Clock
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start, clock: Clock
 ) -> None:
     consumer.next = [answers(410)]
     events.add(some(1))
@@ -272,7 +268,7 @@ def test_whoever_is_gone_is_left_alone_until_the_next_reload(
 
 
 def test_reload_adds_and_removes(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start
 ) -> None:
     running = start(hook(consumer, "a"))
     events.add(some(1))
@@ -299,7 +295,7 @@ def held(release: threading.Event) -> Behaviour:
 
 
 def test_one_that_is_taken_out_sends_no_more_than_the_batch_in_hand(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start
 ) -> None:
     release = threading.Event()
     consumer.next = [held(release)]
@@ -315,7 +311,7 @@ def test_one_that_is_taken_out_sends_no_more_than_the_batch_in_hand(
 
 
 def test_a_webhook_that_is_moved_back_tells_again(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, start: Start
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, start: Start
 ) -> None:
     release = threading.Event()
     events.add(some(3))
@@ -330,17 +326,17 @@ def test_a_webhook_that_is_moved_back_tells_again(
 
 
 def test_without_the_store_nothing_is_sent_and_nothing_lost(
-    consumer: Consumer, events: SqliteEvents, url: str, caplog: pytest.LogCaptureFixture
+    consumer: Consumer, events: EventStore, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events.add(some(1))
-    with contextlib.closing(open_as(SqliteWebhooks, url)) as hooks:
+    with contextlib.closing(open_webhooks(url)) as hooks:
         hooks.enter(["acme"], 0)
     failures = iter([True, True, False])
 
     def open_queue() -> WebhookQueue:
         if next(failures, False):
             raise StoreUnavailable("gatepost.db: locked")
-        return WebhookQueue(open_as(SqliteEvents, url), open_as(SqliteWebhooks, url), time.time)
+        return WebhookQueue(open_events(url), open_webhooks(url), time.time)
 
     metrics = Metrics("back")
     webhooks = Webhooks(world(hook(consumer)), open_queue, metrics, look_s=0.01)
@@ -354,8 +350,8 @@ def test_without_the_store_nothing_is_sent_and_nothing_lost(
 
 def test_log_lines(
     consumer: Consumer,
-    events: SqliteEvents,
-    hooks: SqliteWebhooks,
+    events: EventStore,
+    hooks: WebhookStore,
     start: Start,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
@@ -382,15 +378,13 @@ from gatepost.feedback.rules import Webhook
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.feedback.webhook_queue import WebhookQueue
 from gatepost.runtime.feedback.webhooks import Webhooks
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_events, open_webhooks
 from tests.runtime.told import world
 
 url, target, secret = sys.argv[1:]
 hook = Webhook("acme", target, bytes.fromhex(secret), allow_private=True)
 queue = lambda: WebhookQueue(
-    open_as(SqliteEvents, url), open_as(SqliteWebhooks, url), time.time
+    open_events(url), open_webhooks(url), time.time
 )
 Webhooks(world(hook), queue, Metrics("back"), look_s=0.01)
 time.sleep(600)
@@ -398,7 +392,7 @@ time.sleep(600)
 
 
 def test_killed_in_the_middle_of_a_batch_nothing_is_lost_and_doubles_have_the_same_id(
-    consumer: Consumer, events: SqliteEvents, hooks: SqliteWebhooks, url: str
+    consumer: Consumer, events: EventStore, hooks: WebhookStore, url: str
 ) -> None:
     all_of_them = some(3 * MAX_EVENTS)
     events.add(all_of_them)

@@ -13,8 +13,7 @@ from gatepost.maillog.model import TlsClass
 from gatepost.postfix.doctor.findings import Severity
 from gatepost.runtime.tls.promoted_findings import promoted_findings
 from gatepost.settings import Settings
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.promoted import Downgrade, PromotedRule, PromotedRules
 
@@ -30,7 +29,7 @@ def settings(tmp_path: Path) -> Settings:
         NOW - 60, "Q", "", "u@a.example", "a.example", "mx.a.example", "192.0.2.1", "a.example",
         "smtp", TlsClass.REFUSED,
     )  # fmt: skip
-    with contextlib.closing(open_as(SqliteDeliveries, url)) as store:
+    with contextlib.closing(open_deliveries(url)) as store:
         assert store.add(Batch([record], LogPosition("x", 0, 1, "")))
     return Settings(tmp_path / "gatepost.yaml", state=url)
 

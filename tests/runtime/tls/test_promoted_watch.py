@@ -15,9 +15,7 @@ from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.tls.promoted_watch import PromotedWatch
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import SqliteSurvey
+from gatepost.store.open import open_deliveries, open_survey
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.promoted import PromotedRule
 
@@ -40,7 +38,7 @@ def seen(url: str) -> Callable[[TlsClass, float], None]:
             at, "Q", "acme", "u@a.example", "a.example", "mx.a.example", "192.0.2.1", "a.example",
             "smtp", tls,
         )  # fmt: skip
-        with contextlib.closing(open_as(SqliteDeliveries, url)) as store:
+        with contextlib.closing(open_deliveries(url)) as store:
             assert store.add(Batch([record], LogPosition(str(at), 0, 1, "")))
 
     return seen
@@ -52,8 +50,8 @@ def watch(
     metrics = Metrics("back")
     made = PromotedWatch(
         lambda: rules,
-        lambda: open_as(SqliteDeliveries, url),
-        lambda: open_as(SqliteSurvey, url),
+        lambda: open_deliveries(url),
+        lambda: open_survey(url),
         metrics,
         **{"first_s": 3600.0, **times},
     )
@@ -113,8 +111,8 @@ def test_a_store_that_is_down_is_told_and_tried_again(caplog: pytest.LogCaptureF
 
     made = PromotedWatch(
         rules,
-        lambda: open_as(SqliteDeliveries, ""),
-        lambda: open_as(SqliteSurvey, ""),
+        lambda: open_deliveries(""),
+        lambda: open_survey(""),
         Metrics("back"),
         first_s=0.001,
         every_s=0.001,

@@ -281,7 +281,7 @@ def test_what_holds_no_longer_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_restart_forgets_no_policy(tmp_path: Path) -> None:
-    def open_store() -> SqliteSts:
+    def open_store() -> StsStore:
         return SqliteSts(tmp_path / "gatepost.db")
 
     async def scenario() -> None:
@@ -310,7 +310,7 @@ def test_without_a_store_nothing_is_lost_until_it_is_back(
 ) -> None:
     broken = True
 
-    def open_store() -> SqliteSts:
+    def open_store() -> StsStore:
         if broken:
             raise StoreUnavailable("disk I/O error")
         return SqliteSts(tmp_path / "gatepost.db")
@@ -337,7 +337,7 @@ def test_a_row_that_was_tampered_with_is_left_out(tmp_path: Path) -> None:
         check_tampering(store)
 
 
-def check_tampering(store: SqliteSts) -> None:
+def check_tampering(store: StsStore) -> None:
     store.save([StsEntry("a.example", ONE, "a", T), StsEntry("b.example", ONE, "b", T)])
     with store._writing() as db:
         db.execute("update mta_sts set policy = 'mode: enforce' where domain = 'a.example'")

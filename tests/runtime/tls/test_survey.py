@@ -15,7 +15,7 @@ from gatepost.errors import GatepostError, StoreUnavailable
 from gatepost.runtime.tls import survey as module
 from gatepost.runtime.tls.survey import Options, Progress, Survey
 from gatepost.runtime.tls.survey_names import Found
-from gatepost.store.open import open_as
+from gatepost.store.open import open_as, open_survey
 from gatepost.store.sqlite_survey import SqliteSurvey
 from gatepost.store.survey import SurveyStore
 from gatepost.tls.dns_answer import Outcome
@@ -64,7 +64,7 @@ class World:
 
     async def probe(self, target: Target) -> Probed:
         if len(self.probed) < 100:
-            with closing(open_as(SqliteSurvey, self.url)) as store:
+            with closing(open_survey(self.url)) as store:
                 begun = {each.address for each, _ in store.begun_since(0)}
             assert target.address in begun, "connected to before the intent was written"
         self.probed.append(target.address)
@@ -92,7 +92,7 @@ def names(count: int, first: int = 0) -> Iterator[NextHop]:
 
 def make(world: World, options: Options, store: Callable[[], SurveyStore] | None = None) -> Survey:
     return Survey(
-        store or (lambda: open_as(SqliteSurvey, world.url)), world, world,
+        store or (lambda: open_survey(world.url)), world, world,
         lambda host: host, options, clock=lambda: world.now,
     )  # fmt: skip
 
@@ -106,7 +106,7 @@ def run(
 
 
 def verdicts(world: World) -> dict[str, Verdict | None]:
-    with closing(open_as(SqliteSurvey, world.url)) as store:
+    with closing(open_survey(world.url)) as store:
         return {
             seen.address: seen.verdict
             for domain in store.domains()
@@ -121,7 +121,7 @@ def test_every_name_is_looked_up_and_every_server_probed_once(world: World) -> N
     assert (progress.names, progress.targets, progress.probed) == (1200, 1200, 1200)
     assert progress.verdicts == {Verdict.TLS: 1200}
     assert set(verdicts(world).values()) == {Verdict.TLS}
-    with closing(open_as(SqliteSurvey, world.url)) as store:
+    with closing(open_survey(world.url)) as store:
         assert store.runs(1)[0].ended_at == NOW
         assert store.interrupted(0) == 0
 
@@ -183,7 +183,7 @@ def test_a_dry_run_asks_dns_and_nobody_else(world: World) -> None:
     assert survey.forecast.longest() == (0.0, "")
     assert set(verdicts(world).values()) == {None}
     # ... and is no visit, and nothing that a survey was told of.
-    with closing(open_as(SqliteSurvey, world.url)) as store:
+    with closing(open_survey(world.url)) as store:
         assert store.runs(1) == []
     run(world, names(3))
     assert len(world.probed) == 3
@@ -269,7 +269,7 @@ def test_told_to_stop_it_begins_no_more_and_ends_those_that_go_on(world: World) 
     progress = asyncio.run(scene())
     assert (progress.probed, progress.stopped, len(world.probed)) == (5, True, 5)
     assert list(verdicts(world).values()).count(Verdict.TLS) == 5
-    with closing(open_as(SqliteSurvey, world.url)) as store:
+    with closing(open_survey(world.url)) as store:
         assert store.runs(1)[0].ended_at is None
 
 
@@ -332,7 +332,7 @@ def test_nothing_is_lost_that_comes_in_while_the_last_is_written(
     writing = threading.Event()
     finish, probe = SqliteSurvey.finish, world.probe
 
-    def finish_slowly(store: SqliteSurvey, probes: list[Probed]) -> None:
+    def finish_slowly(store: SurveyStore, probes: list[Probed]) -> None:
         writing.set()
         # The others come in meanwhile.
         wait_until(lambda: len(ended) == len(late), 20, "the last probes")
@@ -442,7 +442,7 @@ def test_a_store_that_is_busy_for_too_long_ends_it_in_order(
     ended: list[str] = []
     call, probe = getattr(SqliteSurvey, where), world.probe
 
-    def call_or_fail(store: SqliteSurvey, *arguments: object) -> object:
+    def call_or_fail(store: SurveyStore, *arguments: object) -> object:
         # Once only, and while somebody is being visited.
         if len(world.probed) > 2 and not busy.is_set():
             busy.set()

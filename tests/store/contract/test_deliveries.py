@@ -28,8 +28,7 @@ from gatepost.maillog.evidence import (
 )
 from gatepost.maillog.model import TlsClass
 from gatepost.store import deliveries as module
-from gatepost.store.deliveries import SqliteDeliveries
-from gatepost.store.open import open_as
+from gatepost.store.open import open_deliveries
 
 DAY = 86_400.0
 NOON = 1_800_000_000 // 86_400 * 86_400 + 12 * 3600.0
@@ -45,7 +44,7 @@ RECORD = Record(
 
 @pytest.fixture
 def deliveries(url: str) -> Iterator[DeliveryStore]:
-    with contextlib.closing(open_as(SqliteDeliveries, url)) as opened:
+    with contextlib.closing(open_deliveries(url)) as opened:
         yield opened
 
 

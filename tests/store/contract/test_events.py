@@ -20,8 +20,8 @@ from gatepost.store.events import (
     EventStore,
     StoredEvent,
 )
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import PRUNE_ROWS, SCAN_ROWS, SqliteEvents
+from gatepost.store.open import open_events
+from gatepost.store.sqlite_events import PRUNE_ROWS, SCAN_ROWS
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -31,7 +31,7 @@ HOUR_OF_NOON = 20_000 * 24 + 12
 
 @pytest.fixture
 def events(url: str) -> Iterator[EventStore]:
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 

@@ -12,8 +12,7 @@ import pytest
 from gatepost.errors import StoreUnavailable
 from gatepost.store import sqlite_messages as module
 from gatepost.store.messages import MAX_RECIPIENTS, REUSED_S, Message, MessageStore
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_messages import SqliteMessages
+from gatepost.store.open import open_messages
 
 NOW = 1_800_000_000.0
 MESSAGE = Message(
@@ -24,7 +23,7 @@ MESSAGE = Message(
 
 @pytest.fixture
 def messages(url: str) -> Iterator[MessageStore]:
-    with contextlib.closing(open_as(SqliteMessages, url)) as opened:
+    with contextlib.closing(open_messages(url)) as opened:
         yield opened
 
 
@@ -97,7 +96,7 @@ def test_old_messages_go_in_steps(messages, monkeypatch):
 
 def test_a_store_that_is_gone_says_so(url):
     with pytest.raises(StoreUnavailable):
-        open_as(SqliteMessages, url + "/nowhere/x.db")
+        open_messages(url + "/nowhere/x.db")
 
 
 def test_a_queue_id_that_came_again_is_the_later_message(messages):

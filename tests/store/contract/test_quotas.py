@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatepost.store.open import open_as
-from gatepost.store.quotas import ClockMark
-from gatepost.store.sqlite_quotas import SqliteQuotas
+from gatepost.store.open import open_quotas
+from gatepost.store.quotas import ClockMark, QuotaStore
 from gatepost.traffic.counters import Row
 from gatepost.traffic.quota import MAX_COUNT
 
@@ -20,25 +19,25 @@ OTHER = Row(("login acme Bücher\udcff", "recipients", 3_600), (), AT + 5)
 
 
 @pytest.fixture
-def quotas(url: str) -> Iterator[SqliteQuotas]:
-    with contextlib.closing(open_as(SqliteQuotas, url)) as opened:
+def quotas(url: str) -> Iterator[QuotaStore]:
+    with contextlib.closing(open_quotas(url)) as opened:
         yield opened
 
 
-def test_nothing_was_kept_yet(quotas: SqliteQuotas) -> None:
+def test_nothing_was_kept_yet(quotas: QuotaStore) -> None:
     assert quotas.load() == (None, [])
 
 
-def test_what_is_written_is_loaded(quotas: SqliteQuotas, url: str) -> None:
+def test_what_is_written_is_loaded(quotas: QuotaStore, url: str) -> None:
     quotas.write(MARK, [ROW, OTHER])
-    with contextlib.closing(open_as(SqliteQuotas, url)) as again:
+    with contextlib.closing(open_quotas(url)) as again:
         mark, rows = again.load()
     assert mark == MARK
     assert ROW in rows
     assert len(rows) == 2
 
 
-def test_the_last_word_counts(quotas: SqliteQuotas) -> None:
+def test_the_last_word_counts(quotas: QuotaStore) -> None:
     quotas.write(MARK, [ROW])
     later = ClockMark("next", 1.0, AT + 9, AT + 9)
     row = Row(ROW.key, ((30, 2),), AT + 70)
@@ -48,14 +47,14 @@ def test_the_last_word_counts(quotas: SqliteQuotas) -> None:
     assert quotas.load() == (MARK, [row])
 
 
-def test_what_counts_nothing_any_more_is_deleted(quotas: SqliteQuotas) -> None:
+def test_what_counts_nothing_any_more_is_deleted(quotas: QuotaStore) -> None:
     quotas.write(MARK, [ROW, OTHER])
     assert quotas.prune(AT + 5, AT) == 1
     assert quotas.load()[1] == [ROW]
     assert quotas.prune(AT + 5, AT) == 0
 
 
-def test_what_others_refused_is_kept_for_a_while(quotas: SqliteQuotas) -> None:
+def test_what_others_refused_is_kept_for_a_while(quotas: QuotaStore) -> None:
     assert (quotas.refused(0), quotas.last_refused()) == ([], 0)
     quotas.refuse(["4A", "4B"], AT)
     quotas.refuse(["4C"], AT + 10)
@@ -82,7 +81,7 @@ def test_what_others_refused_is_kept_for_a_while(quotas: SqliteQuotas) -> None:
         ("[[1, 1]]", 0),
     ],
 )
-def test_what_cannot_be_read_is_left_out(quotas: SqliteQuotas, counts: str, window: int) -> None:
+def test_what_cannot_be_read_is_left_out(quotas: QuotaStore, counts: str, window: int) -> None:
     quotas.write(MARK, [ROW])
     with quotas._writing() as db:
         db.execute(

@@ -8,10 +8,8 @@ import pytest
 
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.reporting import GMAIL
-from gatepost.store.gmail import KEEP_DAYS, GmailDay, SqliteGmail
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_events import SqliteEvents
-from gatepost.store.sqlite_rates import SqliteRates
+from gatepost.store.gmail import KEEP_DAYS, GmailDay
+from gatepost.store.open import open_events, open_gmail, open_rates
 
 DAY = 20_833
 NOON = DAY * 86_400 + 12 * 3600.0
@@ -24,19 +22,19 @@ def event(number, kind=EventKind.DELIVERED, at=NOON, provider=YAHOO, tenant="acm
 
 @pytest.fixture
 def events(url):
-    with contextlib.closing(open_as(SqliteEvents, url)) as opened:
+    with contextlib.closing(open_events(url)) as opened:
         yield opened
 
 
 @pytest.fixture
 def rates(url):
-    with contextlib.closing(open_as(SqliteRates, url)) as opened:
+    with contextlib.closing(open_rates(url)) as opened:
         yield opened
 
 
 @pytest.fixture
 def gmail(url):
-    with contextlib.closing(open_as(SqliteGmail, url)) as opened:
+    with contextlib.closing(open_gmail(url)) as opened:
         yield opened
 
 

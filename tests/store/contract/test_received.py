@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from gatepost.store import sqlite_received as module
-from gatepost.store.open import open_as
+from gatepost.store.open import open_received
 from gatepost.store.received import MAX_TEXT, Received, ReceivedStore
-from gatepost.store.sqlite_received import SqliteReceived
 
 NOW = 1_800_000_000.0
 REPORT = Received(
@@ -22,7 +21,7 @@ REPORT = Received(
 
 @pytest.fixture
 def received(url: str) -> Iterator[ReceivedStore]:
-    with contextlib.closing(open_as(SqliteReceived, url)) as opened:
+    with contextlib.closing(open_received(url)) as opened:
         yield opened
 
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed, expiry_of, merged
-from gatepost.store.open import open_as, sqlite_path
-from gatepost.store.sqlite_suppression import SqliteSuppression
+from gatepost.store.open import open_suppression, sqlite_path
 from gatepost.store.suppression import Delivered, SuppressionStore
 
 NOW = 1_800_000_000.0
@@ -28,7 +27,7 @@ HASHED = SuppressionRules(hashed=True)
 @pytest.fixture
 def suppressions(url: str) -> Iterator[SuppressionStore]:
     """Return an empty list, closed at the end."""
-    with contextlib.closing(open_as(SqliteSuppression, url)) as opened:
+    with contextlib.closing(open_suppression(url)) as opened:
         yield opened
 
 
@@ -191,14 +190,14 @@ def test_entries_of_one_reason_merge_as_the_rule_says(
     assert suppressions.entries_of("acme", "ann@example.org", RULES) == [expected]
 
 
-_opened: dict[str, SqliteSuppression] = {}
+_opened: dict[str, SuppressionStore] = {}
 
 
-def _shared(factory: pytest.TempPathFactory) -> SqliteSuppression:
+def _shared(factory: pytest.TempPathFactory) -> SuppressionStore:
     # One database for all examples, as to make one takes longer than all that is done in it.
     if "store" not in _opened:
         path = factory.mktemp("merged") / "gatepost.db"
-        _opened["store"] = open_as(SqliteSuppression, f"sqlite:///{path}")
+        _opened["store"] = open_suppression(f"sqlite:///{path}")
     return _opened["store"]
 
 
@@ -356,7 +355,7 @@ def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) ->
     database = sqlite_path(url)
     assert database is not None
     key = database.with_name("suppression.key")
-    with contextlib.closing(open_as(SqliteSuppression, url)) as opened:
+    with contextlib.closing(open_suppression(url)) as opened:
         opened.add([_entry()], RULES)
     kept = key.read_text()
     assert key.stat().st_mode & 0o777 == 0o600
@@ -366,7 +365,7 @@ def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) ->
         ("short", "does not hold"),
     ):
         _put(key, text)
-        with contextlib.closing(open_as(SqliteSuppression, url)) as opened:
+        with contextlib.closing(open_suppression(url)) as opened:
             with pytest.raises(StoreUnavailable, match=problem):
                 opened.find("acme", "ann@example.org", NOW, RULES)
             with pytest.raises(StoreUnavailable, match=problem):
@@ -374,7 +373,7 @@ def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) ->
             # What needs no key can still be had, such as to make a list anew.
             assert len(opened.page().entries) == 1
     _put(key, kept)
-    with contextlib.closing(open_as(SqliteSuppression, url)) as opened:
+    with contextlib.closing(open_suppression(url)) as opened:
         assert opened.find("acme", "ann@example.org", NOW, RULES) == _entry()
 
 

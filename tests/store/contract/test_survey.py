@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_survey import PAGE, SqliteSurvey
+from gatepost.store.open import open_survey
+from gatepost.store.sqlite_survey import PAGE
 from gatepost.store.survey import SurveyStore
 from gatepost.tls.dane import TlsaState
 from gatepost.tls.dns_answer import Outcome, Tlsa
@@ -46,7 +46,7 @@ GOOD = CertificateFacts(
 
 @pytest.fixture
 def survey(url: str) -> Iterator[SurveyStore]:
-    with contextlib.closing(open_as(SqliteSurvey, url)) as opened:
+    with contextlib.closing(open_survey(url)) as opened:
         yield opened
 
 
@@ -120,7 +120,7 @@ def test_what_was_found_comes_back(survey: SurveyStore) -> None:
 
 def test_an_address_is_begun_once_a_day_whoever_asks(survey: SurveyStore, url: str) -> None:
     assert survey.begin([A, B], NOON, NOON - DAY) == [A, B]
-    with contextlib.closing(open_as(SqliteSurvey, url)) as other:
+    with contextlib.closing(open_survey(url)) as other:
         again = replace(A, host="another.example")
         assert other.begin([again, B], NOON + DAY - 1, NOON - 1) == []
         assert other.begin([again], NOON + DAY, NOON) == [again]

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_tls_reports import SqliteTlsReports
+from gatepost.store.open import open_tls_reports
 from gatepost.store.tls_reports import Added, TlsReportStore
 from gatepost.tls.tlsrpt import FailureDetail, PolicyResult, TlsReport
 
@@ -23,7 +22,7 @@ NO_TLS = FailureDetail("starttls-not-supported", 3, receiving_host="mx2.a.exampl
 
 @pytest.fixture
 def reports(url: str) -> Iterator[TlsReportStore]:
-    with contextlib.closing(open_as(SqliteTlsReports, url)) as opened:
+    with contextlib.closing(open_tls_reports(url)) as opened:
         yield opened
 
 

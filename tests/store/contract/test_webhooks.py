@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatepost.store.event_readers import SqliteReaders
-from gatepost.store.open import open_as
-from gatepost.store.sqlite_webhooks import SqliteWebhooks
+from gatepost.store.open import open_readers, open_webhooks
 from gatepost.store.webhooks import MAX_ERROR, Burials, Failed, Span, WebhookState, WebhookStore
 
 NOW = 1_800_000_000.0
@@ -18,7 +16,7 @@ FAILED = Failed(NOW, NOW + 5, "status 500")
 
 @pytest.fixture
 def hooks(url: str) -> Iterator[WebhookStore]:
-    with contextlib.closing(open_as(SqliteWebhooks, url)) as opened:
+    with contextlib.closing(open_webhooks(url)) as opened:
         opened.enter(["a", "b"], 10)
         yield opened
 
@@ -139,7 +137,7 @@ def test_pruning(hooks: WebhookStore) -> None:
 
 
 def test_readers(url: str) -> None:
-    with contextlib.closing(open_as(SqliteReaders, url)) as readers:
+    with contextlib.closing(open_readers(url)) as readers:
         assert readers.position("file", 7) == 7
         assert readers.position("file", 9) == 7
         readers.read("file", 12)
