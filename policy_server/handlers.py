@@ -191,7 +191,9 @@ class Handlers:
         try:
             if name == TRANSPORT_MAP:
                 route = decide_transport(request.key, snapshot, self._clock(), self._statuses())
-                result = f"{route.service}:" if route.service is not None else None
+                result = None
+                if route.service is not None:
+                    result = f"{route.service}:{route.nexthop}"
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
                 result = self._tls.policy(name, request.key, snapshot)
             else:

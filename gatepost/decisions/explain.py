@@ -180,6 +180,6 @@ def _with_session(case: Case, rcpt: Verdict) -> tuple[Header, ...]:
 
 
 def _map_name(route: Route, snapshot: Snapshot) -> str:
-    if route.service is None:
+    if route.service is None or route.nexthop:
         return TLS_MAP
     return PROFILE_PREFIX + snapshot.services[route.service][1]

@@ -320,7 +320,9 @@ def _check_status(draft: _Draft, tenant: Tenant, statuses: Statuses) -> Reject |
     facts = draft.facts
     header = tenant.mail_type_header
     types = values_of(facts.headers, header) if header is not None else []
-    held = hold_message(tenant, types, status, draft.now)
+    header = tenant.campaign_header if status.parts else None
+    campaigns = values_of(facts.headers, header) if header is not None else []
+    held = hold_message(tenant, types, status, draft.now, campaigns, facts.recipients)
     if held is None:
         return None
     if held.acts:

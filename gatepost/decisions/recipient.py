@@ -10,12 +10,12 @@ is never refused for good: a refused bounce is a lost one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
-from gatepost.decisions.status import Hold, hold_all, slow_lane
+from gatepost.decisions.status import Hold, hold_all, hold_recipients, slow_lane
 from gatepost.decisions.transport import effective_pair
 from gatepost.decisions.unknown import REFUSAL, is_refused
 from gatepost.domains import domain_of
@@ -89,7 +89,7 @@ def decide_recipient(
 def admit(
     tenant: Tenant,
     sender: str,
-    recipients: Iterable[str],
+    recipients: Collection[str],
     queue_id: str,
     snapshot: Snapshot,
     now: float,
@@ -121,6 +121,8 @@ def admit(
             step = status.step.keyword
             reasons.append(f"ladder: {step}, {status.why} (mode {tenant.modes.ladder})")
         held = hold_all(tenant, status, now)
+        if (held is None or not held.acts) and status.parts:
+            held = hold_recipients(tenant, recipients, status, now) or held
         if held is not None and held.acts:
             return Verdict(tenant.id, held.reject, reasons=(*reasons, held.reject.text))
         observations += _would_step(tenant, status, held, sender, queue_id, snapshot, now)
@@ -218,8 +220,9 @@ def _session_header(
 def _milter_acts(tenant: Tenant) -> bool:
     """Tell whether the milter has anything to do with a tenant's mail."""
     checks_from = tenant.check_from and tenant.modes.sender is not Mode.OFF
-    # Marketing that is paused waits at end of message, where its header shows what it is.
-    return checks_from or _edits(tenant.modes) or bool(tenant.marketing_types)
+    # Marketing and campaigns that are paused wait at end of message, where headers show them.
+    waits = bool(tenant.marketing_types) or tenant.campaign_header is not None
+    return checks_from or _edits(tenant.modes) or waits
 
 
 def _edits(modes: Modes) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatepost.decisions.status import lane_of
+from gatepost.decisions.status import RETRY_SERVICE, lane_of, retry_text
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage, Unavailable
 from gatepost.feedback.status import NO_STATUSES, Statuses
@@ -39,11 +39,14 @@ class Route:
         service: master.cf service, or None for Postfix's own default transport.
         tenant: The tenant that the sender identifies, or None.
         why: The reason in words.
+        nexthop: What stands in the place of the next-hop: the text with which mail of a paused
+            tenant is deferred; else empty.
     """
 
     service: str | None
     tenant: Tenant | None
     why: str
+    nexthop: str = ""
 
 
 def tenant_at_delivery(sender: str, snapshot: Snapshot, now: float) -> tuple[Tenant | None, str]:
@@ -103,6 +106,9 @@ def decide_transport(
     tenant, evidence = tenant_at_delivery(sender, snapshot, now)
     if tenant is None:
         return Route(None, None, evidence)
+    status = statuses.get(tenant.id)
+    if status is not None and (text := retry_text(tenant, status, now)) is not None:
+        return Route(RETRY_SERVICE, tenant, f"{evidence}; {text}", text)
     lane, profile = effective_pair(tenant)
     if statuses:
         lane = lane_of(tenant, lane, statuses, snapshot.ladder)

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.decisions.explain import Case, explain
-from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.facts import Header, RecipientFacts
 from gatepost.decisions.message import decide_message
 from gatepost.decisions.recipient import admit, decide_recipient
-from gatepost.decisions.status import hold_all, hold_message, lane_of
+from gatepost.decisions.status import hold_all, hold_message, is_deferred_for_pause, lane_of
 from gatepost.decisions.transport import decide_transport
 from gatepost.feedback.rules import LadderRules, Step
-from gatepost.feedback.status import Pause, Scope, Status
+from gatepost.feedback.status import Part, Pause, Queued, Scope, Status
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix_version import PostfixVersion
 from gatepost.tenants.client import Client
@@ -190,6 +190,103 @@ def test_a_long_reason_leaves_room_for_the_time():
     held = hold_all(acme, Status(Step.PAUSE_ALL, SINCE, "x" * 500), NOW)
     assert len(held.reject.text) == 200
     assert held.reject.text.endswith("x, since 2026-09-21 14:13 UTC")
+
+
+def part(campaign="", domain="", until=None):
+    return Pause(
+        Part(campaign, domain).scope, "why", SINCE, until, campaign=campaign, domain=domain
+    )
+
+
+def with_parts(*parts):
+    return {"acme": Status(parts=parts)}
+
+
+def test_mail_to_a_paused_domain_waits_at_rcpt_to():
+    made, _ = world(OBSERVED)
+    statuses = with_parts(part(domain="example.org"))
+    reject = decide_recipient(asked(), made, NOW, statuses).reject
+    assert (reject.code, reject.status) == ("450", "4.7.1")
+    assert (
+        reject.text == "sending of acme to example.org is paused: why, since 2026-09-21 14:13 UTC"
+    )
+    for other in ("u@other.example", "u@sub.example.org", "u"):
+        assert (
+            decide_recipient(replace(asked(), recipient=other), made, NOW, statuses).reject is None
+        )
+    shouted = replace(asked(), recipient="U@EXAMPLE.ORG")
+    assert decide_recipient(shouted, made, NOW, statuses).reject is not None
+    # A platform login's mail is looked at as a whole, at its end.
+    _, acme = world()
+    to = ["u@other.example", "u@example.org"]
+    assert admit(acme, "a@acme.example", to, "4X", made, NOW, statuses=statuses).reject is not None
+    gone = with_parts(part(domain="example.org", until=NOW - 1))
+    assert decide_recipient(asked(), made, NOW, gone).reject is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "campaigns", "waits"),
+    [
+        ([part("spring")], ["spring"], True),
+        ([part("spring")], [" spring\r\n"], True),
+        ([part("spring")], ["Spring"], False),
+        ([part("spring")], ["other", "spring"], True),
+        ([part("spring")], [], False),
+        ([part("spring", until=NOW - 1)], ["spring"], False),
+        ([part("spring", "example.org")], ["spring"], True),
+        ([part("spring", "other.example")], ["spring"], False),
+        ([part("spring", "example.org")], ["other"], False),
+        ([part(domain="example.org")], [], True),
+        # What has ended does not hide what holds of the same domain.
+        ([part(domain="example.org", until=NOW - 1), part("a", "example.org")], ["a"], True),
+        ([part("a", "example.org"), part("b", until=NOW - 1)], ["b"], False),
+    ],
+)
+def test_a_message_of_a_paused_campaign_waits_at_its_end(parts, campaigns, waits):
+    made, _ = world(campaign_header="x-campaign")
+    asked_for = message(
+        recipients=("v@elsewhere.example", "u@example.org"),
+        headers=tuple(Header("X-Campaign", each) for each in campaigns),
+    )
+    reject = decide_message(asked_for, made, NOW, with_parts(*parts)).reject
+    assert (reject is not None) == waits
+    if reject is not None:
+        assert (reject.code, reject.status) == ("450", "4.7.1")
+    # The campaign is not known yet when its recipients are.
+    if all(each.campaign for each in parts):
+        assert decide_recipient(asked(), made, NOW, with_parts(*parts)).reject is None
+
+
+def test_a_paused_campaign_is_named_in_ascii():
+    made, _ = world(campaign_header="x-campaign")
+    campaign = "früh " + "x" * 60
+    headers = (Header("X-Campaign", campaign),)
+    status = with_parts(part(campaign, "example.org"))
+    reject = decide_message(message(headers=headers), made, NOW, status).reject
+    assert reject.text.startswith(f"campaign fr?h {'x' * 35} of acme to example.org is paused")
+
+
+def test_queued_mail_of_a_paused_tenant_is_deferred_if_the_pause_says_so():
+    made, _ = world()
+    sender = "news@acme.example"
+    paused = replace(BY_OPERATOR, queued=Queued.RETRY)
+    route = decide_transport(sender, made, NOW, {"acme": Status(Step.SLOW, pause=paused)})
+    text = "sending of acme is paused: list bought, since 2026-09-21 14:13 UTC"
+    assert (route.service, route.nexthop) == ("retry", f"4.3.2 {text}")
+    assert is_deferred_for_pause(text, "acme")
+    assert not is_deferred_for_pause(text, "ac")
+    assert not is_deferred_for_pause(f"host mx.example said: {text}", "acme")
+    goes_on = [
+        replace(paused, queued=Queued.KEEP),
+        replace(paused, queued=Queued.HOLD),
+        replace(paused, scope=Scope.MARKETING),
+        replace(paused, until=NOW - 1),
+    ]
+    for pause in goes_on:
+        assert decide_transport(sender, made, NOW, {"acme": Status(pause=pause)}).nexthop == ""
+    # The map knows neither recipient nor campaign.
+    parts = with_parts(replace(part("a", "example.org"), queued=Queued.RETRY))
+    assert decide_transport(sender, made, NOW, parts).service is None
 
 
 PAUSES = st.none() | st.builds(

@@ -51,6 +51,6 @@ def _counted(statuses: Statuses, snapshot: Snapshot, now: float) -> Counter[tupl
         if status.step and tenant.modes.ladder is not Mode.OFF:
             acts = tenant.modes.ladder is Mode.ENFORCE
             counts[status.step.keyword, YES if acts else NO] += 1
-        if (pause := status.pause_at(now)) is not None:
-            counts[_PAUSES[pause.scope], YES] += 1
+        for scope in {pause.scope for pause in status.pauses_at(now)}:
+            counts[_PAUSES[scope], YES] += 1
     return counts
