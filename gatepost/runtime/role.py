@@ -30,6 +30,7 @@ from gatepost.errors import ConfigErrors, GatepostError
 from gatepost.modes import Feature, Mode
 from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime import installation
+from gatepost.runtime.api_tenants import ApiTenantKeeper, ApiTenantWatch
 from gatepost.runtime.configuration import ReloadResult, SnapshotHolder, load_settings
 from gatepost.runtime.control import ControlServer
 from gatepost.runtime.lock import RoleLock
@@ -40,6 +41,7 @@ from gatepost.runtime.parent import ParentWatch
 from gatepost.runtime.paths import control_path, lock_path
 from gatepost.runtime.recorder import QueueRecorder
 from gatepost.runtime.signals import Reloader
+from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 from gatepost.store import ObservationStore, open_store
 from gatepost.tls.operator import OperatorTls
@@ -62,6 +64,7 @@ class Role:
         settings: The settings that the role started with.
         place: Where Postfix is and where the sockets are.
         metrics: What the role counts.
+        api_tenants: What is known of tenants that were made through the API.
         recorder: Takes observations; None in a role that makes none.
         reloader: Runs reloads on a thread of its own.
         on_reload: Called after each reload that was taken, on the reload's thread.
@@ -84,12 +87,14 @@ class Role:
         self.name = name
         self.started_at = time.time()
         _leave_root(config)
-        self.holder = SnapshotHolder(config)
+        self.api_tenants = ApiTenantKeeper()
+        self.holder = SnapshotHolder(config, source=Loader(config, self.api_tenants.load))
         self.settings = settings = self.holder.settings
         self._recent: RecentTrouble = set_up(name, settings.log_to, settings.log_level)
         self.place = installation.settle(settings)
         self.holder.add_validator(installation.validator(settings))
         self.holder.add_adviser(installation.adviser(settings))
+        self.holder.add_adviser(self.api_tenants.complaints)
         self._lock = RoleLock(lock_path(settings.run_dir, name))
         self.metrics = Metrics(name)
         self.recorder = QueueRecorder(self.metrics, self._open_store) if records else None
@@ -97,6 +102,7 @@ class Role:
         self.details: Callable[[], dict[str, Any]] = dict
         self._in_force()
         self.reloader = Reloader(self.reload)
+        self._watch: ApiTenantWatch | None = None
         self._parent = ParentWatch()
         self._control = ControlServer(
             control_path(settings.run_dir, name),
@@ -133,6 +139,7 @@ class Role:
             seconds=time.time() - self.started_at,
         )
         notify_ready()
+        self._watch = ApiTenantWatch(self.api_tenants, self.settings, self.reloader.request)
 
     def reload(self) -> ReloadResult:
         """Reload the configuration; see `SnapshotHolder.reload`."""
@@ -179,6 +186,8 @@ class Role:
 
     def finish(self) -> None:
         """Write what waits, and end."""
+        if self._watch is not None:
+            self._watch.stop()
         if self.recorder is not None:
             self.recorder.stop()
         self._control.close()

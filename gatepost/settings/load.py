@@ -23,19 +23,25 @@ from typing import TypeVar
 from gatepost.errors import ConfigErrors
 from gatepost.feedback.token import Keyring
 from gatepost.modes import Mode, Modes
+from gatepost.settings import api_tenants
 from gatepost.settings.delivery import TenantCheck
 from gatepost.settings.feedback import FlowBuilder
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
 from gatepost.settings.keyring import build_keyring
 from gatepost.settings.keys import KeyFile, MainFile
+from gatepost.settings.keys_api import check_api
 from gatepost.settings.keys_promoted import PromotedFile
+from gatepost.settings.keys_shaping import ShapingFile
 from gatepost.settings.keys_tenants import TenantFile
+from gatepost.settings.lanes import build_lanes
 from gatepost.settings.model import Loaded, Settings
-from gatepost.settings.platform import build_lanes, build_platform, check_null_sender_profile
+from gatepost.settings.platform import build_platform, check_null_sender_profile
 from gatepost.settings.problems import OTHER, Place, Problem, Rejected, Report
 from gatepost.settings.promoted import build_promoted
 from gatepost.settings.resolve import resolve
+from gatepost.settings.restart import settings_of
 from gatepost.settings.schema import Section, listed
+from gatepost.settings.shaping import ShapingSettings, overflow_pairs
 from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
 from gatepost.settings.tls import build_tls
 from gatepost.settings.traffic import QuotaSettings
@@ -47,6 +53,7 @@ from gatepost.tls.rules import TlsRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.quota import QuotaRules
 from gatepost.traffic.services import services_for
+from gatepost.traffic.warmup import WarmupRules
 
 T = TypeVar("T")
 
@@ -54,6 +61,7 @@ MAIN = Section(MainFile)
 TENANT = Section(TenantFile)
 KEYS = Section(KeyFile)
 PROMOTED = Section(PromotedFile)
+SHAPING = Section(ShapingFile)
 
 _DIGEST_CHARACTERS = 12
 _OTHERS_WRITE = 0o002
@@ -64,13 +72,15 @@ _CONTENT = {"bounce_domain": "bounces", "feedback_domain": "reports"}
 class Loader:
     """Loads one configuration as often as asked."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, api: api_tenants.Source = api_tenants.copied) -> None:
         """Remember where it is.
 
         Args:
             path: The main file; other files are named in it, relative to its directory.
+            api: Gives the tenants that were made through the API.
         """
         self._path = path
+        self._api = api
 
     def load(self, *, promoted: bool = True) -> Loaded:
         """Return what the files say now.
@@ -82,7 +92,7 @@ class Loader:
             ConfigErrors: With every problem found, in file order.
         """
         with _without_collector():
-            return _Load(self._path, promoted=promoted).run()
+            return _Load(self._path, promoted=promoted, api=self._api).run()
 
     def promoted(self) -> tuple[Path, PromotedRules] | None:
         """Return the file of promoted rules and what it holds, or None if none is named.
@@ -126,8 +136,16 @@ def read_keys(path: Path, user: str) -> KeyFile:
 class _Load:
     """One load: what has been read so far, and what was wrong with it."""
 
-    def __init__(self, path: Path, *, promoted: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        promoted: bool = True,
+        api: api_tenants.Source = api_tenants.copied,
+    ) -> None:
         self._path = path
+        self._api = api
+        self._mark = api_tenants.NO_API_TENANTS.mark
         self._file = str(path)
         self._with_promoted = promoted
         self._report = Report()
@@ -155,13 +173,19 @@ class _Load:
         builder.add(TenantFileContent(file, main.tenants))
         for content in self._tenant_files(main.tenants_dir):
             builder.add(content)
+        for content in self._api_tenants(main):
+            builder.add(content)
         index = builder.index(main.platform.logins, file)
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
         ladder = flow.ladder(main.ladder, lanes if "lanes" not in self._unsure else None)
         flow.check_postmaster(main.feedback)
         flow.check_unsubscribe(main.feedback, platform)
         webhooks = flow.webhooks(main.webhooks, self._known_tenants(index))
-        services = self._services(platform, index, lanes, tls, ladder.lane)
+        shaper = ShapingSettings(file, report, log_is_read=main.maillog is not None)
+        shaping = shaper.shaping(main.shaping, lambda path, at: self._read(path, at, SHAPING))
+        warmups = self._warmups(shaper, main, builder, lanes)
+        others = overflow_pairs(warmups, index.by_id.values())
+        services = self._services(platform, index, lanes, tls, ladder.lane, others)
         check = TenantCheck(
             platform, modes.general, lanes, tls.profiles, report, self._unsure, ladder.lane
         )
@@ -184,14 +208,16 @@ class _Load:
             ladder,
             webhooks,
             quotas,
+            shaping=shaping,
+            warmups=warmups,
         )
         warnings = resolve(report.warnings, self._sources)
-        return Loaded(_settings(self._path, main), snapshot, warnings)
+        return Loaded(settings_of(self._path, main), snapshot, warnings)
 
     def settings(self) -> Settings:
         """Return the settings, whatever is wrong with others or with the rest of the file."""
         main = self._read(self._path, Place(self._file), MAIN)
-        return Settings(self._path) if main is None else _settings(self._path, main)
+        return Settings(self._path) if main is None else settings_of(self._path, main)
 
     def promoted(self) -> tuple[Path, PromotedRules] | None:
         """Return the file of promoted rules and what it holds.
@@ -330,6 +356,18 @@ class _Load:
             if section is not None:
                 yield TenantFileContent(str(file), section.tenants)
 
+    def _api_tenants(self, main: MainFile) -> Iterator[TenantFileContent]:
+        try:
+            found = self._api(settings_of(self._path, main))
+        except Rejected as error:
+            self._unsure.add("tenants")
+            self._report.error(Place(api_tenants.PLACE), error.problem, error.remedy)
+            return
+        self._mark = found.mark
+        yield from api_tenants.contents(
+            found, self._report, lambda problem: self._note_what_is_unsure(problem, TENANT)
+        )
+
     def _services(
         self,
         platform: Platform,
@@ -337,8 +375,9 @@ class _Load:
         lanes: dict[str, Lane],
         tls: TlsRules,
         slow: str | None,
+        others: set[tuple[str, str]],
     ) -> dict[str, tuple[str, str]]:
-        pairs = {(tenant.lane, tenant.profile) for tenant in index.by_id.values()}
+        pairs = others | {(tenant.lane, tenant.profile) for tenant in index.by_id.values()}
         if slow is not None:
             pairs |= {(slow, profile) for _, profile in pairs}
         if "tls" not in self._unsure:
@@ -347,6 +386,21 @@ class _Load:
             pairs.add((DEFAULT_LANE, platform.null_sender_profile))
         known = {pair for pair in pairs if pair[0] in lanes and pair[1] in tls.profiles}
         return services_for(known, lanes, tls.profiles)
+
+    def _warmups(
+        self,
+        shaper: ShapingSettings,
+        main: MainFile,
+        builder: TenantBuilder,
+        lanes: dict[str, Lane],
+    ) -> WarmupRules:
+        tenants = {
+            id_: (section, builder.place(id_))
+            for id_, section in builder.warmups.items()
+            if id_ not in self._broken
+        }
+        of_lanes = {name: section.warmup for name, section in main.lanes.items()}
+        return shaper.warmups(of_lanes, tenants, None if "lanes" in self._unsure else lanes)
 
     def _quotas(self, main: MainFile, builder: TenantBuilder) -> QuotaRules:
         quotas = QuotaSettings(
@@ -389,6 +443,7 @@ class _Load:
     def _check_surroundings(
         self, main: MainFile, modes: Modes, platform: Platform, index: TenantIndex
     ) -> None:
+        check_api(main.api, self._file, self._report)
         address = main.metrics
         if address is not None and not ipaddress.ip_address(address.host).is_loopback:
             self._report.warn(
@@ -409,6 +464,7 @@ class _Load:
         total = hashlib.sha256()
         for source in self._sources.values():
             total.update(hashlib.sha256(source.octets).digest())
+        total.update(self._mark.nonce.encode())
         return total.hexdigest()[:_DIGEST_CHARACTERS]
 
 
@@ -425,40 +481,6 @@ def _understand(octets: bytes, section: Section[T], problems: list[Problem]) -> 
     except Rejected as error:
         problems.append(Problem(error.problem, error.remedy))
     return None
-
-
-def _settings(path: Path, main: MainFile) -> Settings:
-    return Settings(
-        config=path,
-        postfix_config_dir=Path(main.postfix.config_dir),
-        postfix_group=main.postfix.group,
-        socket_dir=main.postfix.socket_dir,
-        user=main.service.user,
-        run_dir=Path(main.service.run_dir),
-        grace_s=main.service.grace,
-        watchdog_s=main.service.watchdog,
-        policy_timeout_s=main.service.policy_timeout,
-        state=main.state,
-        metrics=main.metrics,
-        maillog=main.maillog,
-        intake_dir=Path(main.feedback.intake_dir)
-        if main.platform.bounce_domain or main.platform.feedback_domain
-        else None,
-        events_file=Path(main.feedback.events_file) if main.feedback.events_file else None,
-        unsubscribe=main.feedback.unsubscribe,
-        postmaster_token=path.parent / main.feedback.postmaster_token
-        if main.feedback.postmaster_token
-        else None,
-        feedback_loops=main.feedback.loops,
-        postmaster_url=main.feedback.postmaster_url,
-        postmaster_domains=main.feedback.postmaster_domains,
-        log_to=main.log.to,
-        log_level=main.log.level,
-        dns_servers=tuple(address for _, address in main.dns.servers),
-        dns_signed=main.dns.signed or ".",
-        dns_bogus=main.dns.bogus,
-        https_ca_file=path.parent / main.dns.https_ca_file if main.dns.https_ca_file else None,
-    )
 
 
 @contextmanager

@@ -57,11 +57,13 @@ class Scalar(Generic[T]):
         label: What is expected, such as ``a domain name``.
         parse: From text to the value; raises `Rejected`.
         example: A valid value as it is written.
+        values: All values as they are written, where they are a few words; else empty.
     """
 
     label: str
     parse: Callable[[str], T]
     example: str
+    values: tuple[str, ...] = ()
 
     def read(self, data: Data, problems: list[Problem]) -> T:  # noqa: ARG002
         """Return the value of a scalar; it contains nothing that `problems` could be about."""

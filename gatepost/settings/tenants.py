@@ -16,6 +16,7 @@ from gatepost.domains import parents
 from gatepost.feedback.list_unsubscribe import fold_mail_type
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.settings.keys import PlatformLoginSection
+from gatepost.settings.keys_shaping import WarmupSection
 from gatepost.settings.keys_tenants import ModesSection, TenantSection
 from gatepost.settings.kinds import Network
 from gatepost.settings.problems import OTHER, Place, Report, StepPath
@@ -96,6 +97,7 @@ class TenantBuilder:
         by_id: Tenants by id, and so on; see `TenantIndex`.
         files: File of each tenant.
         quotas: Quotas of each tenant that has any.
+        warmups: Warm-up of each tenant that has one.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class TenantBuilder:
         self._networks: list[tuple[Network, Tenant, int]] = []
         self.files: dict[str, str] = {}
         self.quotas: dict[str, TenantQuota] = {}
+        self.warmups: dict[str, WarmupSection] = {}
         self.by_id: dict[str, Tenant] = {}
         self.by_number: dict[int, Tenant] = {}
         self.by_login: dict[str, Tenant] = {}
@@ -144,6 +147,8 @@ class TenantBuilder:
             tenant = self._tenant(id_, section)
             if (quota := tenant_quota(section)) is not NO_QUOTA:
                 self.quotas[id_] = quota
+            if section.warmup.start is not None:
+                self.warmups[id_] = section.warmup
             self.by_id[id_] = tenant
             self.files[id_] = file
             self._claim_number(tenant)
