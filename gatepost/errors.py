@@ -13,6 +13,7 @@
     │   ├── StoreUnavailable       the database
     │   ├── PolicyUnavailable      the policy server, asked by the milter
     │   ├── LogUnavailable         the mail log cannot be read
+    │   ├── CountersUnavailable    Valkey, or it answers what makes no sense
     │   └── PostfixUnavailable     postconf or postfix failed, or is not installed
     ├── StartError             a role cannot start, or cannot be reached to be told something
     └── AttachError            a change of main.cf or master.cf that we refuse to make
@@ -115,6 +116,10 @@ class PolicyUnavailable(Unavailable):
 
 class LogUnavailable(Unavailable):
     """The mail log cannot be read; mail does not wait for it."""
+
+
+class CountersUnavailable(Unavailable):
+    """Valkey or Redis failed, is slow, or gave an answer that makes no sense."""
 
 
 class PostfixUnavailable(Unavailable):

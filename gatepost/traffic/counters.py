@@ -1,5 +1,7 @@
 """The counters of quotas: what every engine does, and the one that keeps them in memory.
 
+`valkey` has the one that several nodes share.
+
 Purpose: a place is reserved at RCPT TO, before the client sends the message, and taken once at its
 end. Nothing tells of a message that came to nothing in between, so a reservation ends by itself:
 when the same session begins another message, and after `RESERVED_S` without a word of it. One that
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -95,6 +97,26 @@ class Counters(Protocol):
 
     def usage(self, claims: Iterable[Claim], now: float) -> list[Usage]:
         """Return how far quotas are used."""
+
+
+class SharedCounters(Protocol):
+    """As `Counters`, for those that are kept elsewhere: an answer may have to be waited for."""
+
+    def reserve(
+        self, holder: Holder, claims: Sequence[Claim], amount: Amount, now: float
+    ) -> Shortage | Awaitable[Shortage | None] | None:
+        """See `Counters.reserve`."""
+
+    def commit(
+        self, holder: Holder, claims: Sequence[Claim], amount: Amount, now: float
+    ) -> Shortage | Awaitable[Shortage | None] | None:
+        """See `Counters.commit`."""
+
+    def release(self, session: str, message: str) -> None:
+        """See `Counters.release`."""
+
+    def refund(self, message: str, now: float) -> bool:
+        """See `Counters.refund`."""
 
 
 @dataclass(slots=True)
@@ -231,6 +253,33 @@ class MemoryCounters:
                     self._family_of[row.key] = family
                 window = self._windows[row.key] = Window(row.key[2])
             window.load(row.counts)
+
+    def knows(self, message: str) -> bool:
+        """Tell whether a message was counted lately."""
+        return message in self._counted
+
+    def rows(self) -> list[Row]:
+        """Return all counters that count anything."""
+        return [
+            Row(key, tuple(window.counts()), window.until)
+            for key, window in self._windows.items()
+            if window.used(self._now)
+        ]
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add what was counted elsewhere, as something that is to be written."""
+        for row in rows:
+            self.load((row,))
+            self._changed.add(row.key)
+
+    def subtract(self, rows: Iterable[Row]) -> None:
+        """Count no more what is counted elsewhere now."""
+        for row in rows:
+            window = self._windows.get(row.key)
+            if window is not None:
+                for step, count in row.counts:
+                    window.take_back(step, count)
+                self._changed.add(row.key)
 
     def take_changed(self, most: int) -> list[Row]:
         """Return counters that have changed since they were last returned, so many at most."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatepost.traffic.counters import (
@@ -16,18 +16,46 @@ from gatepost.traffic.counters import (
     MemoryCounters,
 )
 from gatepost.traffic.quota import MAX_COUNT, STEPS, Claim, Limit, Unit
+from tests.traffic.valkey_servers import Server, Waiting, server
 
 NOW = 1_800_000_000.0
 ONE = Amount(1, 1)
 
-Maker = Callable[[], Counters]
+Maker = Callable[..., Counters]
 
 
-@pytest.fixture(params=[MemoryCounters], ids=["memory"])
-def counters(request: pytest.FixtureRequest) -> Counters:
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Server]:
+    """Return a server that all tests of this module share."""
+    with server() as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
+    """Return what makes counters of each kind, with nothing counted."""
+    if request.param == "memory":
+        yield MemoryCounters
+        return
+    running: Server = request.getfixturevalue("valkey")
+    made: list[Waiting] = []
+
+    def make(**options: object) -> Waiting:
+        running.send("FLUSHALL")
+        waiting = Waiting(running.target, **options)
+        waiting.join()
+        made.append(waiting)
+        return waiting
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def counters(make: Maker) -> Counters:
     """Return counters of each kind, with nothing counted."""
-    made: Counters = request.param()
-    return made
+    return make()
 
 
 def claim(count: int, window_s: int = 60, unit: Unit = Unit.MESSAGES, name: str = "t") -> Claim:
@@ -177,7 +205,29 @@ def test_whatever_sessions_do_the_quota_holds(
     actions: list[tuple[str, int, float]], limit: int
 ) -> None:
     """At no time are more taken within a window than the quota, and what was broken off is free."""
-    counters = MemoryCounters()
+    hold_to_the_quota(MemoryCounters(), actions, limit)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(actions=ACTIONS, limit=st.integers(1, 6))
+def test_whatever_sessions_do_the_quota_holds_in_valkey(
+    valkey: Server, actions: list[tuple[str, int, float]], limit: int
+) -> None:
+    valkey.send("FLUSHALL")
+    waiting = Waiting(valkey.target)
+    waiting.join()
+    try:
+        hold_to_the_quota(waiting, actions, limit)
+    finally:
+        waiting.close()
+
+
+def hold_to_the_quota(
+    counters: Counters, actions: list[tuple[str, int, float]], limit: int
+) -> None:
+    """Do all that, and look at what was taken."""
     claims = [claim(limit, 60), claim(3 * limit, 300)]
     now, number = NOW, 0
     present: dict[int, Holder] = {}
