@@ -21,6 +21,8 @@ from gatepost.tls.rules import TlsRules
 from gatepost.traffic.burst import BurstRules
 from gatepost.traffic.lanes import Lane
 from gatepost.traffic.quota import QuotaRules
+from gatepost.traffic.shaping import NO_SHAPING, ShapingRules
+from gatepost.traffic.warmup import NO_WARMUP, WarmupRules
 
 
 class Unknown(StrEnum):
@@ -74,6 +76,8 @@ class Snapshot:
         webhooks: Who is told of events.
         quotas: How much mail may pass.
         bursts: When tenants are moved to another lane, and how much may be outstanding.
+        shaping: When a lane is slowed towards a provider.
+        warmups: How much may be sent on the first days.
     """
 
     digest: str
@@ -90,3 +94,5 @@ class Snapshot:
     webhooks: tuple[Webhook, ...] = ()
     quotas: QuotaRules = field(default_factory=QuotaRules)
     bursts: BurstRules = field(default_factory=BurstRules)
+    shaping: ShapingRules = NO_SHAPING
+    warmups: WarmupRules = NO_WARMUP

@@ -15,6 +15,7 @@ from typing import Any
 
 from gatepost.settings.keys import KeyFile, MainFile
 from gatepost.settings.keys_promoted import PromotedFile
+from gatepost.settings.keys_shaping import ShapingFile
 from gatepost.settings.schema import Entry, ListOf, Section, Table
 
 _WIDTH = 98
@@ -104,6 +105,7 @@ def starter() -> str:
 def markdown() -> str:
     """Return docs/config.md."""
     main, keys, promoted = Section(MainFile), Section(KeyFile), Section(PromotedFile)
+    shaping = Section(ShapingFile)
     lines = [
         _INTRODUCTION,
         _wrapped(main.doc),
@@ -119,6 +121,11 @@ def markdown() -> str:
         _wrapped(promoted.doc),
         "",
         *_chapter(promoted, "", 3),
+        "## The file of shaping rules",
+        "",
+        _wrapped(shaping.doc),
+        "",
+        *_chapter(shaping, "", 3),
         _AFTERWORD,
     ]
     return "\n".join(lines)
@@ -226,6 +233,8 @@ def _placeholder(name: str) -> str:
     return {
         "profiles": "name",
         "lanes": "name",
+        "providers": "name",
+        "rules": "name",
         "domains": "domain",
         "promoted": "domain",
         "logins": "login",

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from gatepost.settings import kinds, kinds_feedback, kinds_store, kinds_traffic
 from gatepost.settings.keys_api import ApiSection
+from gatepost.settings.keys_burst import TrafficSection
 from gatepost.settings.keys_feedback import (
     WEBHOOKS,
     FeedbackFlowSection,
@@ -19,6 +20,7 @@ from gatepost.settings.keys_feedback import (
     SuppressionSection,
     WebhookSection,
 )
+from gatepost.settings.keys_shaping import ShapingSection
 from gatepost.settings.keys_tenants import TENANTS, GroupSection, ModesSection, TenantSection
 from gatepost.settings.keys_tls import LaneSection, TlsSection
 from gatepost.settings.model import Address
@@ -322,6 +324,8 @@ class MainFile:
         the lane of a tenant that names none, and of every tenant whose mode of lane is not
         enforce.""",
     )
+    shaping: ShapingSection = part(Section(ShapingSection))
+    traffic: TrafficSection = part(Section(TrafficSection))
     feedback: FeedbackFlowSection = part(Section(FeedbackFlowSection))
     suppression: SuppressionSection = part(Section(SuppressionSection))
     ladder: LadderSection = part(Section(LadderSection))

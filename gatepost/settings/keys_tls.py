@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gatepost.modes import Mode
 from gatepost.settings import kinds
+from gatepost.settings.keys_shaping import WARMUP, WarmupSection
 from gatepost.settings.kinds_traffic import SOURCE_ADDRESS, WeightedAddress
 from gatepost.settings.schema import (
     ListOf,
@@ -176,3 +177,4 @@ class LaneSection:
         are used again from the first.""",
         example="[192.0.2.10 weight=3, 192.0.2.11, 2001:db8::10, 2001:db8::11]",
     )
+    warmup: WarmupSection = part(WARMUP)
