@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -18,22 +16,13 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
-from gatepost.cli.installed import look_at_postfix
-from gatepost.cli.quota.known import QuotaReport, quota_report
-from gatepost.cli.suppression.common import lookup_for
-from gatepost.cli.tenant.common import known_statuses
-from gatepost.cli.tls.found import NOTHING_FOUND, find_out, look_up_sights
-from gatepost.decisions.actions import describe
-from gatepost.decisions.explain import Case, Explanation, explain
+from gatepost.decisions.explain import Case, Explanation
 from gatepost.decisions.facts import Header
-from gatepost.decisions.recipient import nexthop_of
 from gatepost.modes import Feature
-from gatepost.postfix_version import PostfixVersion
+from gatepost.runtime.explaining import gather
 from gatepost.settings import Loader, kinds
-from gatepost.settings.model import Loaded
 from gatepost.settings.problems import Rejected, quoted
 from gatepost.tenants.client import Client
-from gatepost.tls.nexthop import parse_nexthop
 
 
 def command(
@@ -88,43 +77,15 @@ def command(
         next_hop,
     )
     with errors_to_exit(as_json=as_json):
-        loaded = Loader(config).load()
-        snapshot = loaded.snapshot
-        version, operator, buts = look_at_postfix(loaded)
-        nexthop = parse_nexthop(next_hop or nexthop_of(case.recipient))
-        found = find_out(loaded, [nexthop]) if nexthop else NOTHING_FOUND
-        knowledge = found.knowledge.get(nexthop) if nexthop else None
-        sights = look_up_sights(loaded.settings, case.recipient)
-        statuses, unknown = known_statuses(loaded.settings)
-        buts += unknown
-        suppressed = lookup_for(case.recipient, loaded, buts)
-        result = explain(
-            case,
-            snapshot,
-            version,
-            time.time(),
-            operator,
-            knowledge,
-            sights,
-            statuses=statuses,
-            suppressed=suppressed,
-        )
-    quotas = _quotas(case, result, loaded)
-    buts += quotas.problems
+        explained = gather(case, Loader(config).load())
     if as_json:
-        document = _document(result, version) | {"quotas": quotas.document}
-        print_json(document | {"postfix_problems": buts})
+        print_json(explained.document())
     else:
-        _print(result)
-        _rows("quotas", quotas.lines)
-        _rows("BUT", buts)
-    if result.refused or result.waits is not None or quotas.refuses:
+        _print(explained.result)
+        _rows("quotas", explained.quotas.lines)
+        _rows("BUT", explained.problems)
+    if not explained.accepted:
         raise typer.Exit(NO)
-
-
-def _quotas(case: Case, result: Explanation, loaded: Loaded) -> QuotaReport:
-    campaign = "" if result.plan is None else result.plan.campaign
-    return quota_report(loaded, result.tenant, case.sender, case.client.login, campaign)
 
 
 def _client(login: str, certificate: str, address: str, listener: str) -> Client:
@@ -152,23 +113,6 @@ def _header(text: str) -> Header:
     if not colon or not name.strip():
         fail(f'--header takes NAME:VALUE, and "{text}" has no colon')
     return Header(name.strip(), value.strip())
-
-
-def _document(result: Explanation, version: PostfixVersion) -> dict[str, Any]:
-    document = asdict(result)
-    if result.route is not None and result.route.tenant is not None:
-        document["route"]["tenant"] = result.route.tenant.id
-    requirement = result.tls.requirement
-    if requirement is not None and requirement.match is not None:
-        document["tls"]["requirement"]["match"] = sorted(requirement.match)
-    for opinion, kept in zip(document["tls"]["opinions"], result.tls.opinions, strict=True):
-        if kept.requirement.match is not None:
-            opinion["requirement"]["match"] = sorted(kept.requirement.match)
-    if result.plan is not None:
-        document["plan"]["actions"] = [describe(action) for action in result.plan.actions]
-        del document["plan"]["steps"]
-        document["plan"]["reasons"] = result.plan.reasons
-    return {**document, "refused": result.refused, "postfix_version": str(version)}
 
 
 def _print(result: Explanation) -> None:

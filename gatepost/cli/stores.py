@@ -5,7 +5,6 @@ Errors: see `open_existing`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from gatepost.errors import GatepostError
@@ -25,16 +24,6 @@ class Opener(Protocol[StoreT_co]):
 def url_of(opener: Opener[object], settings: Settings) -> str:
     """Return where a kind of store is."""
     return settings.local_state if opener in LOCAL else settings.state
-
-
-def is_missing(url: str) -> bool:
-    """Tell whether a store is a file that does not exist; a server may be asked.
-
-    Raises:
-        OSError: If it cannot be told.
-    """
-    path = sqlite_path(url)
-    return path is not None and not Path(path).exists()
 
 
 def open_existing(opener: Opener[StoreT_co], settings: Settings) -> StoreT_co:

@@ -54,6 +54,16 @@ def sqlite_path(url: str) -> Path | None:
     return Path(path) if path and path != url else None
 
 
+def is_missing(url: str) -> bool:
+    """Tell whether a store is a file that does not exist; a server may be asked.
+
+    Raises:
+        OSError: If it cannot be told.
+    """
+    path = sqlite_path(url)
+    return path is not None and not path.exists()
+
+
 def open_as(kind: type[FileT], url: str, *, create: bool = True) -> FileT:
     """Return a store of a class for SQLite at a URL; errors as above."""
     path = sqlite_path(url)

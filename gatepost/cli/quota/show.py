@@ -15,8 +15,14 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.cli.quota.known import Known, claims_to_show, document, known_quotas, lines
 from gatepost.cli.tenant.common import tenant_in
+from gatepost.runtime.traffic.known_quotas import (
+    Known,
+    claims_to_show,
+    document,
+    known_quotas,
+    lines,
+)
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 from gatepost.traffic.quota import Claim

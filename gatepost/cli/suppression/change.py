@@ -24,7 +24,6 @@ from gatepost.cli.suppression.common import (
     TenantOption,
     canonical,
     describe,
-    document,
     end_of,
     list_words,
     one_list,
@@ -38,6 +37,7 @@ from gatepost.feedback.suppression import (
     Suppressed,
     expiry_of,
 )
+from gatepost.runtime.feedback.known import entry_document
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 
@@ -94,7 +94,7 @@ def add(
         for entry in added:
             write_audit(loaded, chosen, "add", {"reason": why.value}, entry.address)
     if as_json:
-        print_json({"changed": list(map(document, added)), "given": len(entries)})
+        print_json({"changed": list(map(entry_document, added)), "given": len(entries)})
         return
     for entry in entries:
         words = "suppressed" if entry in added else "was there already"
@@ -139,7 +139,9 @@ def remove(
             for entry in entries:
                 write_audit(loaded, chosen, "remove", {"reason": entry.reason.value}, entry.address)
     if as_json:
-        print_json({"removed": [document(entry) for some in found.values() for entry in some]})
+        print_json(
+            {"removed": [entry_document(entry) for some in found.values() for entry in some]}
+        )
     else:
         for given, entries in found.items():
             if not entries:

@@ -6,26 +6,23 @@ Errors: a usage error leaves with status 2; trouble with the store is a `StoreUn
 from __future__ import annotations
 
 import contextlib
-import os
-import time
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
 from gatepost.cli.common import fail
 from gatepost.cli.periods import ends_as_period, seconds_of
-from gatepost.cli.stores import is_missing, open_existing
+from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import account
 from gatepost.errors import MalformedMessage, StoreUnavailable
-from gatepost.feedback.event_ids import event_id
-from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed, canonical_address
 from gatepost.feedback.suppression_table import format_time, parse_time
+from gatepost.runtime.feedback.known import record_list_change
 from gatepost.runtime.log import clean
 from gatepost.settings import Loaded
 from gatepost.settings.schema import did_you_mean
-from gatepost.store.open import open_events, open_suppression
+from gatepost.store.open import open_suppression
 from gatepost.store.suppression import SuppressionStore
 
 TenantOption = Annotated[
@@ -113,19 +110,6 @@ def end_of(text: str | None, reason: Reason, now: float) -> float | None:
     return at
 
 
-def document(entry: Suppressed) -> dict[str, Any]:
-    """Return an entry as JSON."""
-    return {
-        "tenant": entry.tenant,
-        "address": entry.address or None,
-        "reason": entry.reason.value,
-        "since": format_time(entry.at),
-        "expires": None if entry.expires is None else format_time(entry.expires),
-        "source": entry.source,
-        "note": entry.note,
-    }
-
-
 def describe(entry: Suppressed) -> str:
     """Return an entry in words, without the address."""
     until = "" if entry.expires is None else f" until {format_time(entry.expires)}"
@@ -151,42 +135,7 @@ def write_audit(
         details: What else there is to say.
         address: The address, if it was one.
     """
-    now = time.time()
-    hashed = loaded.snapshot.suppression.hashed
-    event = Event(
-        event_id("list", tenant, action, repr(now), str(os.getpid())),
-        EventKind.SUPPRESSION_CHANGED,
-        now,
-        tenant,
-        recipient="" if hashed else address,
-        details={"action": action, "list": tenant or "global", "by": account(), **details},
-    )
     try:
-        with contextlib.closing(open_events(loaded.settings.state)) as store:
-            store.add([event])
+        record_list_change(loaded, tenant, action, details, account(), address)
     except StoreUnavailable as error:
         typer.echo(f"gatepost: the change is made, but not its event: {error}", err=True)
-
-
-def lookup_for(
-    recipient: str, loaded: Loaded, problems: list[str]
-) -> Callable[[str], Suppressed | None]:
-    """Return what finds a recipient on the list of a tenant, for ``gatepost explain``.
-
-    Args:
-        recipient: Envelope recipient.
-        loaded: The configuration.
-        problems: Takes what keeps the list from being read.
-    """
-
-    def find(tenant: str) -> Suppressed | None:
-        try:
-            if is_missing(loaded.settings.state):
-                return None
-            with contextlib.closing(open_suppression(loaded.settings.state, create=False)) as store:
-                return store.find(tenant, recipient, time.time(), loaded.snapshot.suppression)
-        except (StoreUnavailable, PermissionError) as error:
-            problems.append(f"whether the recipient is suppressed is not known: {error}")
-            return None
-
-    return find

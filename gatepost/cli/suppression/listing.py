@@ -25,13 +25,13 @@ from gatepost.cli.suppression.common import (
     TenantOption,
     canonical,
     describe,
-    document,
     open_list,
     some_lists,
 )
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.suppression import GLOBAL, Suppressed
 from gatepost.feedback.suppression_table import format_time
+from gatepost.runtime.feedback.known import entry_document
 from gatepost.runtime.log import clean
 from gatepost.settings import Loader
 
@@ -72,7 +72,9 @@ def list_entries(
             except MalformedMessage:
                 fail(f"--after {after!a} is no place that a page ended at")
     if as_json:
-        print_json({"entries": list(map(document, page.entries)), "after": page.after or None})
+        print_json(
+            {"entries": list(map(entry_document, page.entries)), "after": page.after or None}
+        )
         return
     for entry in page.entries:
         print(_line(entry))
@@ -139,7 +141,7 @@ def _checked(address: str, entries: Sequence[Suppressed], now: float) -> dict[st
     return {
         "address": address,
         "suppressed": any(entry.holds(now) for entry in entries),
-        "entries": [{**document(entry), "in_force": entry.holds(now)} for entry in entries],
+        "entries": [{**entry_document(entry), "in_force": entry.holds(now)} for entry in entries],
     }
 
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
-from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from gatepost.cli.common import fail
-from gatepost.cli.stores import is_missing
-from gatepost.errors import StoreUnavailable
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import MAX_REASON, NO_STATUSES, Scope, Status, Statuses, moment
+from gatepost.feedback.status import MAX_REASON, Scope, Status, moment
 from gatepost.modes import Mode
-from gatepost.settings import Settings
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_statuses
 from gatepost.tenants.model import Tenant
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
@@ -33,17 +28,6 @@ def tenant_in(snapshot: Snapshot, name: str) -> Tenant:
         known = list(snapshot.tenants.by_id)
         fail(f'there is no tenant "{name}"; {did_you_mean(name, known) or there_are(known)}')
     return tenant
-
-
-def known_statuses(settings: Settings) -> tuple[Statuses, list[str]]:
-    """Return the status of all tenants, and what keeps it from being known, if anything does."""
-    try:
-        if is_missing(settings.state):
-            return NO_STATUSES, []
-        with closing(open_statuses(settings.state, create=False)) as store:
-            return store.all(), []
-    except (StoreUnavailable, PermissionError) as error:
-        return NO_STATUSES, [f"whether the tenant is paused is not known: {error}"]
 
 
 def account() -> str:

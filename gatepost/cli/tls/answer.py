@@ -17,12 +17,12 @@ from gatepost.cli.common import (
     fail,
     print_json,
 )
-from gatepost.cli.installed import look_at_postfix
-from gatepost.cli.tls.found import Found, find_out
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, answer_tls, decide_policy
 from gatepost.errors import Unavailable
 from gatepost.postfix_version import PostfixVersion
+from gatepost.runtime.installed import look_at_postfix
 from gatepost.runtime.log import clean
+from gatepost.runtime.tls.found import Found, find_out
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
 from gatepost.tls.answer import TlsAnswer

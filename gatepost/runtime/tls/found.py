@@ -1,4 +1,4 @@
-"""Find out about a destination for a command, as the policy server would.
+"""Find out about a destination for a command or the API, as the policy server would.
 
 Errors: `StoreUnavailable` never: without the store, policies are fetched anew.
 """
@@ -53,10 +53,11 @@ def find_out(loaded: Loaded, nexthops: Iterable[NextHop]) -> Found:
     Raises:
         StartError: If the trusted roots cannot be read.
     """
-    return run_in_uvloop(_find_out(loaded, list(nexthops)))
+    return run_in_uvloop(find_out_in_loop(loaded, list(nexthops)))
 
 
-async def _find_out(loaded: Loaded, nexthops: list[NextHop]) -> Found:
+async def find_out_in_loop(loaded: Loaded, nexthops: list[NextHop]) -> Found:
+    """Do as `find_out` in a loop that runs already."""
     settings, rules = loaded.settings, loaded.snapshot.tls
     if not rules.discovers:
         return NOTHING_FOUND

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatepost.cli.stores import is_missing
 from gatepost.decisions.quota import (
     asks_for_quota,
     campaign_claims,
@@ -24,7 +23,7 @@ from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.settings import Settings
 from gatepost.settings.model import Loaded
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_quotas
+from gatepost.store.open import is_missing, open_quotas
 from gatepost.tenants.model import Tenant
 from gatepost.traffic.counters import MemoryCounters
 from gatepost.traffic.quota import Claim, Usage, campaign_name
