@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gatepost.cli.app import build as command_line
+from tests.settled import write_settled
 
 KEYS = f"current: 1\nkeys:\n  1: {{secret: {bytes(range(32)).hex()}}}\n"
 FINGERPRINT = ":".join(f"{octet:02x}" for octet in range(32))
 CONFIGURATION = f"""
-postfix: {{config_dir: /nonexistent}}
+postfix: {{config_dir: DIRECTORY}}
 platform: {{sender_id: examplesp}}
 tenants:
   acme:
@@ -27,7 +28,8 @@ MAIL = ("--sender", "news@acme.example", "--recipient", "u@example.org")
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "gatepost.yaml"
-    path.write_text(CONFIGURATION)
+    path.write_text(CONFIGURATION.replace("DIRECTORY", str(tmp_path)))
+    write_settled(tmp_path / "main.cf", "")
     keys = tmp_path / "keys.yaml"
     keys.write_text(KEYS)
     keys.chmod(0o600)

@@ -16,6 +16,7 @@ import pytest
 from gatepost.cli.output import UNWRITTEN
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix.commands import PostfixCommands
+from tests.settled import settle
 
 LATIN_1 = "# Größe\n".encode("latin-1")
 KEYS = f"current: 1\nkeys:\n  1: {{secret: {bytes(range(32)).hex()}}}\n"
@@ -135,8 +136,7 @@ def instance(tmp_path: Path, config: Path) -> Path:
     main = f"queue_directory = {tmp_path}/queue\n".encode() + LATIN_1
     for name, text in (("main.cf", main), ("master.cf", MASTER)):
         (directory / name).write_bytes(text)
-        # Postfix's commands wait for a file that has only just been written to settle.
-        os.utime(directory / name, (1, 1))
+        settle(directory / name)
     config.write_text(f"postfix: {{config_dir: {directory}}}\n")
     try:
         PostfixCommands(directory).postconf("mail_version")
@@ -155,6 +155,7 @@ def test_a_change_is_made_and_told_whatever_main_cf_holds(
     before = (instance / "main.cf").read_bytes()
     if command == "detach":
         assert gatepost(*attach).returncode == 0
+        settle(instance / "main.cf", instance / "master.cf")
     out = full if where == "full" else subprocess.PIPE
     done = gatepost(*(attach if command == "attach" else detach), out=out)
     after = (instance / "main.cf").read_bytes()
@@ -166,6 +167,7 @@ def test_a_change_is_made_and_told_whatever_main_cf_holds(
     else:
         assert done.returncode == 0
         assert b"\n " + LATIN_1 in done.stdout
+    settle(instance / "main.cf", instance / "master.cf")
     # Whole: there is nothing left to do.
     again = gatepost(*(attach if command == "attach" else detach))
     assert again.returncode == 0

@@ -15,6 +15,7 @@ from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.store.open import open_quotas
 from gatepost.traffic.counters import Amount, Holder, MemoryCounters
 from gatepost.traffic.quota import Claim, Limit, campaign_name
+from tests.settled import write_settled
 
 CONFIGURATION = """\
 modes: {default: observe, quota: enforce}
@@ -39,7 +40,9 @@ class Cli:
     def __init__(self, directory: Path) -> None:
         self.state = f"sqlite:///{directory}/gatepost.db"
         self.path = directory / "gatepost.yaml"
-        self.path.write_text(f"state: {self.state}\n{CONFIGURATION}")
+        write_settled(directory / "main.cf", "")
+        postfix = f"postfix: {{config_dir: {directory}}}"
+        self.path.write_text(f"{postfix}\nstate: {self.state}\n{CONFIGURATION}")
         keys = directory / "keys.yaml"
         keys.write_text(f"current: 1\nkeys:\n  1: {{secret: {bytes(range(32)).hex()}}}\n")
         keys.chmod(0o600)

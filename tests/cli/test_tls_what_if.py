@@ -16,6 +16,7 @@ from gatepost.cli.tls import what_if
 from gatepost.maillog.evidence import Batch, LogPosition, Record
 from gatepost.maillog.model import TlsClass
 from gatepost.store.open import open_deliveries
+from tests.settled import write_settled
 
 Gatepost = Callable[..., Result]
 DAY = 86_400.0
@@ -27,6 +28,7 @@ def gatepost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gatepost:
     """Run the command beside a log of three days."""
     monkeypatch.setattr(what_if, "time", SimpleNamespace(time=lambda: NOW))
     assert CliRunner().invoke(command_line(), ["init", "--dir", str(tmp_path)]).exit_code == 0
+    write_settled(tmp_path / "main.cf", "")
     config = tmp_path / "gatepost.yaml"
     config.write_text(
         f"postfix: {{config_dir: {tmp_path}}}\nplatform: {{sender_id: examplesp}}\n"
