@@ -109,6 +109,7 @@ def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
         statuses=desks.statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
+    handlers.queue = role.place.socket_dir.parent.name
     check = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
     quotas.on_refused = check.refused
     handlers.quota = check

@@ -45,6 +45,7 @@ from policy_server.suppression import SuppressionCheck
 from policy_server.tls_maps import Destinations, TlsMaps
 
 TRANSPORT_MAP = "transport"
+INSTANCE_PREFIX = f"{TRANSPORT_MAP}@"
 
 log = logging.getLogger("gatepost.policy")
 
@@ -88,6 +89,7 @@ class Handlers:
 
     Attributes:
         quota: Counts messages, or None if nobody does.
+        queue: Last part of Postfix's queue directory.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Handlers:
         self._statuses = statuses
         self._suppression = suppression
         self.quota: QuotaCheck | None = None
+        self.queue = "postfix"
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
         """Take note of what Postfix has become."""
@@ -206,6 +209,13 @@ class Handlers:
             return self._found(name, result)
         return self._found_later(name, result, snapshot)
 
+    def _transport(self, request: Request, snapshot: Snapshot) -> str | None:
+        within = request.map_name.partition("@")[2] or None
+        route = decide_transport(
+            request.key, snapshot, self._clock(), self._statuses(), within=within
+        )
+        return route.answer(self.queue)
+
     async def _found_later(
         self, name: str, result: Awaitable[str | None], snapshot: Snapshot
     ) -> Reply:
@@ -216,13 +226,16 @@ class Handlers:
             raise
 
     def _found(self, name: str, result: str | None) -> Reply:
+        label = TRANSPORT_MAP if name.startswith(INSTANCE_PREFIX) else name
         if result is None:
-            self._counts.lookup(name, "notfound")
+            self._counts.lookup(label, "notfound")
             return NotFound()
-        self._counts.lookup(name, "ok")
+        self._counts.lookup(label, "ok")
         return Ok(result)
 
     def _count_temp(self, name: str, snapshot: Snapshot) -> None:
+        if name.startswith(INSTANCE_PREFIX):
+            name = TRANSPORT_MAP
         known = name in {TRANSPORT_MAP, TLS_MAP} or (
             name.removeprefix(PROFILE_PREFIX) in snapshot.tls.profiles
         )

@@ -32,8 +32,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import Tenant
 from gatepost.tls.answer import Opinion
 from gatepost.tls.levels import Level, TlsVersion
-
-SERVICE_PREFIX = "gp-"
+from gatepost.traffic.lanes import profile_of
 
 _VERSIONS = {version.keyword: version for version in TlsVersion}
 # What came before any version that a rule can name.
@@ -115,9 +114,8 @@ def _tenant_of(delivery: Delivery, snapshot: Snapshot) -> tuple[Tenant | None, s
 def _maps_of(service: str, tenant: Tenant | None) -> list[str]:
     """Return the maps whose answers hold for a delivery."""
     maps = [TLS_MAP]
-    if service.startswith(SERVICE_PREFIX):
-        # Neither lanes nor profiles have hyphens in their names.
-        maps.append(PROFILE_PREFIX + service.rpartition("-")[2])
+    if (profile := profile_of(service)) is not None:
+        maps.append(PROFILE_PREFIX + profile)
     if tenant is not None:
         maps.append(PROFILE_PREFIX + effective_pair(tenant)[1])
     return list(dict.fromkeys(maps))

@@ -14,7 +14,7 @@ address of the bounce domain that does not have the form of a token is such a se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatepost.decisions.status import RETRY_SERVICE, lane_of, retry_text
 from gatepost.domains import domain_of
@@ -24,7 +24,7 @@ from gatepost.feedback.token import Purpose, looks_like_token, open_token
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
-from gatepost.traffic.lanes import DEFAULT_LANE, pick_source, service_name
+from gatepost.traffic.lanes import DEFAULT_LANE, hand_over, pick_source, service_name
 from gatepost.traffic.services import is_ordinary
 
 _NULL_SENDERS = frozenset({"", "<>", '"<>"'})
@@ -41,12 +41,25 @@ class Route:
         why: The reason in words.
         nexthop: What stands in the place of the next-hop: the text with which mail of a paused
             tenant is deferred; else empty.
+        instance: The lane whose own Postfix instance has that service, if the mail is to be handed
+            over to it; else empty.
     """
 
     service: str | None
     tenant: Tenant | None
     why: str
     nexthop: str = ""
+    instance: str = ""
+
+    def answer(self, queue: str) -> str | None:
+        """Return the route in Postfix's words, or None for its own default transport.
+
+        Args:
+            queue: Last part of the queue directory of the instance that asks.
+        """
+        if self.instance:
+            return hand_over(self.instance, queue)
+        return None if self.service is None else f"{self.service}:{self.nexthop}"
 
 
 def tenant_at_delivery(sender: str, snapshot: Snapshot, now: float) -> tuple[Tenant | None, str]:
@@ -80,7 +93,12 @@ def effective_pair(tenant: Tenant) -> tuple[str, str]:
 
 
 def decide_transport(
-    sender: str, snapshot: Snapshot, now: float, statuses: Statuses = NO_STATUSES
+    sender: str,
+    snapshot: Snapshot,
+    now: float,
+    statuses: Statuses = NO_STATUSES,
+    *,
+    within: str | None = None,
 ) -> Route:
     """Return the service for an envelope sender.
 
@@ -89,20 +107,16 @@ def decide_transport(
         snapshot: The configuration.
         now: Unix time in seconds.
         statuses: Which tenants are slowed down.
+        within: The lane whose own instance asks; None for the main instance.
 
     Raises:
         Unavailable: If the sender is a token address whose token does not verify, or if the
             service that should deliver is not configured.
     """
+    if within is not None and (why := _goes_back(sender, within, snapshot)):
+        return Route(None, None, why)
     if sender in _NULL_SENDERS:
-        profile = snapshot.platform.null_sender_profile
-        if profile is None:
-            return Route(None, None, "null sender")
-        # It belongs to no tenant, so the general mode decides, as for the rules for everyone.
-        if snapshot.modes.tls is not Mode.ENFORCE:
-            mode = snapshot.modes.tls
-            return Route(None, None, f"null sender; null_sender_profile {profile} in mode {mode}")
-        return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile", 1)
+        return _of_nobody(snapshot)
     tenant, evidence = tenant_at_delivery(sender, snapshot, now)
     if tenant is None:
         return Route(None, None, evidence)
@@ -112,11 +126,39 @@ def decide_transport(
     lane, profile = effective_pair(tenant)
     if statuses:
         lane = lane_of(tenant, lane, statuses, snapshot.ladder)
+    lane = within or lane
     # A second is short beside any limit of a receiver, and long beside the look-ups for the
     # recipients of one message, which then stay together.
     key = sender if evidence is _BY_TOKEN else None
     number = pick_source(snapshot.lanes[lane], key, int(now))
-    return _route(lane, profile, snapshot, tenant, evidence, number)
+    route = _route(lane, profile, snapshot, tenant, evidence, number)
+    if within is None and snapshot.lanes[lane].instance:
+        return replace(route, why=f"{route.why}, by its own instance", instance=lane)
+    return route
+
+
+def _of_nobody(snapshot: Snapshot) -> Route:
+    """Return the route of mail with a null sender."""
+    profile = snapshot.platform.null_sender_profile
+    if profile is None:
+        return Route(None, None, "null sender")
+    # It belongs to no tenant, so the general mode decides, as for the rules for everyone.
+    if snapshot.modes.tls is not Mode.ENFORCE:
+        mode = snapshot.modes.tls
+        return Route(None, None, f"null sender; null_sender_profile {profile} in mode {mode}")
+    return _route(DEFAULT_LANE, profile, snapshot, None, "null_sender_profile", 1)
+
+
+def _goes_back(sender: str, lane: str, snapshot: Snapshot) -> str:
+    """Return why mail in a lane's own instance is given back to the main one, or nothing.
+
+    What has no tenant does not belong there: bounces that the instance has made return to their
+    senders as the main instance's own do.
+    """
+    if sender in _NULL_SENDERS:
+        return "null sender"
+    found = snapshot.lanes.get(lane)
+    return "" if found and found.instance else f"lane {lane} is no instance of its own (any more)"
 
 
 def _route(

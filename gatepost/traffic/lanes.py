@@ -18,6 +18,7 @@ from dataclasses import dataclass
 DEFAULT_LANE = "normal"
 MAX_SOURCES = 32
 MAX_WEIGHT = 100
+HAND_OVER_SOCKET = "gatepost"
 _SERVICE = "gp-"
 
 # 2**64 divided by the golden ratio: its multiples spread over the range more evenly than those of
@@ -88,9 +89,41 @@ def service_name(lane: str, profile: str, number: int = 1) -> str:
     return f"{_SERVICE}{lane}-{profile}" + (f"-{number}" if number > 1 else "")
 
 
+def profile_of(service: str) -> str | None:
+    """Return the profile that a service of ours carries, or None for another service."""
+    # Neither lanes nor profiles have hyphens in their names.
+    parts = service.split("-")
+    return parts[2] if service.startswith(_SERVICE) and len(parts) > 2 else None
+
+
 def hand_over_name(lane: str) -> str:
     """Return the name of the service by which mail is handed to a lane's own instance."""
     return f"{_SERVICE}{lane}"
+
+
+def instance_name(lane: str) -> str:
+    """Return the name of a lane's own instance, by which postmulti(1) and the log know it."""
+    return f"postfix-{_SERVICE}{lane}"
+
+
+def beside(name: str, lane: str) -> str:
+    """Return the last part of a directory of a lane's own instance.
+
+    Args:
+        name: Last part of the main instance's directory, beside which it stands.
+        lane: Name of the lane.
+    """
+    return f"{name}-{_SERVICE}{lane}"
+
+
+def hand_over(lane: str, queue: str) -> str:
+    """Return service and next-hop by which mail is handed to a lane's own instance.
+
+    Args:
+        lane: Name of the lane.
+        queue: Last part of the queue directory of the main instance, which the path is relative to.
+    """
+    return f"{hand_over_name(lane)}:unix:../{beside(queue, lane)}/private/{HAND_OVER_SOCKET}"
 
 
 def pick_source(lane: Lane, key: str | None, spread: int) -> int:

@@ -52,6 +52,11 @@ def services_for(
     pairs: set[tuple[str, str]] = set()
     for lane, profile in set(wanted):
         pairs |= pairs_of(lane, profile)
+    # Mail stays in the instance that it is in, whatever becomes of its tenant's lane and profile.
+    profiles_in_use = {profile for _, profile in pairs} | {DEFAULT_PROFILE}
+    pairs |= {
+        (lane.name, name) for lane in lanes.values() if lane.instance for name in profiles_in_use
+    }
     return {
         service_name(lane, profile, number): (lane, profile)
         for lane, profile in sorted(pairs)

@@ -15,8 +15,9 @@ from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import Profile
+from gatepost.traffic.lanes import Lane, Source
 from tests.decisions.cases import return_path, snapshots, token
-from tests.world import ENFORCE, KEYS, NOW, OFF, PROFILES, snapshot, tenant
+from tests.world import ENFORCE, KEYS, LANES, NOW, OFF, PROFILES, snapshot, tenant
 
 ACME = tenant(
     "acme", senders=("acme.example", "xn--exmple-cua.org"), profile="private", lane="bulk"
@@ -165,3 +166,55 @@ def test_any_key_is_answered_or_waits(key: str, world: Snapshot) -> None:
     except Unavailable:
         return
     assert route.service is None or route.service in world.services
+
+
+def pooled() -> Snapshot:
+    sources = (Source("192.0.2.1"), Source("192.0.2.2"))
+    return snapshot(ACME, lanes={**LANES, "bulk": Lane("bulk", sources=sources)})
+
+
+def test_a_message_with_a_token_keeps_its_source_and_others_spread() -> None:
+    world = pooled()
+    address = return_path("acme")
+    kept = {decide_transport(address, world, NOW + second).service for second in range(20)}
+    assert len(kept) == 1
+    spread = [decide_transport("a@acme.example", world, NOW + n).service for n in range(20)]
+    assert spread.count("gp-bulk-private") == spread.count("gp-bulk-private-2") == 10
+    at_once = {decide_transport("a@acme.example", world, NOW + n / 10).service for n in range(10)}
+    assert len(at_once) == 1, "the recipients of one message stay together"
+
+
+INSTANCE = snapshot(ACME, MAIL, lanes={**LANES, "bulk": Lane("bulk", instance=True)})
+
+
+def test_mail_of_an_instance_s_lane_is_handed_over_with_its_profile_to_come() -> None:
+    route = decide_transport("a@acme.example", INSTANCE, NOW)
+    assert route.answer("postfix") == "gp-bulk:unix:../postfix-gp-bulk/private/gatepost"
+    assert (route.service, route.instance) == ("gp-bulk-private", "bulk")
+    inside = decide_transport("a@acme.example", INSTANCE, NOW, within="bulk")
+    assert inside.answer("postfix") == "gp-bulk-private:"
+
+
+def test_an_instance_keeps_mail_of_a_tenant_that_has_moved_on() -> None:
+    assert decide_transport("a@a.mail.example", INSTANCE, NOW, within="bulk").answer("q") == (
+        "gp-bulk-bank:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sender", "lane"),
+    [
+        ("<>", "bulk"),
+        ('"<>"', "bulk"),
+        ("double-bounce@mail.sender.example", "bulk"),
+        ("a@acme.example", "normal"),
+        ("a@acme.example", "gone"),
+    ],
+)
+def test_an_instance_gives_back_what_does_not_belong_to_it(sender: str, lane: str) -> None:
+    assert decide_transport(sender, INSTANCE, NOW, within=lane).answer("postfix") is None
+
+
+def test_an_instance_gives_nothing_back_whose_tenant_cannot_be_told() -> None:
+    with pytest.raises(Unavailable):
+        decide_transport(f"{'a' * 48}@bounces.example", INSTANCE, NOW, within="bulk")

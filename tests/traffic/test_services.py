@@ -66,3 +66,26 @@ def test_no_combination_of_modes_needs_another_service(lane, profile, lane_mode,
 
 def test_a_service_name_fits() -> None:
     assert len(service_name("l" * 16, "p" * 16)) == 36
+
+
+def test_each_source_of_a_lane_is_a_service_for_each_profile() -> None:
+    lanes = {**LANES, "bulk": Lane("bulk", sources=(Source("192.0.2.1"), Source("192.0.2.2")))}
+    services = services_for([("bulk", "private")], lanes, PROFILES)
+    assert services == {
+        "gp-bulk-private": ("bulk", "private"),
+        "gp-bulk-private-2": ("bulk", "private"),
+        "gp-bulk-standard": ("bulk", "standard"),
+        "gp-bulk-standard-2": ("bulk", "standard"),
+        "gp-normal-private": ("normal", "private"),
+    }
+
+
+def test_an_instance_has_a_service_for_each_profile_in_use() -> None:
+    """A tenant's lane and profile may change while its mail waits in the instance."""
+    lanes = {**LANES, "burst": Lane("burst", instance=True)}
+    services = services_for([("normal", "private"), ("bulk", "bank")], lanes, PROFILES)
+    assert {name for name in services if name.startswith("gp-burst-")} == {
+        "gp-burst-private",
+        "gp-burst-bank",
+        "gp-burst-standard",
+    }
