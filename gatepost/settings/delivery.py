@@ -19,6 +19,7 @@ from gatepost.snapshot import Platform
 from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath, Tenant
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure, Profile
+from gatepost.traffic.burst import BurstRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.services import is_ordinary
 
@@ -55,6 +56,9 @@ class TenantCheck:
         self._report = report
         self._unsure = unsure
         self._slow = slow
+        # When tenants are moved; and whose own settings say so.
+        self.bursts = BurstRules()
+        self.own_bursts: AbstractSet[str] = frozenset()
         self._ordinary: dict[tuple[str, str], bool] = {}
         self._headers = {platform.tenant_header.lower(), platform.token_header.lower()}
 
@@ -77,6 +81,8 @@ class TenantCheck:
             self._without_senders(tenant, at)
         if self._slow is not None and not self._unsure:
             self._ladder(tenant, at)
+        if not self._unsure and self.bursts.burst_of(tenant.id) is not None:
+            self._burst(tenant, at)
         wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
         if known and wishes and not self._unsure and self._known_at_delivery(tenant, at):
             self._bounces(tenant, at)
@@ -182,6 +188,23 @@ class TenantCheck:
                 self._remedy(tenant),
                 group="not to be slowed down",
             )
+
+    def _burst(self, tenant: Tenant, at: Place) -> None:
+        """Check that a tenant whose mail is to be moved can be told at delivery."""
+        mode = tenant.modes.lane
+        if mode is Mode.OFF or self._by_token(tenant, mode) or self._by_domain(tenant, mode):
+            return
+        nothing = "at delivery nothing tells whose mail it is"
+        if mode is Mode.ENFORCE and tenant.id in self.own_bursts:
+            problem = f"is enforced, but {nothing}"
+            self._report.error(_below(at, "burst"), problem, self._remedy(tenant))
+            return
+        self._report.warn(
+            at,
+            f"its mail cannot be moved in a burst, since {nothing}",
+            self._remedy(tenant),
+            group="not to be moved",
+        )
 
     def _known_at_delivery(self, tenant: Tenant, at: Place) -> bool:
         """Check that what is enforced at delivery can be, and tell whether it can."""

@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from gatepost.settings import kinds, kinds_feedback, kinds_store, kinds_traffic
+from gatepost.settings import (
+    kinds,
+    kinds_counters,
+    kinds_feedback,
+    kinds_store,
+    kinds_traffic,
+)
 from gatepost.settings.keys_api import ApiSection
 from gatepost.settings.keys_burst import TrafficSection
 from gatepost.settings.keys_feedback import (
@@ -272,7 +278,6 @@ class MainFile:
     """
 
     PLANNED: ClassVar[Planned] = {
-        "counters": _REMOVE,
         "survey": _REMOVE,
     }
 
@@ -291,6 +296,40 @@ class MainFile:
         in its log. Unset, it is sqlite:////var/lib/gatepost/gatepost.db there, and state itself
         where that is a file.""",
         example="sqlite:////var/lib/gatepost/gatepost.db",
+    )
+    counters: kinds_counters.CountersUrl | None = setting(
+        kinds_counters.COUNTERS,
+        "memory",
+        doc="""Where quotas are counted: memory, in the policy server and for this host alone; or
+        the URL of a Valkey or Redis that several nodes share, valkey://host:6379/0 (valkeys:// for
+        TLS, valkey+unix:///path for a socket). A change takes effect after a restart. See
+        fleet.md.""",
+        example="valkey://192.0.2.5:6379",
+    )
+    counters_password: str | None = optional(
+        kinds.FILE,
+        doc="""A file with the password of counters and nothing else, relative to this file. It
+        must be readable for root and service.user only.""",
+        example="valkey.password",
+    )
+    counters_ca_file: str | None = optional(
+        kinds.FILE,
+        doc="""The trusted roots for counters with TLS, in PEM, relative to this file. Without it,
+        those of the system.""",
+        example="/etc/ssl/certs/ca-certificates.crt",
+    )
+    counters_nodes: int | None = optional(
+        kinds.whole_number(1, 1000, "3"),
+        doc="""How many nodes share the counters at least. A node that cannot reach them goes on
+        with the quotas divided by this, or by the number of nodes that it last saw alive if that
+        is more.""",
+        example="3",
+    )
+    node: str | None = optional(
+        kinds_counters.NODE,
+        doc="""Name of this host among those that share counters, for the log and status. Without
+        it, the host name.""",
+        example="mx1",
     )
     metrics: Address | None = setting(
         kinds.LISTEN,

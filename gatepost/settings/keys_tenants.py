@@ -5,13 +5,12 @@ See `keys`; the parts are modules of their own for their length alone.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from gatepost.modes import Mode
-from gatepost.settings import kinds, kinds_feedback, kinds_traffic
+from gatepost.settings import kinds, kinds_burst, kinds_feedback, kinds_traffic
+from gatepost.settings.keys_burst import BurstSection
+from gatepost.settings.keys_shaping import WARMUP, WarmupSection
 from gatepost.settings.schema import (
     ListOf,
-    Planned,
     Section,
     Table,
     optional,
@@ -20,10 +19,10 @@ from gatepost.settings.schema import (
     setting,
 )
 from gatepost.tenants.model import DEFAULT_PROFILE, ReturnPath
+from gatepost.traffic.burst import Cap
 from gatepost.traffic.lanes import DEFAULT_LANE
 from gatepost.traffic.quota import Limit, OverQuota
 
-_REMOVE = "remove it"
 _FINGERPRINT = "b1:2f:6e:40:9a:d7:58:c3:0e:71:24:fb:95:3d:a8:66:1c:e2:4f:07"
 _MODE = kinds.choice({mode.value: mode for mode in Mode}, "enforce")
 
@@ -128,8 +127,6 @@ class GroupSection:
 class TenantSection:
     """A customer on whose account messages are sent."""
 
-    PLANNED: ClassVar[Planned] = {"burst": _REMOVE}
-
     logins: tuple[str, ...] = part(
         ListOf(kinds.LOGIN), doc="SASL logins; upper and lower case are the same.", example="[acme]"
     )
@@ -223,6 +220,15 @@ class TenantSection:
         is deferred all the same.""",
         example="hold",
     )
+    burst: BurstSection = part(Section(BurstSection))
+    backlog: Cap | None = optional(
+        kinds_burst.CAP,
+        doc="""How much of its mail may be outstanding: in Postfix's queue and not on hold. Beyond
+        that, RCPT TO gets 450 4.7.1 until some of it is delivered or has failed for good. Part of
+        the feature quota; it needs maillog. Bounces, MAIL FROM:<>, always pass.""",
+        example="20000",
+    )
+    warmup: WarmupSection = part(WARMUP)
     feedback: FeedbackSection = part(Section(FeedbackSection))
     modes: TenantModesSection = part(Section(TenantModesSection))
 

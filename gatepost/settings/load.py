@@ -24,6 +24,7 @@ from gatepost.errors import ConfigErrors
 from gatepost.feedback.token import Keyring
 from gatepost.modes import Mode, Modes
 from gatepost.settings import api_tenants
+from gatepost.settings.burst import load_bursts
 from gatepost.settings.delivery import TenantCheck
 from gatepost.settings.feedback import FlowBuilder
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
@@ -44,14 +45,14 @@ from gatepost.settings.schema import Section, listed
 from gatepost.settings.shaping import ShapingSettings, overflow_pairs
 from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
 from gatepost.settings.tls import build_tls
-from gatepost.settings.traffic import QuotaSettings
+from gatepost.settings.traffic import load_quotas
 from gatepost.settings.tree import Unreadable, parse
 from gatepost.snapshot import Platform, Snapshot
 from gatepost.tenants.model import TenantIndex
 from gatepost.tls.promoted import PromotedRules
 from gatepost.tls.rules import TlsRules
+from gatepost.traffic.burst import burst_pairs
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
-from gatepost.traffic.quota import QuotaRules
 from gatepost.traffic.services import services_for
 from gatepost.traffic.warmup import WarmupRules
 
@@ -184,13 +185,15 @@ class _Load:
         shaper = ShapingSettings(file, report, log_is_read=main.maillog is not None)
         shaping = shaper.shaping(main.shaping, lambda path, at: self._read(path, at, SHAPING))
         warmups = self._warmups(shaper, main, builder, lanes)
-        others = overflow_pairs(warmups, index.by_id.values())
+        bursts = load_bursts(main, file, builder, lanes, self._broken, self._unsure, report)
+        others = overflow_pairs(warmups, index.by_id.values()) | burst_pairs(bursts, index.by_id)
         services = self._services(platform, index, lanes, tls, ladder.lane, others)
         check = TenantCheck(
             platform, modes.general, lanes, tls.profiles, report, self._unsure, ladder.lane
         )
+        check.bursts, check.own_bursts = bursts, builder.traffic.keys()
         self._check_tenants(check, builder, index, platform)
-        quotas = self._quotas(main, builder)
+        quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
         self._check_surroundings(main, modes.general, platform, index)
         if report.errors:
             raise self._errors()
@@ -210,6 +213,7 @@ class _Load:
             quotas,
             shaping=shaping,
             warmups=warmups,
+            bursts=bursts,
         )
         warnings = resolve(report.warnings, self._sources)
         return Loaded(settings_of(self._path, main), snapshot, warnings)
@@ -395,25 +399,12 @@ class _Load:
         lanes: dict[str, Lane],
     ) -> WarmupRules:
         tenants = {
-            id_: (section, builder.place(id_))
+            id_: (section, builder.place(id_), builder.by_id[id_].lane)
             for id_, section in builder.warmups.items()
             if id_ not in self._broken
         }
         of_lanes = {name: section.warmup for name, section in main.lanes.items()}
         return shaper.warmups(of_lanes, tenants, None if "lanes" in self._unsure else lanes)
-
-    def _quotas(self, main: MainFile, builder: TenantBuilder) -> QuotaRules:
-        quotas = QuotaSettings(
-            main.platform.quota,
-            main.groups,
-            self._file,
-            self._report,
-            groups_known="groups" not in self._unsure,
-        )
-        for id_, quota in builder.quotas.items():
-            if id_ not in self._broken:
-                quotas.check(builder.by_id[id_], quota, builder.place(id_))
-        return quotas.rules(builder.quotas)
 
     def _known_tenants(self, index: TenantIndex) -> Collection[str] | None:
         """Return all tenant ids, or None where not all of them could be read."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gatepost.domains import parents
 from gatepost.feedback.list_unsubscribe import fold_mail_type
 from gatepost.modes import Feature, Mode, Modes
+from gatepost.settings.burst import OwnTraffic, own_traffic
 from gatepost.settings.keys import PlatformLoginSection
 from gatepost.settings.keys_shaping import WarmupSection
 from gatepost.settings.keys_tenants import ModesSection, TenantSection
@@ -97,6 +98,7 @@ class TenantBuilder:
         by_id: Tenants by id, and so on; see `TenantIndex`.
         files: File of each tenant.
         quotas: Quotas of each tenant that has any.
+        traffic: What tenants say of bursts and backlogs, of those that do.
         warmups: Warm-up of each tenant that has one.
     """
 
@@ -124,6 +126,7 @@ class TenantBuilder:
         self._networks: list[tuple[Network, Tenant, int]] = []
         self.files: dict[str, str] = {}
         self.quotas: dict[str, TenantQuota] = {}
+        self.traffic: dict[str, OwnTraffic] = {}
         self.warmups: dict[str, WarmupSection] = {}
         self.by_id: dict[str, Tenant] = {}
         self.by_number: dict[int, Tenant] = {}
@@ -147,6 +150,8 @@ class TenantBuilder:
             tenant = self._tenant(id_, section)
             if (quota := tenant_quota(section)) is not NO_QUOTA:
                 self.quotas[id_] = quota
+            if (traffic := own_traffic(section)) is not None:
+                self.traffic[id_] = traffic
             if section.warmup.start is not None:
                 self.warmups[id_] = section.warmup
             self.by_id[id_] = tenant

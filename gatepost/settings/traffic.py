@@ -6,6 +6,8 @@ Errors: problems go to the report; of two quotas for one window the first is kep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
 from gatepost.settings.keys_tenants import GroupSection, TenantSection
 from gatepost.settings.problems import Place, Report, StepPath
@@ -19,6 +21,10 @@ from gatepost.traffic.quota import (
     TenantQuota,
 )
 
+if TYPE_CHECKING:
+    from gatepost.settings.keys import MainFile
+    from gatepost.settings.tenants import TenantBuilder
+
 _LISTS = (("quota", "limits"), ("login_quota", "per_login"), ("campaign_quota", "per_campaign"))
 
 
@@ -30,6 +36,32 @@ def tenant_quota(section: TenantSection) -> TenantQuota:
     if not own and over is OverQuota.DEFER:
         return NO_QUOTA
     return TenantQuota(limits, per_login, per_campaign, section.group, section.quota_exempt, over)
+
+
+def load_quotas(
+    main: MainFile,
+    file: str,
+    builder: TenantBuilder,
+    broken: AbstractSet[str],
+    unsure: AbstractSet[str],
+    report: Report,
+) -> QuotaRules:
+    """Return the quotas of a configuration.
+
+    Args:
+        main: The main file.
+        file: Its name.
+        builder: The tenants.
+        broken: Tenants with settings that could not be read.
+        unsure: Sections that could not be read as a whole.
+        report: Takes problems.
+    """
+    known = "groups" not in unsure
+    quotas = QuotaSettings(main.platform.quota, main.groups, file, report, groups_known=known)
+    for id_, quota in builder.quotas.items():
+        if id_ not in broken:
+            quotas.check(builder.by_id[id_], quota, builder.place(id_))
+    return quotas.rules(builder.quotas)
 
 
 class QuotaSettings:

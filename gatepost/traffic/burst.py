@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatepost.tenants.model import Tenant
 from gatepost.traffic.quota import Limit, Unit
 from gatepost.traffic.rate import Meter
 from gatepost.traffic.state import Backlog, Moved
@@ -70,13 +71,13 @@ class BurstRules:
     Attributes:
         burst: For tenants without rules of their own, or None.
         cap: Likewise.
-        bursts: Rules of tenants, by tenant id.
+        bursts: Rules of tenants, by tenant id; None for a tenant that is never moved.
         caps: Likewise; None for a tenant to which `cap` does not apply.
     """
 
     burst: Burst | None = None
     cap: Cap | None = None
-    bursts: Mapping[str, Burst] = field(default_factory=dict)
+    bursts: Mapping[str, Burst | None] = field(default_factory=dict)
     caps: Mapping[str, Cap | None] = field(default_factory=dict)
 
     def burst_of(self, tenant_id: str) -> Burst | None:
@@ -91,6 +92,17 @@ class BurstRules:
     def any(self) -> bool:
         """Tell whether there is any rule."""
         return bool(self.burst or self.cap or self.bursts or self.caps)
+
+
+def burst_pairs(rules: BurstRules, tenants: Mapping[str, Tenant]) -> set[tuple[str, str]]:
+    """Return the (lane, profile) pairs that moved mail needs."""
+    if not (rules.burst or rules.bursts):
+        return set()
+    return {
+        (burst.lane, tenant.profile)
+        for id_, tenant in tenants.items()
+        if (burst := rules.burst_of(id_)) is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
