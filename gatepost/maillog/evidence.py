@@ -371,6 +371,7 @@ class Batch:
             nothing was read.
         state: What the joiner must remember: key to text, or to None for what it can forget.
         scope: Whose memory that is.
+        sent: Recipients reached, to be added up: by key of a warm-up and number of the day.
     """
 
     records: Sequence[Record]
@@ -378,6 +379,7 @@ class Batch:
     previous: LogPosition | None = None
     state: Mapping[str, str | None] = field(default_factory=dict)
     scope: Scope = Scope.LIVE
+    sent: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 class DeliveryStore(DeliveryEvidence, Protocol):

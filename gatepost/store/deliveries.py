@@ -68,6 +68,11 @@ delete from log_positions
 where source = ? and offset = ? and (head_octets > 0 or cursor = ?)
 """
 
+_ADD_SENT = """
+insert into warmup_days (key, day, sent) values (?, ?, ?)
+on conflict (key, day) do update set sent = sent + excluded.sent
+"""
+
 # Of files that rotation has long since deleted nothing has to be known.
 _CUT_POSITIONS = f"""
 delete from log_positions where source not in (
@@ -152,6 +157,9 @@ class SqliteDeliveries(SqliteFile):
                 (_weaker_of(each) for each in batch.records if each.verdict is Verdict.WEAKER),
             )
             _remember(db, batch)
+            db.conn.executemany(
+                _ADD_SENT, ((*key, count) for key, count in sorted(batch.sent.items()))
+            )
         return True
 
     def positions(self) -> list[LogPosition]:

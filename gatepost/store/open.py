@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gatepost.store.gmail import GmailStore
     from gatepost.store.held import HeldStore
     from gatepost.store.interface import ObservationStore
+    from gatepost.store.lanes import LaneStore
     from gatepost.store.messages import MessageStore
     from gatepost.store.mta_sts import StsStore
     from gatepost.store.quotas import QuotaStore
@@ -177,6 +178,13 @@ def open_deliveries(url: str, *, create: bool = True) -> DeliveryStore:
     return open_as(SqliteDeliveries, url, create=create)
 
 
+def open_lanes(url: str, *, create: bool = True) -> LaneStore:
+    """Return what one node knows of its lanes."""
+    from gatepost.store.sqlite_lanes import SqliteLanes
+
+    return open_as(SqliteLanes, url, create=create)
+
+
 def open_survey(url: str, *, create: bool = True) -> SurveyStore:
     """Return what one node's survey found."""
     from gatepost.store.sqlite_survey import SqliteSurvey
@@ -210,6 +218,7 @@ LOCAL: frozenset[Callable[..., Any]] = frozenset(
     {
         open_deliveries,
         open_held,
+        open_lanes,
         open_quotas,
         open_sights,
         open_sts,

@@ -18,6 +18,7 @@ from gatepost.store.schema_api import api
 from gatepost.store.schema_deliveries import deliveries
 from gatepost.store.schema_events import events, webhooks
 from gatepost.store.schema_held import held
+from gatepost.store.schema_lanes import lanes
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
 from gatepost.store.schema_quotas import quota_refusals, quotas
@@ -85,6 +86,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     api,
     tenant_pauses,
     held,
+    lanes,
 )
 
 
