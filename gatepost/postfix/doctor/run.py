@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gatepost.errors import GatepostError
 from gatepost.postfix.doctor import (
+    addresses,
     attachment,
     hooks,
     identity,
@@ -33,7 +34,10 @@ Check = Callable[[Scene], Iterable[Finding]]
 
 # What can only be told of something that is there.
 _OF_THE_CONFIGURATION = frozenset(
-    {"sockets", "hooks", "identity", "routing", "returning mail", "suppression", "tls"}
+    {
+        *("sockets", "hooks", "identity", "routing", "addresses"),
+        *("returning mail", "suppression", "tls"),
+    }
 )
 _OF_WHAT_IS_ATTACHED = frozenset({"hooks"})
 
@@ -43,6 +47,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("hooks", hooks.check),
     ("identity", identity.check),
     ("routing", routing.check),
+    ("addresses", addresses.check),
     ("returning mail", returns.check),
     ("suppression", recipients.check),
     ("tls", tls.check),
