@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from gatepost.decisions.actions import Reject
@@ -131,7 +130,7 @@ class Handlers:
             return self._rcpt(request)
         if request.protocol_state == "END-OF-MESSAGE" and self.quota is not None:
             answer = self.quota.end_of_message(request, self._current(), self._clock())
-            return self._finish(answer, request.queue_id, request.sender)
+            return self._finish_counted(answer, request.queue_id, request.sender)
         # A check that the operator put into another restriction list has nothing to say.
         self._counts.policy("dunno")
         return _DUNNO
@@ -159,11 +158,12 @@ class Handlers:
 
     def _finish_rcpt(
         self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot
-    ) -> PolicyReply:
+    ) -> PolicyReply | Awaitable[PolicyReply]:
+        answer: Verdict | Awaitable[Verdict] = verdict
         if self.quota is not None and snapshot.quotas.any:
             # The last, so that nothing is reserved for what another check refuses.
-            verdict = self.quota.recipient(verdict, facts, instance, snapshot, self._clock())
-        return self._finish(verdict, facts.queue_id, facts.sender, facts.recipient)
+            answer = self.quota.recipient(verdict, facts, instance, snapshot, self._clock())
+        return self._finish_counted(answer, facts.queue_id, facts.sender, facts.recipient)
 
     async def _finish_seen(
         self,
@@ -174,7 +174,8 @@ class Handlers:
         look: Awaitable[Sights],
     ) -> PolicyReply:
         verdict = self._reachable(verdict, facts, snapshot, await look)
-        return self._finish_rcpt(verdict, facts, instance, snapshot)
+        reply = self._finish_rcpt(verdict, facts, instance, snapshot)
+        return await reply if isinstance(reply, Awaitable) else reply
 
     def _reachable(
         self, verdict: Verdict, facts: RecipientFacts, snapshot: Snapshot, sights: Sights
@@ -242,14 +243,14 @@ class Handlers:
         # A label for each name that somebody made up would have no bound.
         self._counts.lookup(name if known else "other", "temp")
 
-    def _admit(self, request: AdmitRequest) -> PolicyReply:
+    def _admit(self, request: AdmitRequest) -> PolicyReply | Awaitable[PolicyReply]:
         snapshot, now = self._current(), self._clock()
         tenant = snapshot.tenants.by_id.get(request.tenant)
         login = snapshot.tenants.platform.get(fold_login(request.sasl_username))
         if tenant is not None and login is None and request.campaign and self.quota is not None:
             # All else was decided at RCPT TO.
             answer = self.quota.campaign(tenant, request, snapshot, now)
-            return self._finish(answer, request.queue_id, request.sender)
+            return self._finish_counted(answer, request.queue_id, request.sender)
         if tenant is None or login is None or not login.may(request.tenant):
             # The milter decided by another configuration than we have; one of the two is about
             # to be reloaded.
@@ -268,15 +269,39 @@ class Handlers:
         outcome = Outcome(verdict)
         if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
             outcome = self._suppression.message(verdict, request, snapshot, now)
+        counted: Verdict | Awaitable[Verdict] = outcome.verdict
         if self.quota is not None:
             counted = self.quota.message(
                 outcome.verdict, request, snapshot, now, len(outcome.delete)
             )
-            outcome = replace(outcome, verdict=counted)
-            if counted.reject is not None:
-                return self._finish(counted, request.queue_id, request.sender)
-        reply = self._finish(outcome.verdict, request.queue_id, request.sender)
-        return Action(format_delete(outcome.delete)) if outcome.delete else reply
+        if isinstance(counted, Verdict):
+            return self._finish_admitted(counted, outcome, request)
+        return self._finish_admitted_later(counted, outcome, request)
+
+    async def _finish_admitted_later(
+        self, answer: Awaitable[Verdict], outcome: Outcome, request: AdmitRequest
+    ) -> PolicyReply:
+        return self._finish_admitted(await answer, outcome, request)
+
+    def _finish_admitted(
+        self, counted: Verdict, outcome: Outcome, request: AdmitRequest
+    ) -> PolicyReply:
+        reply = self._finish(counted, request.queue_id, request.sender)
+        deletes = counted.reject is None and outcome.delete
+        return Action(format_delete(outcome.delete)) if deletes else reply
+
+    def _finish_counted(
+        self, answer: Verdict | Awaitable[Verdict], queue_id: str, sender: str, recipient: str = ""
+    ) -> PolicyReply | Awaitable[PolicyReply]:
+        """Finish now, or when shared counters have answered."""
+        if isinstance(answer, Verdict):
+            return self._finish(answer, queue_id, sender, recipient)
+        return self._finish_later(answer, queue_id, sender, recipient)
+
+    async def _finish_later(
+        self, answer: Awaitable[Verdict], queue_id: str, sender: str, recipient: str
+    ) -> PolicyReply:
+        return self._finish(await answer, queue_id, sender, recipient)
 
     def _finish(
         self, verdict: Verdict, queue_id: str, sender: str, recipient: str = ""

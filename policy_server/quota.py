@@ -1,6 +1,8 @@
 """Asks the counters of quotas, for the handlers.
 
-Purpose: reserve at RCPT TO, count at the end of the message, say why there is no room.
+Purpose: reserve at RCPT TO, count at the end of the message, say why there is no room. Counters in
+memory answer at once, and so does this; where they are shared, what it returns may have to be
+waited for.
 Source: Postfix SMTPD_POLICY_README: ``instance`` is the same at all stages of a message, and
 ``recipient_count`` is known at END-OF-MESSAGE.
 Format of ``instance``: it begins with the process id of smtpd(8), which handles one message at a
@@ -15,7 +17,7 @@ the log calls `refused`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from gatepost.decisions.facts import RecipientFacts
@@ -33,13 +35,17 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tenants.identity import identify
 from gatepost.tenants.model import Tenant
-from gatepost.traffic.counters import Amount, Counters, Holder
+from gatepost.traffic.counters import Amount, Counters, Holder, SharedCounters
 from gatepost.traffic.quota import STEPS, Claim, Shortage, Unit
 from gatepost.wire.policy import AccessRequest, AdmitRequest
 
 _MAX_KEPT = 100_000
 _MAX_MESSAGES = 20_000
 _ONE = Amount(1, 1)
+
+# What counters answer, and what is made of it.
+_Answer = Shortage | Awaitable[Shortage | None] | None
+_Finish = Callable[[Shortage | None], Verdict]
 
 
 class QuotaCheck:
@@ -52,7 +58,10 @@ class QuotaCheck:
     """
 
     def __init__(
-        self, counters: Counters, steady: Callable[[], float], count: Callable[[str, str], None]
+        self,
+        counters: Counters | SharedCounters,
+        steady: Callable[[], float],
+        count: Callable[[str, str], None],
     ) -> None:
         self._counters = counters
         self._steady = steady
@@ -67,7 +76,7 @@ class QuotaCheck:
 
     def recipient(
         self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot, now: float
-    ) -> Verdict:
+    ) -> Verdict | Awaitable[Verdict]:
         """Return the answer for one recipient at RCPT TO.
 
         Args:
@@ -89,17 +98,24 @@ class QuotaCheck:
             self._counters.release(session, instance)
             return verdict
         amount = self._amount(session, instance, claims)
-        shortage = self._counters.reserve(Holder(session, instance), claims, amount, self._steady())
-        if shortage is None:
+        answer = self._counters.reserve(Holder(session, instance), claims, amount, self._steady())
+        if answer is None:
             return verdict
-        if amount is not _ONE:
-            # It is as if this one had not been asked for.
-            self._recipients[session] = (instance, amount.recipients - 1)
-        if shortage.opens_in_s is None:
-            # Its recipients are too many for one message; in the next there may be room.
-            window_s = shortage.claim.limit.window_s
-            shortage = replace(shortage, opens_in_s=window_s * (1 + 1 / STEPS))
-        return self._over(verdict, tenant, shortage, now, facts.queue_id, facts.sender)
+        over_for = tenant
+
+        def finish(shortage: Shortage | None) -> Verdict:
+            if shortage is None:
+                return verdict
+            if amount is not _ONE:
+                # It is as if this one had not been asked for.
+                self._recipients[session] = (instance, amount.recipients - 1)
+            if shortage.opens_in_s is None:
+                # Its recipients are too many for one message; in the next there may be room.
+                window_s = shortage.claim.limit.window_s
+                shortage = replace(shortage, opens_in_s=window_s * (1 + 1 / STEPS))
+            return self._over(verdict, over_for, shortage, now, facts.queue_id, facts.sender)
+
+        return _finished(answer, finish)
 
     def _amount(self, session: str, instance: str, claims: tuple[Claim, ...]) -> Amount:
         """Return how much a message is with one recipient more than before."""
@@ -112,7 +128,9 @@ class QuotaCheck:
         self._recipients[session] = (instance, recipients)
         return Amount(1, recipients)
 
-    def end_of_message(self, request: AccessRequest, snapshot: Snapshot, now: float) -> Verdict:
+    def end_of_message(
+        self, request: AccessRequest, snapshot: Snapshot, now: float
+    ) -> Verdict | Awaitable[Verdict]:
         """Return the answer at the end of a message.
 
         Args:
@@ -130,21 +148,26 @@ class QuotaCheck:
             return verdict
         instance = request.instance
         holder = Holder(session_of(instance), instance)
-        shortage = self._counters.commit(
+        answer = self._counters.commit(
             holder, claims, Amount(1, max(request.recipient_count, 1)), self._steady()
         )
-        if shortage is None:
-            self._count("room", tenant.id)
-            self._remember(request.queue_id, instance)
-            return verdict
-        hold = holds(tenant, snapshot)
-        return self._over(
-            verdict, tenant, shortage, now, request.queue_id, request.sender, hold=hold
-        )
+        counted_for = tenant
+
+        def finish(shortage: Shortage | None) -> Verdict:
+            if shortage is None:
+                self._count("room", counted_for.id)
+                self._remember(request.queue_id, instance)
+                return verdict
+            hold = holds(counted_for, snapshot)
+            return self._over(
+                verdict, counted_for, shortage, now, request.queue_id, request.sender, hold=hold
+            )
+
+        return _finished(answer, finish)
 
     def message(
         self, verdict: Verdict, request: AdmitRequest, snapshot: Snapshot, now: float, deleted: int
-    ) -> Verdict:
+    ) -> Verdict | Awaitable[Verdict]:
         """Return the answer for a message of a platform login.
 
         Args:
@@ -163,16 +186,13 @@ class QuotaCheck:
 
     def campaign(
         self, tenant: Tenant, request: AdmitRequest, snapshot: Snapshot, now: float
-    ) -> Verdict:
+    ) -> Verdict | Awaitable[Verdict]:
         """Return the answer for a message that was counted already, but for its campaign."""
         verdict = Verdict(tenant.id)
         if asks_for_quota(tenant.id, request.sender, snapshot) is None:
             return verdict
         claims = campaign_claims(tenant, request.campaign, snapshot)
-        verdict = self._count_admitted(verdict, tenant, claims, request, now, 0)
-        if verdict.reject is not None:
-            self.refused(request.queue_id)
-        return verdict
+        return self._count_admitted(verdict, tenant, claims, request, now, 0, counted=True)
 
     def refused(self, queue_id: str) -> bool:
         """Count a message no more that others refused after its end; tell whether it was known."""
@@ -194,18 +214,28 @@ class QuotaCheck:
         request: AdmitRequest,
         now: float,
         deleted: int,
-    ) -> Verdict:
+        *,
+        counted: bool = False,
+    ) -> Verdict | Awaitable[Verdict]:
+        """Count a message that the milter asks for; `counted` if part of it was before."""
         if not claims:
             return verdict
         # A milter that gets no answer asks again.
         name = f"{request.queue_id} {request.message}"
         amount = Amount(1, len(request.recipients) - deleted)
-        shortage = self._counters.commit(Holder(name, name), claims, amount, self._steady())
-        if shortage is None:
-            self._count("room", tenant.id)
-            self._remember(request.queue_id, name)
-            return verdict
-        return self._over(verdict, tenant, shortage, now, request.queue_id, request.sender)
+        answer = self._counters.commit(Holder(name, name), claims, amount, self._steady())
+
+        def finish(shortage: Shortage | None) -> Verdict:
+            if shortage is None:
+                self._count("room", tenant.id)
+                self._remember(request.queue_id, name)
+                return verdict
+            over = self._over(verdict, tenant, shortage, now, request.queue_id, request.sender)
+            if counted and over.reject is not None:
+                self.refused(request.queue_id)
+            return over
+
+        return _finished(answer, finish)
 
     def _claims(self, tenant: Tenant, login: str, snapshot: Snapshot) -> tuple[Claim, ...]:
         if self._made_for is not snapshot or len(self._made) >= _MAX_KEPT:
@@ -235,6 +265,17 @@ class QuotaCheck:
         else:
             self._count("over" if answer.hold is None else "held", tenant.id)
         return answer
+
+
+def _finished(answer: _Answer, finish: _Finish) -> Verdict | Awaitable[Verdict]:
+    """Return what is made of an answer, now or when it is there."""
+    if answer is None or isinstance(answer, Shortage):
+        return finish(answer)
+    return _finished_later(answer, finish)
+
+
+async def _finished_later(answer: Awaitable[Shortage | None], finish: _Finish) -> Verdict:
+    return finish(await answer)
 
 
 def session_of(instance: str) -> str:

@@ -25,6 +25,7 @@ from gatepost.feedback.token import Keyring
 from gatepost.modes import Mode, Modes
 from gatepost.settings import api_tenants
 from gatepost.settings.burst import load_bursts
+from gatepost.settings.counters import check_counters
 from gatepost.settings.delivery import TenantCheck
 from gatepost.settings.feedback import FlowBuilder
 from gatepost.settings.files import Source, list_files, read_file, secrecy_problem
@@ -195,6 +196,7 @@ class _Load:
         self._check_tenants(check, builder, index, platform)
         quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
         self._check_surroundings(main, modes.general, platform, index)
+        check_counters(main, self._path, self._sources[file].mode, report)
         if report.errors:
             raise self._errors()
         snapshot = Snapshot(

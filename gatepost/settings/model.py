@@ -14,6 +14,7 @@ from gatepost.errors import ConfigError
 from gatepost.feedback.reporting import Loop
 from gatepost.postfix.spec import DEFAULT_SOCKET_DIR
 from gatepost.snapshot import Snapshot
+from gatepost.traffic.valkey_target import Target
 
 DEFAULT_STATE = "sqlite:////var/lib/gatepost/gatepost.db"
 
@@ -50,6 +51,7 @@ class Settings:
         watchdog_s: Seconds that a process may hang before the supervisor kills it.
         policy_timeout_s: Seconds that the milter waits for the policy server.
         state: URL of the store of what all nodes share.
+        counters: Where quotas are counted for several nodes, or None for in memory.
         metrics: Where metrics are served, or None for nowhere.
         api: Where the HTTP API answers, an address or a socket, or None for nowhere.
         log_to: ``stderr`` or ``syslog``.
@@ -80,6 +82,7 @@ class Settings:
     watchdog_s: int = 20
     policy_timeout_s: int = 10
     state: str = DEFAULT_STATE
+    counters: Target | None = None
     metrics: Address | None = Address("127.0.0.1", 9464)
     api: Address | Path | None = None
     log_to: str = "syslog"

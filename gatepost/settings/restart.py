@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gatepost.settings.counters import counters_target
 from gatepost.settings.keys import MainFile
 from gatepost.settings.model import Settings
 
@@ -29,6 +30,7 @@ def settings_of(path: Path, main: MainFile) -> Settings:
         watchdog_s=main.service.watchdog,
         policy_timeout_s=main.service.policy_timeout,
         state=main.state,
+        counters=counters_target(main, path),
         local_state_url=main.local_state or "",
         metrics=main.metrics,
         api=main.api.listen,

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,27 +25,11 @@ from redis.exceptions import NoScriptError
 
 from gatepost.errors import CountersUnavailable
 from gatepost.traffic.counters import MAX_IN_FAMILIES, MAX_IN_FAMILY
+from gatepost.traffic.valkey_target import Target
 from gatepost.traffic.valkey_words import PREFIX, STALE, header
 
 TIMEOUT_S: Final = 0.3
 _PREFIX: Final = PREFIX.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where Valkey is.
-
-    Attributes:
-        url: ``redis://``, ``rediss://`` or ``unix://``, as the library wants it.
-        shown: The same for people, without a password.
-        password_file: A file with the password, or None.
-        ca_file: Trusted roots for TLS, or None for those of the system.
-    """
-
-    url: str
-    shown: str
-    password_file: Path | None = None
-    ca_file: Path | None = None
 
 
 class Hello(NamedTuple):
@@ -70,15 +53,14 @@ class Link:
 
     Args:
         target: Where it is.
-        node: Name of the node.
         sizes: How many counters a family may have, and all of them.
     """
 
     def __init__(
-        self, target: Target, node: str, sizes: tuple[int, int] = (MAX_IN_FAMILY, MAX_IN_FAMILIES)
+        self, target: Target, sizes: tuple[int, int] = (MAX_IN_FAMILY, MAX_IN_FAMILIES)
     ) -> None:
         # Two processes of one name, such as the one before, are two nodes.
-        self.member = f"{node}/{secrets.token_hex(4)}".encode()
+        self.member = f"{target.node}/{secrets.token_hex(4)}".encode()
         self._target = target
         self._key = b"%bn:%b" % (_PREFIX, self.member)
         self._text = header(*sizes) + _script("counters.lua")
@@ -186,9 +168,9 @@ class Link:
 def _connection(target: Target) -> client.Connection:
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "client_name": "gatepost"}
     if target.password_file is not None:
-        options["password"] = target.password_file.read_text(encoding="utf-8").strip()
+        options["password"] = Path(target.password_file).read_text(encoding="utf-8").strip()
     if target.ca_file is not None:
-        options["ssl_ca_certs"] = str(target.ca_file)
+        options["ssl_ca_certs"] = target.ca_file
     pool = client.ConnectionPool.from_url(target.url, **options)
     made: client.Connection = pool.make_connection()  # type: ignore[no-untyped-call]
     return made

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,8 @@ import pytest
 from gatepost.traffic.counters import Amount, Holder
 from gatepost.traffic.quota import Claim, Shortage, Usage
 from gatepost.traffic.valkey import ValkeyCounters
-from gatepost.traffic.valkey_link import Link, Target
+from gatepost.traffic.valkey_link import Link
+from gatepost.traffic.valkey_target import Target
 
 T = TypeVar("T")
 
@@ -95,7 +97,7 @@ class Waiting:
 
         async def make() -> ValkeyCounters:
             sizes = options.pop("sizes", None)
-            link = Link(target, node, **({} if sizes is None else {"sizes": sizes}))  # type: ignore[arg-type]
+            link = Link(replace(target, node=node), **({} if sizes is None else {"sizes": sizes}))  # type: ignore[arg-type]
             return ValkeyCounters(link, lambda: self.now, tells_time=True, **options)  # type: ignore[arg-type]
 
         self.counters = self.run(make())
