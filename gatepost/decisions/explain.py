@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import ChangeSender, Plan
+from gatepost.decisions.backlog import decide_backlog
 from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
 from gatepost.decisions.message import decide_message
 from gatepost.decisions.reachability import asks_for_sights, decide_reachability
@@ -35,6 +36,7 @@ from gatepost.tls.answer import NO_OPINION, TlsAnswer
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.reachability import NO_SIGHTS, Sights
+from gatepost.traffic.state import NO_TRAFFIC, TrafficState
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def explain(
     *,
     statuses: Statuses = NO_STATUSES,
     suppressed: Callable[[str], Suppressed | None] = lambda _tenant: None,
+    traffic: TrafficState = NO_TRAFFIC,
 ) -> Explanation:
     """Return every decision about one message to one recipient.
 
@@ -119,9 +122,10 @@ def explain(
         sights: What was seen of the mail servers of the recipient's domain.
         statuses: Which tenants are warned, slowed down or paused.
         suppressed: Returns what the suppression list of a tenant says of the recipient.
+        traffic: Which tenants are in burst, and what of them is outstanding.
     """
     asked = RecipientFacts(case.client, case.sender, case.recipient)
-    rcpt = decide_recipient(asked, snapshot, now, statuses)
+    rcpt = decide_recipient(asked, snapshot, now, statuses, traffic)
     occasion = Occasion(case.sender, "", "EXPLAIN")
     listed = asks_for_suppression(rcpt, case.sender, snapshot)
     if listed is not None:
@@ -129,6 +133,7 @@ def explain(
         rcpt = decide_suppressed(rcpt, listed, occasion, case.recipient, entry, now).verdict
     if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
         rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
+    rcpt = decide_backlog(rcpt, case.sender, snapshot, now, traffic)
     if rcpt.reject is not None:
         return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
     # A milter does not see the certificate; it reads the session header.
@@ -142,8 +147,16 @@ def explain(
     if plan.reject is None and plan.ask_admission:
         tenant = snapshot.tenants.by_id[plan.tenant]
         admission = admit(
-            tenant, case.sender, facts.recipients, "", snapshot, now, statuses=statuses
+            tenant,
+            case.sender,
+            facts.recipients,
+            "",
+            snapshot,
+            now,
+            statuses=statuses,
+            traffic=traffic,
         )
+        admission = decide_backlog(admission, case.sender, snapshot, now, traffic)
         if asks_for_suppression(admission, case.sender, snapshot) is not None:
             admission = decide_message_suppressed(
                 admission, tenant, occasion, facts.recipients, [suppressed(tenant.id)], now
@@ -156,7 +169,7 @@ def explain(
     )
     nexthop = case.nexthop or nexthop_of(case.recipient)
     try:
-        route = decide_transport(sender, snapshot, now, statuses)
+        route = decide_transport(sender, snapshot, now, statuses, traffic=traffic)
         map_name = _map_name(route, snapshot)
         answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge, now)
         policy = decide_policy(map_name, nexthop, snapshot, version, operator, knowledge, now)

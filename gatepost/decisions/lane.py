@@ -74,7 +74,7 @@ def choose_lane(
     mode = tenant.modes.lane
     if mode is Mode.OFF:
         return LaneChoice(DEFAULT_LANE, "lanes are off for it", tuple(would))
-    lane, why = _by_traffic(tenant, snapshot, traffic) or (tenant.lane, "its own lane")
+    lane, why = wanted_lane(tenant, snapshot, traffic)
     if mode is Mode.ENFORCE:
         return LaneChoice(lane, why, tuple(would))
     if lane != DEFAULT_LANE:
@@ -82,12 +82,16 @@ def choose_lane(
     return LaneChoice(DEFAULT_LANE, "lanes are observed only", tuple(would))
 
 
-def _by_traffic(
-    tenant: Tenant, snapshot: Snapshot, traffic: TrafficState
-) -> tuple[str, str] | None:
-    """Return the lane that a tenant's traffic takes it to, and why, or None."""
+def wanted_lane(tenant: Tenant, snapshot: Snapshot, traffic: TrafficState) -> tuple[str, str]:
+    """Return the lane that a tenant's mail takes if its lane is enforced, and why.
+
+    Args:
+        tenant: The tenant.
+        snapshot: The configuration.
+        traffic: What is known of the traffic.
+    """
     moved = traffic.in_burst(tenant.id)
     if moved is not None and (burst := snapshot.bursts.burst_of(tenant.id)) is not None:
         return burst.lane, f"burst: {moved.why}"
     # A warm-up that is used up comes here.
-    return None
+    return tenant.lane, "its own lane"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import RecipientFacts
+from gatepost.decisions.lane import wanted_lane
 from gatepost.decisions.status import Hold, hold_all, hold_recipients, slow_lane
 from gatepost.decisions.transport import effective_pair
 from gatepost.decisions.unknown import REFUSAL, is_refused
@@ -30,6 +31,7 @@ from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
 from gatepost.tenants.ownership import refusal, sender_domain_allowed
 from gatepost.tls.answer import decide_tls
 from gatepost.traffic.lanes import DEFAULT_LANE, service_name
+from gatepost.traffic.state import NO_TRAFFIC, TrafficState
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,11 @@ class Verdict:
 
 
 def decide_recipient(
-    facts: RecipientFacts, snapshot: Snapshot, now: float, statuses: Statuses = NO_STATUSES
+    facts: RecipientFacts,
+    snapshot: Snapshot,
+    now: float,
+    statuses: Statuses = NO_STATUSES,
+    traffic: TrafficState = NO_TRAFFIC,
 ) -> Verdict:
     """Return the answer for one recipient.
 
@@ -63,6 +69,7 @@ def decide_recipient(
         snapshot: The configuration.
         now: Unix time in seconds.
         statuses: Which tenants are warned, slowed down or paused.
+        traffic: Which of them are in burst.
     """
     identity = identify(facts.client, snapshot.tenants)
     if identity.tenant is None:
@@ -76,6 +83,7 @@ def decide_recipient(
         snapshot,
         now,
         statuses=statuses,
+        traffic=traffic,
     )
     return Verdict(
         verdict.tenant,
@@ -95,6 +103,7 @@ def admit(
     now: float,
     *,
     statuses: Statuses = NO_STATUSES,
+    traffic: TrafficState = NO_TRAFFIC,
 ) -> Verdict:
     """Return the answer for mail of a known tenant.
 
@@ -128,7 +137,9 @@ def admit(
         observations += _would_step(tenant, status, held, sender, queue_id, snapshot, now)
     if sender and Mode.OBSERVE in (tenant.modes.tls, tenant.modes.lane):
         for recipient in recipients:
-            observations += _would_route(tenant, sender, recipient, queue_id, snapshot, now)
+            observations += _would_route(
+                tenant, sender, recipient, queue_id, snapshot, now, traffic
+            )
     return Verdict(tenant.id, None, None, tuple(observations), tuple(reasons))
 
 
@@ -235,7 +246,13 @@ def nexthop_of(recipient: str) -> str:
 
 
 def _would_route(
-    tenant: Tenant, sender: str, recipient: str, queue_id: str, snapshot: Snapshot, now: float
+    tenant: Tenant,
+    sender: str,
+    recipient: str,
+    queue_id: str,
+    snapshot: Snapshot,
+    now: float,
+    traffic: TrafficState,
 ) -> list[Observation]:
     """Return what TLS rules and lane would do to one recipient's delivery."""
     found = []
@@ -249,10 +266,12 @@ def _would_route(
             level = answer.requirement.level.keyword if answer.requirement else "may"
             detail = f"profile {profile.name}: {level} for {domain}"
             found.append(("route", Feature.TLS, detail))
-    if tenant.modes.lane is Mode.OBSERVE and tenant.lane != DEFAULT_LANE:
-        _, profile_name = effective_pair(tenant)
-        service = service_name(tenant.lane, profile_name)
-        found.append(("route", Feature.LANE, f"lane {tenant.lane}, service {service}"))
+    if tenant.modes.lane is Mode.OBSERVE:
+        lane, why = wanted_lane(tenant, snapshot, traffic)
+        if lane != DEFAULT_LANE:
+            service = service_name(lane, effective_pair(tenant)[1])
+            tail = f": {why}" if lane != tenant.lane else ""
+            found.append(("route", Feature.LANE, f"lane {lane}, service {service}{tail}"))
     return [
         Observation(
             now, tenant.id, feature, action, detail[:MAX_DETAIL], queue_id, sender, recipient

@@ -25,7 +25,7 @@ from gatepost.decisions.actions import Reject
 from gatepost.decisions.facts import CUT
 from gatepost.domains import domain_of
 from gatepost.feedback.rules import LadderRules, Step
-from gatepost.feedback.status import Pause, Queued, Scope, Status, Statuses, moment
+from gatepost.feedback.status import Pause, Queued, Scope, Status, moment
 from gatepost.modes import Mode
 from gatepost.tenants.model import Tenant
 
@@ -143,21 +143,6 @@ def is_marketing(tenant: Tenant, mail_types: Iterable[str]) -> bool:
     """Tell whether mail of these types waits when a tenant's marketing is paused."""
     types = tenant.marketing_types
     return bool(types) and any(each.strip().casefold() in types for each in mail_types)
-
-
-def lane_of(tenant: Tenant, lane: str, statuses: Statuses, rules: LadderRules) -> str:
-    """Return the lane by which a tenant's mail goes.
-
-    Args:
-        tenant: The tenant.
-        lane: The lane that it has otherwise.
-        statuses: Of all tenants.
-        rules: Which lane is the slow one.
-    """
-    status = statuses.get(tenant.id)
-    if status is None or tenant.modes.ladder is not Mode.ENFORCE:
-        return lane
-    return slow_lane(status, rules) or lane
 
 
 def slow_lane(status: Status, rules: LadderRules) -> str | None:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gatepost.decisions.status import RETRY_SERVICE, lane_of, retry_text
+from gatepost.decisions.lane import choose_lane
+from gatepost.decisions.status import RETRY_SERVICE, retry_text
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage, Unavailable
 from gatepost.feedback.status import NO_STATUSES, Statuses
@@ -26,6 +27,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import DEFAULT_PROFILE, Tenant
 from gatepost.traffic.lanes import DEFAULT_LANE, hand_over, pick_source, service_name
 from gatepost.traffic.services import is_ordinary
+from gatepost.traffic.state import NO_TRAFFIC, TrafficState
 
 _NULL_SENDERS = frozenset({"", "<>", '"<>"'})
 _BY_TOKEN = "token return path"  # noqa: S105  # not a password
@@ -99,6 +101,7 @@ def decide_transport(
     statuses: Statuses = NO_STATUSES,
     *,
     within: str | None = None,
+    traffic: TrafficState = NO_TRAFFIC,
 ) -> Route:
     """Return the service for an envelope sender.
 
@@ -108,6 +111,7 @@ def decide_transport(
         now: Unix time in seconds.
         statuses: Which tenants are slowed down.
         within: The lane whose own instance asks; None for the main instance.
+        traffic: Which tenants are in burst.
 
     Raises:
         Unavailable: If the sender is a token address whose token does not verify, or if the
@@ -123,13 +127,17 @@ def decide_transport(
     status = statuses.get(tenant.id)
     if status is not None and (text := retry_text(tenant, status, now)) is not None:
         return Route(RETRY_SERVICE, tenant, f"{evidence}; {text}", text)
-    lane, profile = effective_pair(tenant)
-    if statuses:
-        lane = lane_of(tenant, lane, statuses, snapshot.ladder)
-    lane = within or lane
+    by_token = evidence is _BY_TOKEN
+    fixed, profile = effective_pair(tenant)
+    lane = within or fixed
+    if within is None:
+        choice = choose_lane(tenant, snapshot, statuses, traffic)
+        lane = choice.lane
+        if lane != fixed:
+            evidence = f"{evidence}; {choice.why}"
     # A second is short beside any limit of a receiver, and long beside the look-ups for the
     # recipients of one message, which then stay together.
-    key = sender if evidence is _BY_TOKEN else None
+    key = sender if by_token else None
     number = pick_source(snapshot.lanes[lane], key, int(now))
     route = _route(lane, profile, snapshot, tenant, evidence, number)
     if within is None and snapshot.lanes[lane].instance:

@@ -12,7 +12,7 @@ from gatepost.decisions.explain import Case, explain
 from gatepost.decisions.facts import Header, RecipientFacts
 from gatepost.decisions.message import decide_message
 from gatepost.decisions.recipient import admit, decide_recipient
-from gatepost.decisions.status import hold_all, hold_message, is_deferred_for_pause, lane_of
+from gatepost.decisions.status import hold_all, hold_message, is_deferred_for_pause
 from gatepost.decisions.transport import decide_transport
 from gatepost.feedback.rules import LadderRules, Step
 from gatepost.feedback.status import Part, Pause, Queued, Scope, Status
@@ -315,8 +315,3 @@ def test_operator_and_ladder_must_both_allow(step, pause, mode, types):
     assert acts(Status(step, SINCE, WHY, pause)) == any(alone)
     stronger = [acts(Status(each, SINCE, WHY, pause)) for each in Step]
     assert stronger == sorted(stronger)
-
-
-def test_the_lane_stays_where_the_tenant_has_no_status():
-    _, acme = world()
-    assert lane_of(acme, "normal", {}, LadderRules(lane="bulk")) == "normal"
