@@ -36,6 +36,8 @@ MAX_CAMPAIGNS = 1_000
 MAX_MAIL_TYPES = 100
 MAX_TEXT = 1_000
 OTHER = "(other)"
+# A page reads so many rows at the most where it has to pass over events that nobody asked for.
+SCAN_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 
 from gatepost.modes import Feature, Observation
 from gatepost.store.interface import EXAMPLES, SECONDS_AN_HOUR, WhatIf
-from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.observation_rows import COLUMNS, hour_of, observation_row, what_if_of
+from gatepost.store.sqlite_file import SqliteFile
 
 ROLL_UP_ROWS = 20_000
 
-_COLUMNS = "at, tenant, feature, action, detail, queue_id, sender, recipient"
 _KEY = "tenant, feature, action"
 
-_INSERT = f"insert into observations ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"insert into observations ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)"
 
 # What one transaction of a roll-up takes: the oldest rows, as ids grow with time.
 _SPAN = f"""
@@ -38,9 +38,9 @@ on conflict (hour, {_KEY}) do update set count = count + excluded.count
 """
 
 _KEEP_EXAMPLES = f"""
-insert into observation_examples ({_COLUMNS})
-select {_COLUMNS} from (
-    select {_COLUMNS}, row_number() over (partition by {_KEY} order by at desc, id desc) as rank
+insert into observation_examples ({COLUMNS})
+select {COLUMNS} from (
+    select {COLUMNS}, row_number() over (partition by {_KEY} order by at desc, id desc) as rank
     from observations where id <= :last and at < :before
 ) where rank <= {EXAMPLES}
 """
@@ -70,11 +70,11 @@ select {_KEY}, sum(n), min(first_at), max(last_at) from (
 """
 
 _EXAMPLES = f"""
-select {_COLUMNS} from (
-    select {_COLUMNS}, row_number() over (partition by {_KEY} order by at desc) as rank from (
-        select {_COLUMNS} from observations where at >= :since and {_FILTER}
+select {COLUMNS} from (
+    select {COLUMNS}, row_number() over (partition by {_KEY} order by at desc) as rank from (
+        select {COLUMNS} from observations where at >= :since and {_FILTER}
         union all
-        select {_COLUMNS} from observation_examples where at >= :since_hour_at and {_FILTER}
+        select {COLUMNS} from observation_examples where at >= :since_hour_at and {_FILTER}
     )
 ) where rank <= {EXAMPLES} order by at desc
 """
@@ -86,12 +86,12 @@ class SqliteStore(SqliteFile):
     def add(self, observations: Sequence[Observation]) -> None:
         """See `ObservationStore.add`."""
         with self._writing() as db:
-            db.conn.executemany(_INSERT, map(_row_of, observations))
+            db.conn.executemany(_INSERT, map(observation_row, observations))
 
     def roll_up(self, before: float) -> int:
         """See `ObservationStore.roll_up`."""
         folded = 0
-        while step := self._roll_up_some(_hour_of(before) * SECONDS_AN_HOUR):
+        while step := self._roll_up_some(hour_of(before) * SECONDS_AN_HOUR):
             folded += step
         return folded
 
@@ -109,7 +109,7 @@ class SqliteStore(SqliteFile):
 
     def prune(self, before: float) -> int:
         """See `ObservationStore.prune`."""
-        hour = _hour_of(before)
+        hour = hour_of(before)
         with self._writing() as db:
             db.execute("delete from observation_examples where at < ?", [hour * SECONDS_AN_HOUR])
             return db.execute("delete from observation_hours where hour < ?", [hour]).rowcount
@@ -120,8 +120,8 @@ class SqliteStore(SqliteFile):
         """See `ObservationStore.what_if`."""
         values = {
             "since": since,
-            "since_hour": _hour_of(since),
-            "since_hour_at": _hour_of(since) * SECONDS_AN_HOUR,
+            "since_hour": hour_of(since),
+            "since_hour_at": hour_of(since) * SECONDS_AN_HOUR,
             "tenant": tenant,
             "feature": feature,
         }
@@ -129,30 +129,4 @@ class SqliteStore(SqliteFile):
         with self._database() as db, db.atomic():
             sums = db.execute(_SUMS, values).fetchall()
             rows = db.execute(_EXAMPLES, values).fetchall()
-        examples: dict[tuple[str, str, str], list[Observation]] = {}
-        for at, of_tenant, of_feature, action, *rest in rows:
-            examples.setdefault((of_tenant, of_feature, action), []).append(
-                Observation(at, of_tenant, Feature(of_feature), action, *rest)
-            )
-        return [
-            WhatIf(key[0], Feature(key[1]), key[2], n, first, last, tuple(examples.get(key, ())))
-            for *key_parts, n, first, last in sums
-            for key in [tuple(key_parts)]
-        ]
-
-
-def _hour_of(at: float) -> int:
-    return int(at // SECONDS_AN_HOUR)
-
-
-def _row_of(seen: Observation) -> tuple[float | str, ...]:
-    texts = (
-        seen.tenant,
-        seen.feature.value,
-        seen.action,
-        seen.detail,
-        seen.queue_id,
-        seen.sender,
-        seen.recipient,
-    )
-    return (seen.at, *map(storable, texts))
+        return what_if_of(sums, rows)

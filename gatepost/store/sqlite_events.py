@@ -9,41 +9,39 @@ between.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 from sqlite_utils import Database
 
 from gatepost.feedback.events import Event, EventKind
+from gatepost.store.event_rows import (
+    COLUMNS,
+    MAX_OF,
+    count_key,
+    count_of,
+    row_of,
+    stored_of,
+    text_of,
+)
 from gatepost.store.events import (
     KEEP_COUNTS_S,
     KEEP_IDS_S,
     LASTING,
-    MAX_CAMPAIGNS,
-    MAX_MAIL_TYPES,
-    MAX_TEXT,
     OTHER,
+    SCAN_ROWS,
     SECONDS_A_DAY,
     SECONDS_AN_HOUR,
     EventCount,
     Page,
     StoredEvent,
 )
-from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.sqlite_file import SqliteFile
 
 PRUNE_ROWS = 500
-# A page reads so many rows at the most where it has to pass over events that nobody asked for.
-SCAN_ROWS = 20_000
 
-_TEXTS = (
-    *("tenant", "message", "queue_id", "sender", "recipient"),
-    *("campaign", "mail_type", "provider", "reporter"),
-)
-_COLUMNS = f"id, kind, at, {', '.join(_TEXTS)}, details"
-_INSERT = f"insert or ignore into events ({_COLUMNS}) values ({', '.join('?' * 13)})"
+_INSERT = f"insert or ignore into events ({COLUMNS}) values ({', '.join('?' * 13)})"
 _KEEP_ID = "insert or ignore into event_ids (id, day) values (?, ?)"
 _KEY = "hour, tenant, campaign, mail_type, provider, kind, bounce_class, severity"
 _COUNT = f"""
@@ -66,7 +64,6 @@ delete from events where position in (
 _FORGET_IDS = f"""
 delete from event_ids where id in (select id from event_ids where day < ? limit {PRUNE_ROWS})
 """
-_MAX_OF = {"campaign": MAX_CAMPAIGNS, "mail_type": MAX_MAIL_TYPES}
 
 
 class SqliteEvents(SqliteFile):
@@ -79,10 +76,10 @@ class SqliteEvents(SqliteFile):
 
     def find(self, event_id: str) -> Event | None:
         """See `EventStore.find`."""
-        query = f"select position, {_COLUMNS} from events where id = ?"
+        query = f"select position, {COLUMNS} from events where id = ?"
         with self._database() as db:
             row = db.execute(query, [event_id]).fetchone()
-        return None if row is None else _stored_of(row).event
+        return None if row is None else stored_of(row).event
 
     def after(
         self,
@@ -118,9 +115,9 @@ class SqliteEvents(SqliteFile):
             # The events of one tenant are found by an index; nothing is passed over.
             upto = last if tenant is not None else min(last, begin + max(SCAN_ROWS, limit))
             where, values = _where(begin, upto, tenant, kinds)
-            query = f"select position, {_COLUMNS} from events where {where} order by position"
+            query = f"select position, {COLUMNS} from events where {where} order by position"
             rows = db.execute(f"{query} limit ?", [*values, limit]).fetchall()
-        found = tuple(map(_stored_of, rows))
+        found = tuple(map(stored_of, rows))
         return Page(found, found[-1].position if len(found) == limit else max(upto, position))
 
     def end(self) -> int:
@@ -170,7 +167,7 @@ class SqliteEvents(SqliteFile):
         }
         with self._database() as db:
             rows = db.execute(_COUNTS, values).fetchall()
-        return [_count_of(row) for row in rows]
+        return [count_of(row) for row in rows]
 
     def prune(self, before: float) -> int:
         """See `EventStore.prune`."""
@@ -210,24 +207,12 @@ def _insert(db: Database, event: Event) -> bool:
         row = (event.id, int(event.at // SECONDS_A_DAY))
         if db.conn.execute(_KEEP_ID, row).rowcount == 0:
             return False
-    return db.conn.execute(_INSERT, _row_of(event)).rowcount == 1
+    return db.conn.execute(_INSERT, row_of(event)).rowcount == 1
 
 
 def _count(db: Database, events: Iterable[Event]) -> None:
     labels = _Labels(db)
-    sums = Counter(
-        (
-            int(event.at // SECONDS_AN_HOUR),
-            _text(event.tenant),
-            labels.counted("campaign", event),
-            labels.counted("mail_type", event),
-            _text(event.provider),
-            event.kind.value,
-            _detail(event, "class"),
-            _detail(event, "severity"),
-        )
-        for event in events
-    )
+    sums = Counter(count_key(event, labels.counted) for event in events)
     db.conn.executemany(_COUNT, ((*key, count) for key, count in sums.items()))
 
 
@@ -240,10 +225,10 @@ class _Labels:
 
     def counted(self, label: str, event: Event) -> str:
         """Return the name to count an event's label under."""
-        value = _text(getattr(event, label))
+        value = text_of(getattr(event, label))
         if not value:
             return ""
-        key = (int(event.at // SECONDS_A_DAY), _text(event.tenant), label, value)
+        key = (int(event.at // SECONDS_A_DAY), text_of(event.tenant), label, value)
         named = self._named.get(key)
         if named is None:
             named = self._named[key] = self._is_named(key)
@@ -252,42 +237,10 @@ class _Labels:
     def _is_named(self, key: tuple[int, str, str, str]) -> bool:
         if self._db.execute(_IS_LABEL, key).fetchone() is not None:
             return True
-        if self._db.execute(_LABELS, key[:3]).fetchone()[0] >= _MAX_OF[key[2]]:
+        if self._db.execute(_LABELS, key[:3]).fetchone()[0] >= MAX_OF[key[2]]:
             return False
         self._db.execute(_LABEL, key)
         return True
-
-
-def _detail(event: Event, name: str) -> str:
-    return _text(str(event.details.get(name, "")))
-
-
-def _text(text: str) -> str:
-    return storable(text[:MAX_TEXT])
-
-
-def _row_of(event: Event) -> tuple[str | float, ...]:
-    details = {
-        _text(name): _text(str(value))
-        if isinstance(value, str) or not math.isfinite(value)
-        else value
-        for name, value in event.details.items()
-    }
-    return (
-        event.id,
-        event.kind.value,
-        event.at,
-        _text(event.tenant),
-        _text(event.message),
-        _text(event.queue_id),
-        _text(event.sender),
-        _text(event.recipient),
-        _text(event.campaign),
-        _text(event.mail_type),
-        _text(event.provider),
-        _text(event.reporter),
-        json.dumps(details, ensure_ascii=False, separators=(",", ":")) if details else "",
-    )
 
 
 def _end(db: Database) -> int:
@@ -307,23 +260,3 @@ def _where(
         where += f" and kind in ({', '.join('?' * len(kinds))})"
         values += sorted(kind.value for kind in kinds)
     return where, values
-
-
-def _stored_of(row: Sequence[Any]) -> StoredEvent:
-    position, key, kind, at, *texts, details = row
-    event = Event(
-        key,
-        EventKind(kind),
-        at,
-        **dict(zip(_TEXTS, texts, strict=True)),
-        details=json.loads(details) if details else {},
-    )
-    return StoredEvent(position, event)
-
-
-def _count_of(row: Sequence[Any]) -> EventCount:
-    hour, tenant, campaign, mail_type, provider, kind, bounce_class, count, severity = row
-    what = EventKind(kind)
-    return EventCount(
-        hour, tenant, campaign, mail_type, provider, what, bounce_class, count, severity
-    )

@@ -26,6 +26,9 @@ from sqlite_utils import Database
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store.schema import migrate
+from gatepost.store.text import storable
+
+__all__ = ["BUSY_TIMEOUT_S", "FILE_MODE", "SqliteFile", "storable"]
 
 BUSY_TIMEOUT_S = 5.0
 FILE_MODE = 0o640
@@ -156,11 +159,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def storable(text: str) -> str:
-    """Return text as SQLite can hold it."""
-    # SQLite stores UTF-8, which has no surrogates; addresses may hold surrogate escapes.
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

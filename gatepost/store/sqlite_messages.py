@@ -12,25 +12,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from itertools import islice
 
-from gatepost.store.messages import MAX_RECIPIENTS, REUSED_S, Message
-from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.message_rows import COLUMNS, message_of, message_row
+from gatepost.store.messages import REUSED_S, Message
+from gatepost.store.sqlite_file import SqliteFile
 
 PRUNE_ROWS = 20_000
 FIND_ROWS = 500
 
-_COLUMNS = "id, at, tenant, queue_id, sender, message_id, campaign, mail_type, recipients"
-_REPLACE = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])
+_REPLACE = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", ")[1:])
 # A short queue id, and so the id of a message, may come again: then it goes where the newest are.
 _ADD = f"""
-insert into messages ({_COLUMNS}) values ({", ".join("?" * 9)})
+insert into messages ({COLUMNS}) values ({", ".join("?" * 9)})
 on conflict (id) do update set {_REPLACE}, number = (select max(number) + 1 from messages)
 where excluded.sender <> '' and (sender = '' or excluded.at > at + {REUSED_S})
 """
 _NAMES = "select id, at, tenant, queue_id, sender, message_id, campaign, mail_type from messages"
-_FIND = f"select {_COLUMNS} from messages where id = ?"
+_FIND = f"select {COLUMNS} from messages where id = ?"
 # Rows stand in the order in which they came, so no index on the time is needed: what is too old
 # stands before the first that is to stay.
 _FIRST = "select number from messages where at between :before and :now order by number limit 1"
@@ -46,7 +45,7 @@ class SqliteMessages(SqliteFile):
 
     def add(self, messages: Sequence[Message]) -> None:
         """See `MessageStore.add`."""
-        rows = [_row_of(message) for message in messages]
+        rows = [message_row(message) for message in messages]
         with self._writing() as db:
             db.conn.executemany(_ADD, rows)
 
@@ -56,8 +55,7 @@ class SqliteMessages(SqliteFile):
             row = db.execute(_FIND, [message_id]).fetchone()
         if row is None:
             return None
-        recipients = tuple(row[-1].split("\n")) if row[-1] else ()
-        return replace(Message(*row[:-1]), recipients=recipients)
+        return message_of(row)
 
     def find_all(self, message_ids: Collection[bytes]) -> dict[bytes, Message]:
         """See `MessageStore.find_all`."""
@@ -82,13 +80,3 @@ class SqliteMessages(SqliteFile):
             pruned += step
             if step < PRUNE_ROWS:
                 return pruned
-
-
-def _row_of(message: Message) -> tuple[bytes | float | str, ...]:
-    texts = (
-        *(message.tenant, message.queue_id, message.sender),
-        *(message.message_id, message.campaign, message.mail_type),
-        # No address holds a line end: SMTP ends its commands with one.
-        "\n".join(each.replace("\n", " ") for each in message.recipients[:MAX_RECIPIENTS]),
-    )
-    return (message.id, message.at, *map(storable, texts))

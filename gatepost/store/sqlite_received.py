@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from gatepost.store.received import MAX_ROWS, MAX_TEXT, Received
+from gatepost.store.received import MAX_ROWS, Received
+from gatepost.store.received_rows import COLUMNS, received_of, received_row
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 PRUNE_ROWS = 20_000
 
-_COLUMNS = "id, at, kind, format, reporter, result, reason, tenant, message, events"
-_ADD = f"insert or replace into received_reports ({_COLUMNS}) values ({', '.join('?' * 10)})"
+_ADD = f"insert or replace into received_reports ({COLUMNS}) values ({', '.join('?' * 10)})"
 _ACTED = """
 select 1 from received_reports
 where message = ? and id <> ? and instr(' ' || events || ' ', ' ' || ? || ' ') > 0
@@ -23,7 +21,7 @@ select count(*) from received_reports
 where reporter = ? and tenant = ? and at >= ? and events <> ''
 """
 _LATEST = f"""
-select {_COLUMNS} from received_reports
+select {COLUMNS} from received_reports
 where (:kind is null or kind = :kind) and (:result is null or result = :result)
 order by number desc limit :limit
 """
@@ -42,18 +40,8 @@ class SqliteReceived(SqliteFile):
 
     def add(self, report: Received) -> None:
         """See `ReceivedStore.add`."""
-        texts = (
-            *(report.kind, report.format, report.reporter, report.result),
-            *(report.reason, report.tenant, report.message),
-        )
-        row = (
-            report.id,
-            report.at,
-            *(storable(text[:MAX_TEXT]) for text in texts),
-            " ".join(report.events),
-        )
         with self._writing() as db:
-            db.execute(_ADD, row)
+            db.execute(_ADD, received_row(report))
 
     def acted_on(self, message: str, event_id: str, but: str) -> bool:
         """See `ReceivedStore.acted_on`."""
@@ -72,7 +60,7 @@ class SqliteReceived(SqliteFile):
         values = {"limit": limit, "kind": kind, "result": result}
         with self._database() as db:
             rows = db.execute(_LATEST, values).fetchall()
-        return [replace(Received(*row[:-1]), events=tuple(row[-1].split())) for row in rows]
+        return [received_of(row) for row in rows]
 
     def prune(self, before: float, acted_before: float) -> int:
         """See `ReceivedStore.prune`."""

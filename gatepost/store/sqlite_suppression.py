@@ -12,8 +12,6 @@ Errors, security: see `sqlite_file` and `suppression_key`.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
@@ -24,8 +22,6 @@ from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import (
     GLOBAL,
-    MAX_NOTE,
-    MAX_SOURCE,
     AddressKey,
     Reason,
     Suppressed,
@@ -34,22 +30,23 @@ from gatepost.feedback.suppression import (
     key_of,
 )
 from gatepost.store.external_sort import Row, sorted_rows
-from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.sqlite_file import SqliteFile
 from gatepost.store.suppression import Delivered, Page
 from gatepost.store.suppression_key import load_secret
 from gatepost.store.suppression_rows import (
     ADDRESS,
     CODES,
     COLUMNS,
-    MAILBOX,
-    WHOLE,
+    FIRST_LIFTED,
+    cursor_of,
     entry_of,
     find_row,
+    place_of,
+    rows_of,
+    short,
+    sub_where,
 )
 
-_FIRST_LIFTED = min(CODES[reason] for reason in Reason if reason.lifted_by_delivery)
-_EVENT_OCTETS = 8
-_PLACE = re.compile(r"([0-9]{1,18})\.((?:[0-9a-f]{2})*)\.((?:[0-9a-f]{2})*)\.([0-9])")
 # How many rows are written in one go: others wait for less than 0.1 s.
 LOAD_ROWS = 2_000
 
@@ -60,7 +57,7 @@ values (?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
     at = case
         when expires <= excluded.at then excluded.at
-        when reason >= {_FIRST_LIFTED} then max(at, excluded.at)
+        when reason >= {FIRST_LIFTED} then max(at, excluded.at)
         else min(at, excluded.at) end,
     expires = max(expires, excluded.expires),
     address = coalesce(address, excluded.address),
@@ -68,7 +65,7 @@ on conflict do update set
     note = coalesce(excluded.note, note)
 where at is not case
         when expires <= excluded.at then excluded.at
-        when reason >= {_FIRST_LIFTED} then max(at, excluded.at)
+        when reason >= {FIRST_LIFTED} then max(at, excluded.at)
         else min(at, excluded.at) end
     or expires is not max(expires, excluded.expires)
     or address is not coalesce(address, excluded.address)
@@ -84,7 +81,7 @@ order by owner, key, sub, reason limit :limit
 _PAGE_OF_ALL = _PAGE.format(where="(owner, key, sub, reason) > (:owner, :key, :sub, :code)")
 _PAGE_OF_ONE = _PAGE.format(where="owner = :owner and (key, sub, reason) > (:key, :sub, :code)")
 _LIFTED = (
-    f"suppression where {ADDRESS} and reason >= {_FIRST_LIFTED} and at < :at "
+    f"suppression where {ADDRESS} and reason >= {FIRST_LIFTED} and at < :at "
     "and source is not :failure"
 )
 _FORGOTTEN = f"suppression_soft where {ADDRESS} and at < :at and event <> :event"
@@ -132,7 +129,7 @@ class SqliteSuppression(SqliteFile):
             where = self._where(db, tenant, address)
             if where is None:
                 return []
-            which = _which(rules)
+            which = sub_where(rules)
             rows = db.execute(
                 f"select {COLUMNS} from suppression where {ADDRESS.format(which=which)} "
                 "order by sub, reason",
@@ -183,7 +180,9 @@ class SqliteSuppression(SqliteFile):
             where = self._where(db, tenant, address)
         if where is None:
             return []
-        condition = f"{ADDRESS.format(which=_which(rules))} and (:reason is null or reason=:reason)"
+        condition = (
+            f"{ADDRESS.format(which=sub_where(rules))} and (:reason is null or reason=:reason)"
+        )
         where = {**where, "reason": None if reason is None else CODES[reason]}
         with self._writing() as db:
             rows = db.execute(
@@ -191,7 +190,7 @@ class SqliteSuppression(SqliteFile):
             ).fetchall()
             if reason in {None, Reason.SOFT_BOUNCES}:
                 db.execute(
-                    f"delete from suppression_soft where {ADDRESS.format(which=_which(rules))}",
+                    f"delete from suppression_soft where {ADDRESS.format(which=sub_where(rules))}",
                     where,
                 )
         return sorted(
@@ -203,7 +202,7 @@ class SqliteSuppression(SqliteFile):
         self, tenant: str, recipient: str, at: float, event_id: str, rules: SuppressionRules
     ) -> Suppressed | None:
         """See `SuppressionStore.soft_bounce`."""
-        event = _short(event_id)
+        event = short(event_id)
         entry = Suppressed(
             tenant,
             recipient,
@@ -224,7 +223,7 @@ class SqliteSuppression(SqliteFile):
                 "insert or ignore into suppression_soft values (:owner, :key, :sub, :event, :at)",
                 {**where, "event": event, "at": int(at)},
             )
-            count, last = db.execute(_COUNT_SOFT.format(which=_which(rules)), where).fetchone()
+            count, last = db.execute(_COUNT_SOFT.format(which=sub_where(rules)), where).fetchone()
             # An old one that comes late and counts for nothing suppresses nothing either.
             if count < rules.soft_bounces or int(at) <= last - rules.soft_window_s:
                 return None
@@ -233,7 +232,7 @@ class SqliteSuppression(SqliteFile):
 
     def delivered(self, deliveries: Sequence[Delivered], rules: SuppressionRules) -> int:
         """See `SuppressionStore.delivered`."""
-        which = _which(rules)
+        which = sub_where(rules)
         lifted = []
         with self._database() as db:
             for each in deliveries:
@@ -241,7 +240,7 @@ class SqliteSuppression(SqliteFile):
                 if where is None:
                     continue
                 where |= {"at": int(each.at), "failure": each.failure}
-                where["event"] = _short(each.failure)
+                where["event"] = short(each.failure)
                 # Most addresses never bounced, and a transaction that writes makes others wait.
                 if db.execute(_LIFTABLE.format(which=which), where).fetchone()[0]:
                     lifted.append(where)
@@ -265,7 +264,7 @@ class SqliteSuppression(SqliteFile):
             if tenant is not None and owner is None:
                 return Page((), "")
             where = {
-                **_cursor(after, owner or 0),
+                **cursor_of(after, owner or 0),
                 "reason": None if reason is None else CODES[reason],
                 "limit": limit,
             }
@@ -274,7 +273,7 @@ class SqliteSuppression(SqliteFile):
         last = rows[-1] if len(rows) == limit else None
         return Page(
             tuple(entry_of(names[row[0]], row[3:], "") for row in rows),
-            "" if last is None else f"{last[0]}.{last[1].hex()}.{last[2].hex()}.{last[3]}",
+            "" if last is None else place_of(last),
         )
 
     def lists(self) -> list[str]:
@@ -320,28 +319,7 @@ class SqliteSuppression(SqliteFile):
         self, db: Database, entries: Iterable[Suppressed], rules: SuppressionRules
     ) -> list[tuple[str, tuple[Any, ...]]]:
         """Return entries as rows without their owners, and whose they are."""
-        secret = self._secret(db)
-        rows = []
-        for entry in entries:
-            if entry.tenant == GLOBAL and entry.reason is not Reason.INVALID:
-                continue
-            try:
-                address = canonical_address(entry.address)
-            except MalformedMessage:
-                continue
-            key = key_of(address, entry.tenant, secret)
-            row = (
-                key.base,
-                key.sub,
-                CODES[entry.reason],
-                int(entry.at),
-                None if entry.expires is None else int(entry.expires),
-                None if rules.hashed else storable(str(address)),
-                storable(entry.source[:MAX_SOURCE]) or None,
-                storable(entry.note[:MAX_NOTE]) or None,
-            )
-            rows.append((entry.tenant, row))
-        return rows
+        return rows_of(entries, rules, self._secret(db))
 
     def _where(self, db: Database, tenant: str, address: str) -> dict[str, Any] | None:
         owner = self._owner(db, tenant)
@@ -367,15 +345,6 @@ class SqliteSuppression(SqliteFile):
         return known[1]
 
 
-def _short(event: str) -> bytes:
-    """Return an event's id as the table of soft bounces has it."""
-    return hashlib.blake2b(event.encode(), digest_size=_EVENT_OCTETS).digest()
-
-
-def _which(rules: SuppressionRules) -> str:
-    return MAILBOX if rules.fold_sub_addresses else WHOLE
-
-
 def _make_owners(db: Database, tenants: Iterable[str]) -> dict[str, int]:
     owners = {}
     for tenant in tenants:
@@ -384,18 +353,3 @@ def _make_owners(db: Database, tenants: Iterable[str]) -> dict[str, int]:
             db.execute("insert into suppression_owners (tenant) values (?)", (tenant,))
         owners[tenant] = int(db.execute(*select).fetchone()[0])
     return owners
-
-
-def _cursor(after: str, owner: int) -> dict[str, Any]:
-    if not after:
-        return {"owner": owner, "key": b"", "sub": b"", "code": 0}
-    found = _PLACE.fullmatch(after)
-    if found is None:
-        raise MalformedMessage(f"{after[:60]!a} is no place in a list", rule="suppression")
-    first, key, sub, code = found.groups()
-    return {
-        "owner": int(first),
-        "key": bytes.fromhex(key),
-        "sub": bytes.fromhex(sub),
-        "code": int(code),
-    }

@@ -8,39 +8,33 @@ Limits: a look at the version, once a second in three processes, takes some 10 Â
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from sqlite_utils import Database
 
-from gatepost.feedback.events import Event, EventKind
+from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import (
-    NORMAL,
-    Change,
-    Part,
-    Pause,
-    Queued,
-    Scope,
-    Status,
-    Whose,
-    event_of,
-    moment,
-    operator_word,
-    part_details,
-)
+from gatepost.feedback.status import NORMAL, Change, Part, Pause, Status, event_of
 from gatepost.store.sqlite_events import put_events
-from gatepost.store.sqlite_file import SqliteFile, storable
-
-_COLUMNS = "tenant, step, since, why, counted_from, scope, reason, paused_at, until, by, queued"
-_SELECT = f"select {_COLUMNS} from tenant_status"
-_PUT = f"insert or replace into tenant_status ({_COLUMNS}) values ({', '.join('?' * 11)})"
-_SELECT_PARTS = (
-    "select tenant, campaign, domain, reason, paused_at, until, by, queued from tenant_pauses"
+from gatepost.store.sqlite_file import SqliteFile
+from gatepost.store.tenant_status_rows import (
+    COLUMNS,
+    PART_COLUMNS,
+    change_of,
+    expired,
+    is_still,
+    part_of,
+    part_row,
+    paused,
+    resumed,
+    status_of,
+    status_row,
 )
+
+_SELECT = f"select {COLUMNS} from tenant_status"
+_PUT = f"insert or replace into tenant_status ({COLUMNS}) values ({', '.join('?' * 11)})"
+_SELECT_PARTS = f"select {PART_COLUMNS} from tenant_pauses"
 _PUT_PART = f"insert into tenant_pauses values ({', '.join('?' * 8)})"
 # In the order in which they were set, so that it is told which one was there first.
 _ORDER = "order by paused_at, campaign, domain"
@@ -68,8 +62,8 @@ class SqliteTenantStatus(SqliteFile):
         with self._database() as db:
             parts = defaultdict(list)
             for row in db.execute(f"{_SELECT_PARTS} {_ORDER}"):
-                parts[row[0]].append(_part_of(row))
-            return {row[0]: _status_of(row, parts.get(row[0], ())) for row in db.execute(_SELECT)}
+                parts[row[0]].append(part_of(row))
+            return {row[0]: status_of(row, parts.get(row[0], ())) for row in db.execute(_SELECT)}
 
     def find(self, tenant: str) -> Status:
         """See `TenantStatusStore.find`."""
@@ -80,11 +74,7 @@ class SqliteTenantStatus(SqliteFile):
         """See `TenantStatusStore.set_step`."""
         with self._writing() as db:
             was = _find(db, change.tenant)
-            if (was.step, was.since, was.counted_from) != (
-                expected.step,
-                expected.since,
-                expected.counted_from,
-            ):
+            if not is_still(was, expected):
                 return False
             _put(db, change.tenant, replace(was, step=step, since=change.at, why=why), change)
         return True
@@ -93,21 +83,7 @@ class SqliteTenantStatus(SqliteFile):
         """See `TenantStatusStore.pause`."""
         with self._writing() as db:
             was = _find(db, tenant)
-            change = Change(
-                tenant,
-                Whose.OPERATOR,
-                pause.since,
-                operator_word(was.pause_of(pause.part)),
-                operator_word(pause),
-                {
-                    "reason": pause.reason,
-                    "by": pause.by,
-                    "queued": pause.queued.value,
-                    **part_details(pause.part),
-                    **({} if pause.until is None else {"until": moment(pause.until)}),
-                },
-            )
-            _put(db, tenant, was.with_pause(pause.part, pause), change)
+            _put(db, tenant, *paused(was, tenant, pause))
         return was
 
     def resume(
@@ -116,19 +92,9 @@ class SqliteTenantStatus(SqliteFile):
         """See `TenantStatusStore.resume`."""
         with self._writing() as db:
             was = _find(db, tenant)
-            if part is None:
-                ended, now = was.pause, Status(counted_from=at)
-                details: dict[str, str | int | float] = {"step": was.step.keyword}
-                if was.parts:
-                    details["parts"] = len(was.parts)
-            else:
-                ended, now = was.pause_of(part), was.with_pause(part, None)
-                details = {**part_details(part)}
-                if ended is None:
-                    return was
-            details |= {"by": by, "reason": reason}
-            before = operator_word(ended)
-            _put(db, tenant, now, Change(tenant, Whose.OPERATOR, at, before, "active", details))
+            found = resumed(was, tenant, at, by, reason, part)
+            if found is not None:
+                _put(db, tenant, *found)
         return was
 
     def expire(self, now: float) -> list[str]:
@@ -144,33 +110,15 @@ class SqliteTenantStatus(SqliteFile):
         with self._writing() as db:
             ended = db.execute(query, {"now": now}).fetchall()
             for tenant, campaign, domain in ended:
-                _end_pause(db, tenant, Part(campaign, domain))
+                part = Part(campaign, domain)
+                _put(db, tenant, *expired(_find(db, tenant), tenant, part))
         return list(dict.fromkeys(tenant for tenant, _, _ in ended))
 
     def history(self, tenant: str, limit: int) -> list[Event]:
         """See `TenantStatusStore.history`."""
         with self._database() as db:
             rows = db.execute(_HISTORY, {"tenant": tenant, "limit": limit}).fetchall()
-        return [
-            Event(key, EventKind.STATUS_CHANGED, at, tenant, details=json.loads(details))
-            for key, at, details in rows
-        ]
-
-
-def _end_pause(db: Database, tenant: str, part: Part) -> None:
-    was = _find(db, tenant)
-    pause = was.pause_of(part)
-    assert pause is not None
-    assert pause.until is not None
-    change = Change(
-        tenant,
-        Whose.OPERATOR,
-        pause.until,
-        operator_word(pause),
-        "active",
-        {"reason": "the time of the pause is over", **part_details(part)},
-    )
-    _put(db, tenant, was.with_pause(part, None), change)
+        return [change_of(row, tenant) for row in rows]
 
 
 def _find(db: Database, tenant: str) -> Status:
@@ -178,43 +126,13 @@ def _find(db: Database, tenant: str) -> Status:
     if row is None:
         return NORMAL
     parts = db.execute(f"{_SELECT_PARTS} where tenant = ? {_ORDER}", [tenant]).fetchall()
-    return _status_of(row, [_part_of(each) for each in parts])
+    return status_of(row, [part_of(each) for each in parts])
 
 
 def _put(db: Database, tenant: str, status: Status, change: Change) -> None:
-    pause = status.pause
-    db.execute(
-        _PUT,
-        [
-            tenant,
-            int(status.step),
-            status.since,
-            storable(status.why),
-            status.counted_from,
-            pause.scope.value if pause else "",
-            storable(pause.reason) if pause else "",
-            pause.since if pause else 0.0,
-            pause.until if pause else None,
-            storable(pause.by) if pause else "",
-            (pause.queued if pause else Queued.KEEP).value,
-        ],
-    )
+    db.execute(_PUT, status_row(tenant, status))
     db.execute("delete from tenant_pauses where tenant = ?", [tenant])
     for each in status.parts:
-        texts = (tenant, storable(each.campaign), each.domain, storable(each.reason))
-        row = (*texts, each.since, each.until, storable(each.by), each.queued.value)
-        db.execute(_PUT_PART, row)
+        db.execute(_PUT_PART, part_row(tenant, each))
     db.execute(_TOUCH)
     put_events(db, [event_of(change)])
-
-
-def _status_of(row: Sequence[Any], parts: Sequence[Pause]) -> Status:
-    _, step, since, why, counted_from, scope, reason, paused_at, until, by, queued = row
-    pause = Pause(Scope(scope), reason, paused_at, until, by, Queued(queued)) if scope else None
-    return Status(Step(step), since, why, pause, counted_from, tuple(parts))
-
-
-def _part_of(row: Sequence[Any]) -> Pause:
-    _, campaign, domain, reason, paused_at, until, by, queued = row
-    part = Part(campaign, domain)
-    return Pause(part.scope, reason, paused_at, until, by, Queued(queued), campaign, domain)

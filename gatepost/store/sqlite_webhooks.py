@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from sqlite_utils import Database
 
-from gatepost.store.sqlite_file import SqliteFile, storable
-from gatepost.store.webhooks import MAX_ERROR, Burials, DeadLetter, Failed, Span, WebhookState
+from gatepost.store.sqlite_file import SqliteFile
+from gatepost.store.webhook_rows import (
+    STATE,
+    cut,
+    failure_values,
+    letter_of,
+    span_values,
+    state_of,
+)
+from gatepost.store.webhooks import Burials, DeadLetter, Failed, Span, WebhookState
 
-_STATE = "name, position, batch_end, tries, first_at, next_at, success_at, error_at, error, gone"
-_STATES = f"select {_STATE} from webhooks"
+_STATES = f"select {STATE} from webhooks"
 _WELL = "tries = 0, first_at = 0, next_at = 0, gone = 0"
 _MOVE = "update webhooks set position = :end, batch_end = 0"
 _IF_THERE = "where name = :name and position = :begin"
@@ -50,13 +57,13 @@ class SqliteWebhooks(SqliteFile):
     def states(self) -> dict[str, WebhookState]:
         """See `WebhookStore.states`."""
         with self._database() as db:
-            return {row[0]: _state_of(row) for row in db.execute(_STATES)}
+            return {row[0]: state_of(row) for row in db.execute(_STATES)}
 
     def state(self, name: str) -> WebhookState | None:
         """See `WebhookStore.state`."""
         with self._database() as db:
             row = db.execute(f"{_STATES} where name = ?", [name]).fetchone()
-        return None if row is None else _state_of(row)
+        return None if row is None else state_of(row)
 
     def enter(self, names: Collection[str], position: int) -> None:
         """See `WebhookStore.enter`."""
@@ -74,20 +81,20 @@ class SqliteWebhooks(SqliteFile):
     def told(self, name: str, span: Span, now: float) -> bool:
         """See `WebhookStore.told`."""
         change = f"{_MOVE}, success_at = :now, {_WELL} {_IF_THERE}"
-        return self._change(change, {**_values(name, span), "now": now})
+        return self._change(change, {**span_values(name, span), "now": now})
 
     def pass_over(self, name: str, span: Span) -> bool:
         """See `WebhookStore.pass_over`."""
-        return self._change(f"{_MOVE} {_IF_THERE}", _values(name, span))
+        return self._change(f"{_MOVE} {_IF_THERE}", span_values(name, span))
 
     def failed(self, name: str, failure: Failed) -> None:
         """See `WebhookStore.failed`."""
         with self._writing() as db:
-            db.execute(_FAILED, {"name": name, **_failure(failure)})
+            db.execute(_FAILED, {"name": name, **failure_values(failure)})
 
     def give_up(self, name: str, span: Span, events: int, failure: Failed) -> bool:
         """See `WebhookStore.give_up`."""
-        values = {**_values(name, span), **_failure(failure)}
+        values = {**span_values(name, span), **failure_values(failure)}
         with self._writing() as db:
             if db.execute(_DIE, {**values, "events": events}).rowcount != 1:
                 return False
@@ -117,7 +124,7 @@ class SqliteWebhooks(SqliteFile):
         """See `WebhookStore.dead`."""
         query = f"{_LETTERS} where :name is null or webhook = :name order by id"
         with self._database() as db:
-            return [_letter_of(row) for row in db.execute(query, {"name": name})]
+            return [letter_of(row) for row in db.execute(query, {"name": name})]
 
     def requeue(self, name: str) -> list[DeadLetter]:
         """See `WebhookStore.requeue`."""
@@ -125,18 +132,18 @@ class SqliteWebhooks(SqliteFile):
         with self._writing() as db:
             db.execute("update webhook_dead_letters set requeued = 1 where webhook = ?", [name])
             db.execute(f"update webhooks set {_WELL} where name = ?", [name])
-            return [_letter_of(row) for row in db.execute(query, [name]).fetchall()]
+            return [letter_of(row) for row in db.execute(query, [name]).fetchall()]
 
     def next_requeued(self, name: str) -> DeadLetter | None:
         """See `WebhookStore.next_requeued`."""
         query = f"{_LETTERS} where webhook = ? and requeued = 1 order by id limit 1"
         with self._database() as db:
             row = db.execute(query, [name]).fetchone()
-        return None if row is None else _letter_of(row)
+        return None if row is None else letter_of(row)
 
     def bury(self, letter: DeadLetter, failure: Failed) -> None:
         """See `WebhookStore.bury`."""
-        values = {"id": letter.id, "name": letter.webhook, **_failure(failure)}
+        values = {"id": letter.id, "name": letter.webhook, **failure_values(failure)}
         with self._writing() as db:
             db.execute(_BURY, values)
             _note(db, letter.webhook, failure)
@@ -170,35 +177,5 @@ def _note(db: Database, name: str, failure: Failed) -> None:
     db.execute(
         "update webhooks set tries = 0, first_at = 0, next_at = ?, error_at = ?, error = ? "
         "where name = ?",
-        [failure.next_at, failure.at, _cut(failure.error), name],
+        [failure.next_at, failure.at, cut(failure.error), name],
     )
-
-
-def _values(name: str, span: Span) -> dict[str, Any]:
-    return {"name": name, "begin": span.begin, "end": span.end}
-
-
-def _failure(failure: Failed) -> dict[str, Any]:
-    return {
-        "at": failure.at,
-        "next_at": failure.next_at,
-        "error": _cut(failure.error),
-        "gone": int(failure.gone),
-    }
-
-
-def _cut(text: str) -> str:
-    return storable(text[:MAX_ERROR])
-
-
-def _state_of(row: Sequence[Any]) -> WebhookState:
-    name, position, batch_end, tries, first_at, next_at, success_at, error_at, error, gone = row
-    return WebhookState(
-        *(name, position, batch_end, tries, first_at),
-        *(next_at, success_at, error_at, error, bool(gone)),
-    )
-
-
-def _letter_of(row: Sequence[Any]) -> DeadLetter:
-    number, webhook, begin, end, events, at, tries, error, requeued = row
-    return DeadLetter(number, webhook, Span(begin, end), events, at, tries, error, bool(requeued))

@@ -3,7 +3,7 @@
 Purpose: the part of webhooks that talks to the store, all of it on one thread.
 Format: dead letters that are to be tried again come first, the oldest first; then the stream of
 events, in order.
-Limits: one call reads `sqlite_events.SCAN_ROWS` rows at the most, so that a webhook that passes
+Limits: one call reads `events.SCAN_ROWS` rows at the most, so that a webhook that passes
 over many events does not keep the others waiting.
 Errors: every method raises `StoreUnavailable` and nothing else.
 """
@@ -18,8 +18,7 @@ from enum import Enum
 from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS, Reply, wait_after
-from gatepost.store.events import EventStore
-from gatepost.store.sqlite_events import SCAN_ROWS
+from gatepost.store.events import SCAN_ROWS, EventStore
 from gatepost.store.webhooks import (
     Burials,
     DeadLetter,

@@ -63,7 +63,7 @@ def test_octets_that_are_no_text_are_stored_readably(store: ObservationStore, se
     store.add([seen(sender="caf\udce9@acme.example", detail="\0 \n \U0001f600")])
     [found] = store.what_if(0)
     assert found.examples[0].sender == "caf\\udce9@acme.example"
-    assert found.examples[0].detail == "\0 \n \U0001f600"
+    assert found.examples[0].detail == "\\x00 \n \U0001f600"
 
 
 def test_examples_are_the_five_newest(store: ObservationStore, seen: Seen) -> None:
