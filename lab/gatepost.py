@@ -208,7 +208,8 @@ class Gatepost:
         return self.log.read_text("utf-8", "replace").splitlines()
 
     def _change_postfix(self, *arguments: str) -> str:
-        printed = self.command(*arguments, "--no-reload")
+        with self.postfix.settling():
+            printed = self.command(*arguments, "--no-reload")
         if "--dry-run" not in arguments:
             self.postfix.reload()
         return printed

@@ -24,8 +24,9 @@ import os
 import pwd
 import re
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,7 @@ from lab.process import LabError, add_address, find, kill_group, run, wait_for_e
 MAX_QUEUE_PATH_OCTETS = 80
 _STOP_S = 5.0
 _BUSY_S = 1.0
+_SETTLING_S = 0.05
 _POSTFIX_MODES = {
     **dict.fromkeys(
         (
@@ -250,6 +252,23 @@ class PrivatePostfix:
             ["postconf", "-c", self.config_dir, "-e", *(f"{k}={v}" for k, v in changes.items())],
         )
         self._backdate()
+
+    @contextlib.contextmanager
+    def settling(self) -> Iterator[None]:
+        """Make what is written to main.cf and master.cf within a block look old at once."""
+        over = threading.Event()
+
+        def backdate() -> None:
+            while not over.wait(_SETTLING_S):
+                self._backdate()
+
+        thread = threading.Thread(target=backdate)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def add_user(self, name: str, password: str) -> None:
         """Create a SASL user or change its password; works while it runs."""
