@@ -24,11 +24,15 @@ from gatepost.runtime.signals import install_in_loop
 from gatepost.runtime.tls.discovery import Discovery
 from gatepost.runtime.tls.lookups import Counting, discovery_for, wanted_by
 from gatepost.runtime.tls.sight_book import SightBook, SightStore
+from gatepost.runtime.traffic.lane_book import LaneBook
+from gatepost.runtime.traffic.providers import MxBook
+from gatepost.runtime.traffic.bursts import BurstDesk
 from gatepost.runtime.traffic.quotas import QuotaDesk
+from gatepost.runtime.traffic.shaping_metrics import count_held
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import StsStore
-from gatepost.store.open import open_quotas, open_sights, open_statuses, open_sts
+from gatepost.store.open import open_lanes, open_quotas, open_sights, open_statuses, open_sts
 from policy_server.delegation import delegation
 from policy_server.failures import Failure
 from policy_server.handlers import Handlers
@@ -37,7 +41,9 @@ from policy_server.maps import maps
 from policy_server.pump import Pump
 from policy_server.quota import QuotaCheck
 from policy_server.serve import Endpoint, serve
+from policy_server.shaping import ShapingCheck
 from policy_server.suppression import SuppressionCheck
+from policy_server.traffic import TrafficCheck
 
 
 def main() -> None:
@@ -73,10 +79,12 @@ async def _serve_in_loop(role: Role) -> None:
 class _Desks:
     """What handlers ask, each with a thread or a store of its own."""
 
+    bursts: BurstDesk
     sights: SightBook
     statuses: StatusBook
     suppression: SuppressionDesk
     quotas: QuotaDesk
+    lanes: LaneBook
 
 
 @contextlib.asynccontextmanager
@@ -87,11 +95,15 @@ async def _open_desks(role: Role) -> AsyncIterator[_Desks]:
         stack.callback(sights.close)
         statuses = StatusBook(lambda: open_statuses(state), role.metrics)
         stack.callback(statuses.stop)
+        bursts = BurstDesk(role.settings.run_dir, role.metrics, role.current)
+        stack.callback(bursts.stop)
         suppression = SuppressionDesk(state, role.metrics)
         stack.callback(suppression.close)
-        quotas = QuotaDesk(lambda: open_quotas(local), role.metrics)
+        quotas = QuotaDesk(lambda: open_quotas(local), role.metrics, target=role.settings.counters)
         stack.push_async_callback(quotas.stop)
-        yield _Desks(sights, statuses, suppression, quotas)
+        lanes = LaneBook(lambda: open_lanes(local), role.metrics)
+        stack.callback(lanes.stop)
+        yield _Desks(bursts, sights, statuses, suppression, quotas, lanes)
 
 
 def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
@@ -108,11 +120,16 @@ def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
         sights=desks.sights,
         statuses=desks.statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
+        traffic=TrafficCheck(desks.bursts),
     )
     handlers.queue = role.place.socket_dir.parent.name
     check = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
     quotas.on_refused = check.refused
     handlers.quota = check
+    hosts, counts = MxBook(discovery.resolver), count_held(role.metrics)
+    handlers.shaping = ShapingCheck(
+        desks.lanes, hosts, role.recorder, lambda result: counts[result]()
+    )
     return handlers
 
 
@@ -138,6 +155,8 @@ async def _serve_with(role: Role, discovery: Discovery, desks: _Desks) -> None:
         "discovery": discovery.status(),
         "suppression": desks.suppression.status(),
         "quota": desks.quotas.status(),
+        "traffic": desks.bursts.status(),
+        "status_version": desks.statuses.version(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))
     _begin_at_zero(role)
@@ -146,10 +165,14 @@ async def _serve_with(role: Role, discovery: Discovery, desks: _Desks) -> None:
 
     def end() -> None:
         role.stopping()
+        if handlers.shaping is not None:
+            handlers.shaping.stop()
         stop.set()
 
     install_in_loop(loop, role.reloader.request, end)
     desks.quotas.start()
+    desks.bursts.start()
+    await desks.quotas.join()
     role.ready()
     alive = asyncio.create_task(beat_in_loop())
     try:

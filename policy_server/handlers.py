@@ -18,7 +18,7 @@ from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.reachability import asks_for_sights, decide_reachability
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
 from gatepost.decisions.suppression import Outcome
-from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP
+from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, lane_of_map
 from gatepost.decisions.transport import decide_transport
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
@@ -30,6 +30,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.reachability import NO_SIGHTS, Sights
+from gatepost.traffic.state import NO_TRAFFIC, TrafficState
 from gatepost.wire.policy import (
     DELETE,
     AccessRequest,
@@ -38,10 +39,12 @@ from gatepost.wire.policy import (
     PolicyReply,
     PolicyRequest,
 )
-from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request
+from gatepost.wire.socketmap import NotFound, Ok, Perm, Reply, Request, Temp
 from policy_server.quota import QuotaCheck, client_of
+from policy_server.shaping import ShapingCheck
 from policy_server.suppression import SuppressionCheck
 from policy_server.tls_maps import Destinations, TlsMaps
+from policy_server.traffic import TrafficCheck
 
 TRANSPORT_MAP = "transport"
 INSTANCE_PREFIX = f"{TRANSPORT_MAP}@"
@@ -85,9 +88,11 @@ class Handlers:
         sights: What was seen of their mail servers, or None if nobody ever looks.
         statuses: Returns which tenants are warned, slowed down or paused.
         suppression: Looks recipients up, or None if nobody does.
+        traffic: Measures how fast tenants send, or None if nobody does.
 
     Attributes:
         quota: Counts messages, or None if nobody does.
+        shaping: Holds back deliveries of slowed pairs, or None if nobody does.
         queue: Last part of Postfix's queue directory.
     """
 
@@ -104,6 +109,7 @@ class Handlers:
         sights: SightsOf | None = None,
         statuses: Callable[[], Statuses] = lambda: NO_STATUSES,
         suppression: SuppressionCheck | None = None,
+        traffic: TrafficCheck | None = None,
     ) -> None:
         self._current = current
         self._recorder = recorder
@@ -114,7 +120,10 @@ class Handlers:
         self._sights = sights
         self._statuses = statuses
         self._suppression = suppression
+        self._traffic = traffic
+        self._state: TrafficState = NO_TRAFFIC if traffic is None else traffic.state
         self.quota: QuotaCheck | None = None
+        self.shaping: ShapingCheck | None = None
         self.queue = "postfix"
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
@@ -141,7 +150,7 @@ class Handlers:
         )
         snapshot = self._current()
         now = self._clock()
-        verdict = decide_recipient(facts, snapshot, now, self._statuses())
+        verdict = decide_recipient(facts, snapshot, now, self._statuses(), self._state)
         if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
             verdict = self._suppression.recipient(verdict, facts, request.instance, snapshot, now)
         if self._sights is None or self._operator.relays:
@@ -159,10 +168,17 @@ class Handlers:
     def _finish_rcpt(
         self, verdict: Verdict, facts: RecipientFacts, instance: str, snapshot: Snapshot
     ) -> PolicyReply | Awaitable[PolicyReply]:
+        measures = self._traffic if snapshot.bursts.any else None
+        if measures is not None:
+            verdict = measures.recipient(
+                verdict, facts.sender, instance, facts.queue_id, snapshot, self._clock()
+            )
         answer: Verdict | Awaitable[Verdict] = verdict
         if self.quota is not None and snapshot.quotas.any:
             # The last, so that nothing is reserved for what another check refuses.
             answer = self.quota.recipient(verdict, facts, instance, snapshot, self._clock())
+        if measures is not None:
+            answer = measures.counted(answer, facts.sender, instance, snapshot)
         return self._finish_counted(answer, facts.queue_id, facts.sender, facts.recipient)
 
     async def _finish_seen(
@@ -199,6 +215,10 @@ class Handlers:
                 if route.service is not None:
                     result = f"{route.service}:{route.nexthop}"
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
+                name, lane = lane_of_map(name)
+                shaping = self.shaping
+                if shaping is not None and shaping.concerns(lane, request.key, snapshot):
+                    return self._in_turn(shaping, name, lane or "", request.key, snapshot)
                 result = self._tls.policy(name, request.key, snapshot)
             else:
                 self._counts.lookup("other", "perm")
@@ -213,9 +233,31 @@ class Handlers:
     def _transport(self, request: Request, snapshot: Snapshot) -> str | None:
         within = request.map_name.partition("@")[2] or None
         route = decide_transport(
-            request.key, snapshot, self._clock(), self._statuses(), within=within
+            request.key,
+            snapshot,
+            self._clock(),
+            self._statuses(),
+            within=within,
+            traffic=self._state,
         )
         return route.answer(self.queue)
+
+    async def _in_turn(
+        self, shaping: ShapingCheck, name: str, lane: str, key: str, snapshot: Snapshot
+    ) -> Reply:
+        """Answer a TLS map once the delivery may go, or send it back."""
+        refusal = await shaping.admit(lane, key, snapshot)
+        if refusal is not None:
+            self._count_temp(name, snapshot)
+            return Temp(refusal)
+        try:
+            policy = self._tls.policy(name, key, snapshot)
+        except Unavailable:
+            self._count_temp(name, snapshot)
+            raise
+        if policy is None or isinstance(policy, str):
+            return self._found(name, policy)
+        return await self._found_later(name, policy, snapshot)
 
     async def _found_later(
         self, name: str, result: Awaitable[str | None], snapshot: Snapshot
@@ -265,7 +307,12 @@ class Handlers:
             snapshot,
             now,
             statuses=self._statuses(),
+            traffic=self._state,
         )
+        if self._traffic is not None and snapshot.bursts.any:
+            verdict = self._traffic.message(
+                verdict, request.sender, request.queue_id, snapshot, now
+            )
         outcome = Outcome(verdict)
         if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
             outcome = self._suppression.message(verdict, request, snapshot, now)
@@ -287,6 +334,10 @@ class Handlers:
         self, counted: Verdict, outcome: Outcome, request: AdmitRequest
     ) -> PolicyReply:
         reply = self._finish(counted, request.queue_id, request.sender)
+        snapshot = self._current()
+        if self._traffic is not None and snapshot.bursts.any and counted.reject is None:
+            left = len(request.recipients) - len(outcome.delete)
+            self._traffic.admitted(counted.tenant, request.sender, left, snapshot)
         deletes = counted.reject is None and outcome.delete
         return Action(format_delete(outcome.delete)) if deletes else reply
 

@@ -24,9 +24,24 @@ from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
 from gatepost.tls.policy import format_policy
 from gatepost.tls.rules import Profile
+from gatepost.traffic.lanes import DEFAULT_LANE
 
 TLS_MAP = "tls"
 PROFILE_PREFIX = "tls-"
+LANE_MARK = "@"
+
+
+def lane_of_map(map_name: str) -> tuple[str, str | None]:
+    """Return a map's name without the lane, and the lane of the service that asks.
+
+    Services ask ``tls-<profile>@<lane>``, so that what is known of a lane can meet the destination.
+    Those that attach wrote while shaping was off ask ``tls-<profile>``, and do not tell. The map
+    ``tls`` is asked by Postfix's own service, which is the lane of everybody.
+    """
+    if map_name == TLS_MAP:
+        return map_name, DEFAULT_LANE
+    name, _, lane = map_name.partition(LANE_MARK)
+    return name, lane or None
 
 
 def profile_of(map_name: str, snapshot: Snapshot) -> Profile | None:

@@ -143,3 +143,15 @@ def warning_id(tenant: str, what: str, at: float) -> str:
         at: Unix time in seconds.
     """
     return event_id("warning", tenant, what, str(int(at // (24 * HOUR_S))))
+
+
+def shaping_id(lane: str, provider: str, what: str, at: float) -> str:
+    """Return the id of a change of the shaping of a lane towards a provider.
+
+    Args:
+        lane: The lane.
+        provider: The provider.
+        what: ``slowed`` or ``lifted``, and by whom.
+        at: Unix time in seconds.
+    """
+    return event_id("shaping", lane, provider, what, repr(at))

@@ -30,8 +30,14 @@ class EventKind(StrEnum):
     COMPLAINED = "message.complained"
     UNSUBSCRIBED = "message.unsubscribed"
     STATUS_CHANGED = "tenant.status_changed"
+    # An operator put queued mail of a tenant on hold, let it go, or deleted it.
+    QUEUE_HELD = "tenant.queue_held"
+    QUEUE_RELEASED = "tenant.queue_released"
+    QUEUE_PURGED = "tenant.queue_purged"
     # An operator put addresses on a suppression list, or took them off.
     SUPPRESSION_CHANGED = "suppression.changed"
+    # A lane was slowed down towards a provider, or an operator has lifted that.
+    SHAPING_CHANGED = "lane.shaping_changed"
     # Something that the tenant or the operator should look at.
     WARNING = "tenant.warning"
 

@@ -192,10 +192,17 @@ def _our_overrides(
     own_maps = base.value("smtp_tls_policy_maps", main.get("smtp_tls_policy_maps", ""))
     yield Setting(
         "smtp_tls_policy_maps",
-        ", ".join(filter(None, [spec.map(f"tls-{service.profile}"), " ".join(own_maps.split())])),
+        ", ".join(filter(None, [spec.tls_map(service), " ".join(own_maps.split())])),
         "What this profile and tls.domains ask for, by destination; mail waits while the map does "
         "not answer." + (" Where it has no opinion, your own maps are asked." if own_maps else ""),
     )
+    if spec.shaping:
+        yield Setting(
+            "smtp_connection_cache_on_demand",
+            "no",
+            "shaping: over a connection that is used again, smtp(8) delivers without asking the "
+            "map, so that a slowed destination would get all the same.",
+        )
     if service.on_failure is OnFailure.BOUNCE:
         yield _bounce(base, main)
     for name, address in (

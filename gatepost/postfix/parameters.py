@@ -214,7 +214,12 @@ def private_settings(spec: AttachSpec) -> Iterator[Setting]:
             Hook.TLS,
             spec.map("tls"),
             "The rules of tls.domains, for mail of no tenant as well. While the map does not "
-            "answer, mail waits in the queue and does not go out unprotected.",
+            "answer, mail waits in the queue and does not go out unprotected."
+            + (
+                " It is also asked so that deliveries to a provider can be held back."
+                if spec.shaping
+                else ""
+            ),
         )
     if Hook.RETURNS in spec.hooks:
         yield Setting(

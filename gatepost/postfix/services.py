@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.decisions.quota import counts_campaigns, needs_end_of_message
+from gatepost.decisions.tlsmap import LANE_MARK
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix import master_cf
 from gatepost.postfix.bounce_filter import FILE_NAME
@@ -68,7 +69,13 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
         and any(map(sends_tokens, snapshot.tenants.by_id.values())),
         snapshot.tls.dane,
         returning_domains(snapshot),
+        holds_back(snapshot),
     )
+
+
+def holds_back(snapshot: Snapshot) -> bool:
+    """Tell whether a delivery may be held back, or might be if the mode were another."""
+    return snapshot.shaping.on and snapshot.modes.lane is not Mode.OFF
 
 
 def returning_domains(snapshot: Snapshot) -> tuple[str, ...]:
@@ -162,7 +169,7 @@ def _service_drift(
         "into force with gatepost attach"
         for service in spec.services
         if service.name in entries
-        for what in _differences(service, entries[service.name], values)
+        for what in _differences(service, entries[service.name], values, spec)
     ]
 
 
@@ -214,8 +221,11 @@ def _asks(hook: Hook, values: Mapping[str, str], master: str) -> bool:
 
 
 def _differences(
-    service: ServiceSpec, entry: master_cf.Service, values: Mapping[str, str]
+    service: ServiceSpec, entry: master_cf.Service, values: Mapping[str, str], spec: AttachSpec
 ) -> Iterator[str]:
+    maps = entry.value("smtp_tls_policy_maps").replace(",", " ").split()
+    if spec.shaping != any(each.endswith(f"{LANE_MARK}{service.lane}") for each in maps):
+        yield "shaping"
     bounces = FILE_NAME in entry.value("smtp_delivery_status_filter")
     if bounces != (service.on_failure is OnFailure.BOUNCE):
         yield "on_failure"
@@ -288,6 +298,8 @@ def _needless(snapshot: Snapshot) -> Iterator[tuple[Hook, str]]:
         yield Hook.TRANSPORT, f"the features {_named(_TRANSPORT_FEATURES)} are off for everybody"
     if not returning_domains(snapshot):
         yield Hook.RETURNS, "neither platform.bounce_domain nor platform.feedback_domain is set"
+    if holds_back(snapshot):
+        return
     if not snapshot.tls.for_everyone:
         why = "tls.domains holds no rules for everyone, tls.dane and mta_sts are no"
         yield Hook.TLS, f"{why}, and tls.promoted names no file"

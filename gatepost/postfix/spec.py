@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gatepost.decisions.tlsmap import LANE_MARK, PROFILE_PREFIX
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
 
@@ -74,6 +75,8 @@ class AttachSpec:
             be.
         dane: Whether TLSA records join the answers, so that deliveries have to ask for DNSSEC.
         returns: Domains that bounces and reports come back to.
+        shaping: Whether a delivery may be held back, so that the TLS maps have to be asked before
+            each, and told by which lane.
     """
 
     hooks: frozenset[Hook]
@@ -85,6 +88,7 @@ class AttachSpec:
     tokens: bool = False
     dane: bool = False
     returns: tuple[str, ...] = ()
+    shaping: bool = False
 
     @property
     def sockets(self) -> tuple[str, ...]:
@@ -104,6 +108,11 @@ class AttachSpec:
     def intake(self) -> str:
         """Return the transport and next-hop that lead to the intake."""
         return f"lmtp:unix:{self.socket_dir}/{INTAKE_SOCKET}"
+
+    def tls_map(self, service: ServiceSpec) -> str:
+        """Return the socketmap that a service asks before each delivery."""
+        lane = f"{LANE_MARK}{service.lane}" if self.shaping else ""
+        return self.map(f"{PROFILE_PREFIX}{service.profile}{lane}")
 
     def map(self, name: str) -> str:
         """Return the socketmap of a certain name, as Postfix spells it."""

@@ -17,13 +17,21 @@ from gatepost.runtime.feedback.postmaster import postmaster_watch
 from gatepost.runtime.feedback.suppression import SuppressionUpkeep
 from gatepost.runtime.feedback.unsubscribe import unsubscribe_server
 from gatepost.runtime.observer import Observer
+from gatepost.runtime.paths import roles_of
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.tls.promoted_watch import PromotedWatch
 from gatepost.runtime.traffic.refusals import RefusalBook
+from gatepost.runtime.traffic.shaping import ShapingWatch
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
-from gatepost.store.open import open_deliveries, open_quotas, open_survey
+from gatepost.store.open import (
+    open_deliveries,
+    open_events,
+    open_lanes,
+    open_quotas,
+    open_survey,
+)
 from gatepost.web.metrics import AllMetrics
 from gatepost.web.server import MetricsServer
 
@@ -38,10 +46,12 @@ def _serve(role: Role) -> int:
     with catching(signal.SIGHUP, *STOP_SIGNALS) as signals:
         web = None
         if settings.metrics is not None:
-            web = MetricsServer(settings.metrics, AllMetrics(role.metrics, settings.run_dir))
+            everybody = AllMetrics(role.metrics, settings.run_dir, roles_of(settings))
+            web = MetricsServer(settings.metrics, everybody)
         upkeep = Upkeep(lambda: open_store(settings.state), role.metrics)
         suppression = SuppressionUpkeep(settings.state, role.current, role.metrics)
-        observer = _observer(role)
+        shaping = _shaping(role)
+        observer = _observer(role, shaping)
         promoted = PromotedWatch(
             lambda: role.current().tls.promoted.table,
             lambda: open_deliveries(settings.local_state),
@@ -81,12 +91,23 @@ def _serve(role: Role) -> int:
         outlets.stop()
         if observer is not None:
             observer.stop()
+        shaping.stop()
         if web is not None:
             web.close()
     return OK
 
 
-def _observer(role: Role) -> Observer | None:
+def _shaping(role: Role) -> ShapingWatch:
+    settings = role.settings
+    return ShapingWatch(
+        lambda: open_lanes(settings.local_state),
+        lambda: open_events(settings.state),
+        role.current,
+        role.metrics,
+    )
+
+
+def _observer(role: Role, shaping: ShapingWatch) -> Observer | None:
     settings = role.settings
     if settings.maillog is None:
         return None
@@ -98,6 +119,7 @@ def _observer(role: Role) -> Observer | None:
         lambda: open_deliveries(settings.local_state),
         lambda: open_outcome_stores(settings.state),
         RefusalBook(lambda: open_quotas(settings.local_state)).add,
+        takers=(shaping.take,),
     )
     role.on_reload.append(observer.reloaded)
     return observer

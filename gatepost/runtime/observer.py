@@ -18,12 +18,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from gatepost.decisions.quota import needs_end_of_message
+from gatepost.decisions.warmup import sent_by
 from gatepost.errors import LogUnavailable, PostfixUnavailable, StoreUnavailable, Unavailable
 from gatepost.maillog.evidence import (
     KEEP_DAYS_S,
@@ -61,6 +62,9 @@ _MAX_TOLD = 1000
 _AT = "at"
 
 _log = logging.getLogger("gatepost.observer")
+
+
+Taker = Callable[[Sequence[Delivery], Snapshot], None]
 
 
 class Follower(Protocol):
@@ -119,6 +123,8 @@ class Observer:
         open_store: Callable[[], DeliveryStore],
         open_outcomes: Callable[[], OutcomeStores] | None = None,
         refused: Callable[[list[str]], None] | None = None,
+        *,
+        takers: Sequence[Taker] = (),
     ) -> None:
         """Start the thread.
 
@@ -131,6 +137,8 @@ class Observer:
             open_outcomes: Opens what events and suppression are kept in, or None to keep none.
             refused: Is told the queue ids of messages that were refused after their end; may raise
                 `StoreUnavailable`.
+            takers: Are handed the deliveries of each chunk once it is stored, on this thread; must
+                not raise.
         """
         assert settings.maillog is not None
         self._settings = settings
@@ -140,6 +148,7 @@ class Observer:
         self._open_store = open_store
         self._open_outcomes = open_outcomes
         self._refused = refused
+        self._takers = tuple(takers)
         self._history = History(snapshot, loaded_at)
         self._stop = threading.Event()
         self._retry_s = 0.0
@@ -275,8 +284,10 @@ class Observer:
         ):
             self._refused(refused)
         state = {**joiner.changes(), _AT: _mark(chunk.position)}
-        if not work.store.add(Batch(records, chunk.position, chunk.previous, state)):
+        sent = sent_by(records, self._history.latest)
+        if not work.store.add(Batch(records, chunk.position, chunk.previous, state, sent=sent)):
             raise _Overtaken
+        self._hand_over(found)
         self._position = chunk.position
         lines = joiner.tally.lines - before[0] + len(chunk.entries)
         self._metrics.lines(lines, joiner.tally.unreadable - before[1])
@@ -285,6 +296,10 @@ class Observer:
         if found:
             self._last_at = found[-1].at
             self._metrics.read_until(self._last_at)
+
+    def _hand_over(self, found: list[Delivery]) -> None:
+        for take in self._takers:
+            take(found, self._history.latest)
 
     def _records(self, found: list[Delivery], facts: LogFacts) -> list[Record]:
         records = (record_of(each, self._history, facts.relayhost) for each in found)
