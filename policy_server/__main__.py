@@ -24,9 +24,9 @@ from gatepost.runtime.signals import install_in_loop
 from gatepost.runtime.tls.discovery import Discovery
 from gatepost.runtime.tls.lookups import Counting, discovery_for, wanted_by
 from gatepost.runtime.tls.sight_book import SightBook, SightStore
+from gatepost.runtime.traffic.bursts import BurstDesk
 from gatepost.runtime.traffic.lane_book import LaneBook
 from gatepost.runtime.traffic.providers import MxBook
-from gatepost.runtime.traffic.bursts import BurstDesk
 from gatepost.runtime.traffic.quotas import QuotaDesk
 from gatepost.runtime.traffic.shaping_metrics import count_held
 from gatepost.runtime.watchdog import beat_in_loop
@@ -120,9 +120,9 @@ def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
         sights=desks.sights,
         statuses=desks.statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
-        traffic=TrafficCheck(desks.bursts),
     )
     handlers.queue = role.place.socket_dir.parent.name
+    handlers.measure(TrafficCheck(desks.bursts))
     check = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
     quotas.on_refused = check.refused
     handlers.quota = check

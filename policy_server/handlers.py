@@ -88,7 +88,6 @@ class Handlers:
         sights: What was seen of their mail servers, or None if nobody ever looks.
         statuses: Returns which tenants are warned, slowed down or paused.
         suppression: Looks recipients up, or None if nobody does.
-        traffic: Measures how fast tenants send, or None if nobody does.
 
     Attributes:
         quota: Counts messages, or None if nobody does.
@@ -109,7 +108,6 @@ class Handlers:
         sights: SightsOf | None = None,
         statuses: Callable[[], Statuses] = lambda: NO_STATUSES,
         suppression: SuppressionCheck | None = None,
-        traffic: TrafficCheck | None = None,
     ) -> None:
         self._current = current
         self._recorder = recorder
@@ -120,11 +118,15 @@ class Handlers:
         self._sights = sights
         self._statuses = statuses
         self._suppression = suppression
-        self._traffic = traffic
-        self._state: TrafficState = NO_TRAFFIC if traffic is None else traffic.state
+        self._traffic: TrafficCheck | None = None
+        self._state: TrafficState = NO_TRAFFIC
         self.quota: QuotaCheck | None = None
         self.shaping: ShapingCheck | None = None
         self.queue = "postfix"
+
+    def measure(self, traffic: TrafficCheck) -> None:
+        """Have it measured how fast tenants send, and go by what that tells."""
+        self._traffic, self._state = traffic, traffic.state
 
     def postfix_is(self, version: PostfixVersion, operator: OperatorTls) -> None:
         """Take note of what Postfix has become."""

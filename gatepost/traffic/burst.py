@@ -270,7 +270,7 @@ class BurstBook:
         """Return who is in burst, for `restore`: since when, why, and from which backlog."""
         return {
             tenant_id: (known.moved.since, known.moved.why, known.base)
-            for tenant_id, known in self._moved.items()
+            for tenant_id, known in list(self._moved.items())
             if known.moved is not None
         }
 

@@ -162,6 +162,10 @@ class SheetWatch:
         """Return what was last said of a section, or None if that is not known or is too old."""
         return self._sections.get(name) if self.fresh else None
 
+    def last(self, name: str) -> Any | None:
+        """Return what was last said of a section, however long ago."""
+        return self._sections.get(name)
+
     @property
     def fresh(self) -> bool:
         """Tell whether the writer was alive a moment ago."""
