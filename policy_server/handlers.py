@@ -211,11 +211,8 @@ class Handlers:
         snapshot = self._current()
         result: str | Awaitable[str | None] | None
         try:
-            if name == TRANSPORT_MAP:
-                route = decide_transport(request.key, snapshot, self._clock(), self._statuses())
-                result = None
-                if route.service is not None:
-                    result = f"{route.service}:{route.nexthop}"
+            if name == TRANSPORT_MAP or name.startswith(INSTANCE_PREFIX):
+                result = self._transport(request, snapshot)
             elif name == TLS_MAP or name.startswith(PROFILE_PREFIX):
                 name, lane = lane_of_map(name)
                 shaping = self.shaping
