@@ -64,15 +64,85 @@ class Server:
 
     def send(self, *words: str) -> bytes:
         """Return what one command answers, as it is on the wire."""
-        text = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
+        octets = [word.encode("utf-8", "surrogateescape") for word in words]
+        text = b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in octets)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self.path))
-            client.sendall(text.encode())
+            client.sendall(b"*%d\r\n%b" % (len(octets), text))
             return client.recv(65_536)
 
     @property
     def target(self) -> Target:
         return Target(f"unix://{self.path}", str(self.path))
+
+
+class Wire:
+    """A wire between one node and a server, that can be cut: `mode` is one of the words below.
+
+    open: all passes. cut: nothing does, and connections end. mute: nothing of the node arrives.
+    deaf: all of the node arrives, and no answer does. `delay` has what is sent on connections of
+    now arrive after `release`.
+    """
+
+    def __init__(self, directory: str, target: Target, name: str) -> None:
+        self.mode = "open"
+        self.target = replace(target, url=f"unix://{directory}/{name}", node=name)
+        self._path = f"{directory}/{name}"
+        self._to = target.url.removeprefix("unix://")
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gates: list[asyncio.Event] = []
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._connected, self._path)
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        self.release()
+        await asyncio.gather(*self._tasks)
+
+    def cut(self) -> None:
+        self.mode = "cut"
+        for writer in self._writers:
+            writer.close()
+
+    def delay(self) -> None:
+        for gate in self._gates:
+            gate.clear()
+
+    def release(self) -> None:
+        for gate in self._gates:
+            gate.set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self.mode == "cut":
+                raise OSError
+            up_reader, up_writer = await asyncio.open_unix_connection(self._to)
+        except OSError:
+            writer.close()
+            return
+        for side, out, word in ((reader, up_writer, "mute"), (up_reader, writer, "deaf")):
+            task = asyncio.ensure_future(self._carry(side, out, word))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallowed_when: str
+    ) -> None:
+        self._writers.add(writer)
+        gate = asyncio.Event()
+        gate.set()
+        self._gates.append(gate)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                await gate.wait()
+                if self.mode != swallowed_when:
+                    writer.write(data)
+            await gate.wait()
+        writer.close()
+        self._writers.discard(writer)
 
 
 @contextlib.contextmanager
