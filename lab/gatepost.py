@@ -133,6 +133,11 @@ class Gatepost:
             _, daemon = self._daemons.popitem()
             daemon.stop(15)
 
+    @property
+    def supervised(self) -> bool:
+        """Return whether ``gatepost serve`` runs, which starts again what was killed."""
+        return "" in self._daemons and self._daemons[""].running
+
     def answers(self, role: str) -> bool:
         """Tell whether a role answers on its control socket, and listens where Postfix asks it."""
         directory = self.postfix.queue_dir / "gatepost"

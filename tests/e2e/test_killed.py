@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -73,14 +74,15 @@ def gatepost(world: World, attached: Gatepost) -> Iterator[Gatepost]:
 
 
 @pytest.fixture
-def supervised(world: World, attached: Gatepost) -> Iterator[Gatepost]:
-    """Return Gatepost under its supervisor."""
-    attached.stop()
+def supervised(world: World, attached: Gatepost) -> Gatepost:
+    """Return Gatepost under its supervisor, which is the same one for several tests."""
     world.fleet.forget()
     attached.postfix.clear_log()
-    attached.start()
-    yield attached
-    attached.stop()
+    if not attached.supervised:
+        attached.stop()
+        attached.start()
+    attached.wait_answering()
+    return attached
 
 
 def bounced(postfix: PrivatePostfix) -> list[str]:
@@ -221,8 +223,11 @@ def test_a_delivery_waits_for_a_map_that_hangs_and_is_deferred_when_it_dies(
     postfix.configure({"defer_transports": "gp-normal-private"})
     postfix.reload()
     waits = mail("acme", "waits")
-    assert reply_of(postfix.address, waits).startswith("250")
-    postfix.wait_log("status=deferred")
+    # Of two, neither is refused by what qmgr(8) remembers of the last question for 30 s.
+    sent = [waits, replace(waits, subject="waits too", recipient="v@good.example")]
+    for each in sent:
+        assert reply_of(postfix.address, each).startswith("250")
+        postfix.wait_log("status=deferred")
     postfix.configure({"defer_transports": ""})
     postfix.reload()
     postfix.clear_log()
@@ -236,7 +241,7 @@ def test_a_delivery_waits_for_a_map_that_hangs_and_is_deferred_when_it_dies(
     assert world.fleet.messages() == []
     gatepost.start("policy")
     drain(postfix)
-    check_arrived(world.fleet, [waits])
+    check_arrived(world.fleet, sent)
 
 
 def test_mail_flows_while_the_back_role_is_down(
