@@ -57,6 +57,7 @@ class Kind(StrEnum):
     HANGS = "hangs"
     HANGS_DATA = "hangs-data"
     HANGS_END = "hangs-end"
+    LIMITS = "limits"
 
 
 MEANING: Mapping[Kind, str] = {
@@ -79,6 +80,7 @@ MEANING: Mapping[Kind, str] = {
     Kind.HANGS: "never answers RCPT TO",
     Kind.HANGS_DATA: "never answers DATA",
     Kind.HANGS_END: "reads the message and never answers",
+    Kind.LIMITS: "450 too many messages, to recipients whose address begins with limited",
 }
 
 # The kinds without TLS, for which no certificate is made.
@@ -234,6 +236,9 @@ class _Session:
         await self._hang_at(Kind.HANGS)
         if self._host.kind is Kind.REFUSES:
             await self._say("550 5.1.1 no such user")
+            return
+        if self._host.kind is Kind.LIMITS and _path(argument).startswith("limited"):
+            await self._say("450 4.7.1 too many messages from you, slow down")
             return
         self._recipients.append(_path(argument))
         await self._say("250 2.1.5 fine")

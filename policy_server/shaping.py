@@ -154,8 +154,8 @@ class ShapingCheck:
 
     def _refused(self, pair: Pair, slowed: Slowed, rate: float, mode: Mode, key: str) -> str | None:
         lane, provider = pair
-        until = moment(slowed.until)
-        said = f"lane {lane} to {clean(provider, _MAX_PROVIDER)} is {in_words(rate)} until {until}"
+        said = f"lane {lane} to {clean(provider, _MAX_PROVIDER)} is {in_words(rate)}"
+        said += f" and free again at {moment(slowed.until)}"
         if mode is Mode.OBSERVE:
             self._tell(pair, slowed, rate, OBSERVED)
             self._recorder.record(

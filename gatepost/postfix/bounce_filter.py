@@ -16,6 +16,13 @@ from __future__ import annotations
 
 FILE_NAME = "gatepost-tls-bounce.regexp"
 
+# What smtp(8) says where a map of its TLS policies answers "not now", and what it is to say where
+# that is most often a lane that is slowed down. It stays temporary, so that no mail bounces for it.
+HELD_BACK = (
+    "regexp:{{/^4[.]7[.]5 client TLS configuration problem/ 4.7.1 held back: this lane is slowed "
+    "down towards the destination (see gatepost shaping list) or Gatepost does not answer}}"
+)
+
 TEXT = """\
 # Written by `gatepost attach`, removed by `gatepost detach`; changes made here are lost.
 #

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gatepost.errors import AttachError
-from gatepost.postfix.bounce_filter import FILE_NAME
+from gatepost.postfix.bounce_filter import FILE_NAME, HELD_BACK
 from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.markers import SERVICE_PREFIX
@@ -203,8 +203,7 @@ def _our_overrides(
             "shaping: over a connection that is used again, smtp(8) delivers without asking the "
             "map, so that a slowed destination would get all the same.",
         )
-    if service.on_failure is OnFailure.BOUNCE:
-        yield _bounce(base, main)
+    yield from _status_filter(service, base, spec, main)
     for name, address in (
         ("smtp_bind_address", service.address4),
         ("smtp_bind_address6", service.address6),
@@ -213,16 +212,31 @@ def _our_overrides(
             yield Setting(name, address, f"The source address of lane {service.lane}.")
 
 
-def _bounce(base: Service, main: Mapping[str, str]) -> Setting:
+def _status_filter(
+    service: ServiceSpec, base: Service, spec: AttachSpec, main: Mapping[str, str]
+) -> Iterator[Setting]:
+    tables, reasons = [], []
+    if spec.shaping:
+        tables.append(HELD_BACK)
+        reasons.append(
+            "shaping: where a delivery is held back, Postfix would log a problem of its TLS "
+            "configuration. Only the text and the code of that are changed."
+        )
+    if service.on_failure is OnFailure.BOUNCE:
+        tables.append(f"regexp:$config_directory/{FILE_NAME}")
+        reasons.append(
+            "The profile says on_failure: bounce. The table matches only what the other side "
+            "lacks, never an outage of ours."
+        )
+    if not tables:
+        return
     own = base.value("smtp_delivery_status_filter", main.get("smtp_delivery_status_filter", ""))
     if not own and main.get("default_delivery_status_filter"):
         own = "$default_delivery_status_filter"
-    table = f"regexp:$config_directory/{FILE_NAME}"
-    return Setting(
+    yield Setting(
         "smtp_delivery_status_filter",
-        ", ".join(filter(None, [table, " ".join(own.split())])),
-        "The profile says on_failure: bounce. The table matches only what the other side lacks, "
-        "never an outage of ours.",
+        ", ".join(filter(None, [*tables, " ".join(own.split())])),
+        " ".join(reasons),
     )
 
 

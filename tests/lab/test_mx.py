@@ -30,6 +30,7 @@ TAKEN = {
     Kind.WRONG_NAME: NEW,
     Kind.EXPIRED: NEW,
     Kind.SLOW: NEW,
+    Kind.LIMITS: NEW,
     Kind.OLD_TLS: OLD,
     Kind.PLAIN: PLAINTEXT,
     Kind.REFUSES_TLS: PLAINTEXT,
