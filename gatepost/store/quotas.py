@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gatepost.traffic.counters import Row
 
@@ -31,6 +31,18 @@ class ClockMark:
     wall: float
 
 
+class FleetMark(NamedTuple):
+    """What a node that shares its counters knew.
+
+    Attributes:
+        era: Whose data its own counts are in, or empty if nobody has them.
+        nodes: How many nodes were alive, or 0 if that was never heard.
+    """
+
+    era: str
+    nodes: int
+
+
 class QuotaStore(Protocol):
     """Keeps counters and their clock."""
 
@@ -39,6 +51,12 @@ class QuotaStore(Protocol):
 
     def write(self, mark: ClockMark, rows: Sequence[Row]) -> None:
         """Replace counters by what they are now, and the mark, all or nothing."""
+
+    def fleet(self) -> FleetMark | None:
+        """Return what a node that shares its counters knew, or None if it never did."""
+
+    def keep_fleet(self, mark: FleetMark) -> None:
+        """Keep what a node that shares its counters knows."""
 
     def refuse(self, queue_ids: Sequence[str], wall: float) -> None:
         """Keep that others refused messages after their end, at a Unix time in seconds."""

@@ -25,3 +25,8 @@ def quota_refusals(db: Database) -> None:
         "create table quota_refusals (id integer primary key autoincrement, queue_id text not null,"
         " wall float not null)"
     )
+
+
+def quota_fleet(db: Database) -> None:
+    """Make the table of what a node knew of those that it shares its counters with."""
+    db.table("quota_fleet").create({"id": int, "era": str, "nodes": int}, pk="id")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from gatepost.store.quotas import ClockMark
+from gatepost.store.quotas import ClockMark, FleetMark
 from gatepost.store.sqlite_file import SqliteFile, storable
 from gatepost.traffic.counters import Row
 from gatepost.traffic.quota import MAX_COUNT, MAX_WINDOW_S, STEPS
@@ -40,6 +40,19 @@ class SqliteQuotas(SqliteFile):
         with self._writing() as db:
             db.conn.executemany(_PUT, values)
             db.execute(_PUT_MARK, [mark.boot, mark.since_boot, mark.at, mark.wall])
+
+    def fleet(self) -> FleetMark | None:
+        """See `QuotaStore.fleet`."""
+        with self._database() as db:
+            found = db.execute("select era, nodes from quota_fleet").fetchone()
+        return None if found is None else FleetMark(*found)
+
+    def keep_fleet(self, mark: FleetMark) -> None:
+        """See `QuotaStore.keep_fleet`."""
+        with self._writing() as db:
+            db.execute(
+                "insert or replace into quota_fleet values (1, ?, ?)", [mark.era, mark.nodes]
+            )
 
     def refuse(self, queue_ids: Sequence[str], wall: float) -> None:
         """See `QuotaStore.refuse`."""

@@ -58,7 +58,7 @@ class ValkeyCounters:
     Attributes:
         alone: What decides without Valkey.
         calls: What asks Valkey.
-        decided_alone: How many answers were given without Valkey.
+        on_alone: Is told of each answer that is given without Valkey.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ValkeyCounters:
     ) -> None:
         self.alone = Alone()
         self.calls = Calls(link, self.alone, clock, nodes, tells_time=tells_time)
-        self.decided_alone = 0
+        self.on_alone: Callable[[], object] = int
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._counted: OrderedDict[str, _Counted] = OrderedDict()
         self._asked: dict[Key, Asked] = {}
@@ -91,7 +91,7 @@ class ValkeyCounters:
         """See `SharedCounters.reserve`."""
         if self.calls.shared:
             return self._reserve(holder, claims, amount, now)
-        self.decided_alone += 1
+        self.on_alone()
         return self.alone.reserve(holder, claims, amount, now)
 
     def commit(
@@ -102,7 +102,7 @@ class ValkeyCounters:
             return None
         if self.calls.shared:
             return self._commit(holder, claims, amount, now)
-        self.decided_alone += 1
+        self.on_alone()
         return self.alone.commit(holder, claims, amount, now)
 
     def release(self, session: str, message: str) -> None:
@@ -269,7 +269,7 @@ class ValkeyCounters:
     async def _ask(self, operation: Operation) -> str | None:
         line = await self.calls.ask(operation)
         if line is None:
-            self.decided_alone += 1
+            self.on_alone()
         return line
 
 

@@ -231,6 +231,8 @@ def test_what_arrives_after_a_node_has_come_back_is_not_carried_out(
 
     async def work() -> None:
         async with wired(valkey.target, 1) as ((node, wire),):
+            # Nothing else is on its way.
+            await node.used(claim(9))
             wire.delay()
             assert await node.take(claim(9))
             await node.settled()

@@ -25,9 +25,12 @@ from prometheus_client import Counter, Gauge
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
+from gatepost.runtime.traffic.fleet_counters import FleetCounters
 from gatepost.runtime.traffic.steady_clock import Sources, SteadyClock, system_sources
-from gatepost.store.quotas import ClockMark, QuotaStore
+from gatepost.store.quotas import ClockMark, FleetMark, QuotaStore
 from gatepost.traffic.counters import MemoryCounters, Row, shifted
+from gatepost.traffic.valkey import ValkeyCounters
+from gatepost.traffic.valkey_target import Target
 
 WRITE_S: Final = 0.5
 AT_ONCE: Final = 5_000
@@ -51,6 +54,7 @@ class QuotaDesk:
         open_store: Callable[[], QuotaStore],
         metrics: Metrics,
         sources: Sources | None = None,
+        target: Target | None = None,
     ) -> None:
         """Load what was kept.
 
@@ -58,10 +62,15 @@ class QuotaDesk:
             open_store: Opens the store, on the thread that uses it.
             metrics: Where to count.
             sources: What the clock goes by; the host's own without it.
+            target: Where counters are shared, or None for in memory.
         """
-        self.counters = MemoryCounters()
         self._sources = sources or system_sources()
         self.clock = SteadyClock(self._sources)
+        self._fleet = None if target is None else FleetCounters(target, self.clock, metrics)
+        self.counters: MemoryCounters | ValkeyCounters = (
+            MemoryCounters() if self._fleet is None else self._fleet.counters
+        )
+        self._kept: FleetMark | None = None
         self.on_refused: Callable[[str], object] = str
         self._open_store = open_store
         self._store: QuotaStore | None = None
@@ -81,6 +90,11 @@ class QuotaDesk:
         """Begin to write, on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    async def join(self) -> None:
+        """Begin to share counters, where they are shared."""
+        if self._fleet is not None:
+            await self._fleet.start()
+
     def count(self, result: str, tenant: str) -> None:
         """Count a message that was looked at: one of `RESULTS`."""
         self._checks[result]()
@@ -95,12 +109,15 @@ class QuotaDesk:
             "reservations": counters.reservations,
             "unwritten": counters.unwritten,
             "loaded": self._loaded,
+            **({} if self._fleet is None else {"fleet": self._fleet.status()}),
         }
 
     async def stop(self) -> None:
         """Write what is left, and end."""
         if self._task is not None:
             self._task.cancel()
+        if self._fleet is not None:
+            await self._fleet.stop()
         await self._write()
         while self.counters.unwritten and not self._failed:
             await self._write()
@@ -141,9 +158,14 @@ class QuotaDesk:
             if not self._loaded:
                 # What was counted meanwhile is written when what is there was added to it.
                 self._refused = self._store.last_refused()
-                return _Done(self._store.load())
+                fleet = None if self._fleet is None else self._store.fleet()
+                return _Done(self._store.load(), fleet=fleet)
             if mark is not None and rows:
                 self._store.write(mark, rows)
+            if mark is not None and self._fleet is not None and self._fleet.mark() != self._kept:
+                kept = self._fleet.mark()
+                self._store.keep_fleet(kept)
+                self._kept = kept
             if mark is not None and prune:
                 self._store.prune(prune, mark.wall)
             refused = self._store.refused(self._refused)
@@ -178,6 +200,8 @@ class QuotaDesk:
             before.resume(mark)
             rows = [shifted(row, self.clock() - before()) for row in rows]
         self.counters.load(rows)
+        if self._fleet is not None:
+            self._fleet.resume(found.fleet)
         self._loaded = True
         return False
 
@@ -201,6 +225,7 @@ class _Done:
 
     loaded: tuple[ClockMark | None, list[Row]] | None
     refused: tuple[str, ...] = ()
+    fleet: FleetMark | None = None
 
 
 def _checks(metrics: Metrics) -> Tally:
