@@ -61,6 +61,7 @@ class TrafficSheet:
         self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._sections: dict[str, Any] = {}
         self._changed = True
         self._failed = False
@@ -88,6 +89,10 @@ class TrafficSheet:
 
     def write(self) -> None:
         """Write it now if something has changed, or nothing was written for `BEAT_S`."""
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         now = self._clock()
         with self._lock:
             if not self._changed and now - self._written_at < BEAT_S:
@@ -153,7 +158,7 @@ class SheetWatch:
                 return False
             self._identity = identity
             self._at, self._sections = _read(self._path, found.st_size)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             known, self._sections, self._identity = bool(self._sections), {}, None
             return known
         return True
