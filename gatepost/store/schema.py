@@ -21,7 +21,7 @@ from gatepost.store.schema_held import held
 from gatepost.store.schema_lanes import lanes
 from gatepost.store.schema_messages import messages
 from gatepost.store.schema_mta_sts import mta_sts
-from gatepost.store.schema_quotas import quota_refusals, quotas
+from gatepost.store.schema_quotas import quota_fleet, quota_refusals, quotas
 from gatepost.store.schema_rates import rates
 from gatepost.store.schema_received import received
 from gatepost.store.schema_suppression import suppression
@@ -87,6 +87,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     tenant_pauses,
     held,
     lanes,
+    quota_fleet,
 )
 
 
