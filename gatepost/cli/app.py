@@ -34,6 +34,7 @@ COMMANDS: Final[Commands] = {
     "suppression": ("gatepost.cli.suppression", "build"),
     "keys": ("gatepost.cli.keys", "app"),
     "events": ("gatepost.cli.events", "build"),
+    "api": ("gatepost.cli.api", "build"),
 }
 
 

@@ -9,6 +9,7 @@ import typer
 
 from gatepost.cli.common import DEFAULT_CONFIG, NO, ConfigOption, JsonOption, print_json
 from gatepost.runtime.overview import ask_all, look_at_sockets, name_unreachable, together
+from gatepost.runtime.paths import roles_of
 from gatepost.settings import Loader
 
 # Above what 100,000 tenants take, three times on two processors.
@@ -26,7 +27,7 @@ def command(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     Exit status: 0 in force everywhere; 1 refused, or a process does not answer; 2 usage error.
     """
     settings = Loader(config).settings()
-    results = ask_all(settings.run_dir, "reload", TIMEOUT_S)
+    results = ask_all(settings.run_dir, "reload", TIMEOUT_S, roles_of(settings))
     sockets = list(look_at_sockets(settings))
     name_unreachable(results, sockets, settings.run_dir)
     taken = all(result.get("ok", False) for result in results.values())

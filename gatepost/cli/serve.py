@@ -17,6 +17,7 @@ from gatepost.runtime.command import role_command, role_environment
 from gatepost.runtime.configuration import load_settings
 from gatepost.runtime.installation import settle
 from gatepost.runtime.log import set_up
+from gatepost.runtime.paths import roles_of
 from gatepost.runtime.signals import STOP_SIGNALS, blocked, catching
 from gatepost.runtime.supervisor import Supervisor
 
@@ -27,6 +28,7 @@ class RoleName(StrEnum):
     MILTER = "milter"
     POLICY = "policy"
     BACK = "back"
+    API = "api"
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def command(
     *,
     role: Annotated[
         RoleName | None,
-        typer.Argument(help="Serve only this; without it, all three under a supervisor."),
+        typer.Argument(help="Serve only this; without it, all under a supervisor."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     prepare: Annotated[
@@ -52,8 +54,8 @@ def command(
     """Serve Postfix, in the foreground, until SIGTERM.
 
     Without an argument, three processes run: the milter, the policy server and the back role
-    (metrics, upkeep of the store). One that dies is started again. SIGHUP reloads the
-    configuration.
+    (metrics, upkeep of the store); and where api.listen is set, the HTTP API. One that dies is
+    started again. SIGHUP reloads the configuration.
 
     Started as root, it makes the directories that are missing and becomes the configured user.
 
@@ -72,4 +74,11 @@ def command(
             settings = load_settings(config)
             set_up("supervisor", settings.log_to, settings.log_level)
             settle(settings)
-            Supervisor(settings.run_dir, config, settings.grace_s, settings.watchdog_s).run(signals)
+            supervisor = Supervisor(
+                settings.run_dir,
+                config,
+                settings.grace_s,
+                settings.watchdog_s,
+                roles_of(settings),
+            )
+            supervisor.run(signals)

@@ -18,6 +18,7 @@ MODULES: Mapping[str, str] = {
     "policy": "policy_server",
     "milter": "milters",
     "back": "gatepost.runtime.back",
+    "api": "gatepost.runtime.api",
 }
 
 _HOME = str(Path(gatepost.__file__).resolve().parents[1])

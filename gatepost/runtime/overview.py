@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from gatepost.runtime.paths import (
     SOCKET_MODE,
     SOCKETS,
     control_path,
+    roles_of,
     supervisor_state_path,
 )
 from gatepost.runtime.privileges import group_name
@@ -55,16 +56,17 @@ class Overview:
     attention: list[str] = field(default_factory=list)
 
 
-def look(config: Path) -> Overview:
+def look(config: Path, on_disk: dict[str, Any] | None = None) -> Overview:
     """Return how everything is.
 
     Args:
         config: The configuration file.
+        on_disk: What to say of the files, instead of reading all of them.
     """
     loader = Loader(config)
     settings = loader.settings()
-    found = Overview(_on_disk(loader, config))
-    found.roles = ask_all(settings.run_dir, "status")
+    found = Overview(_on_disk(loader, config) if on_disk is None else on_disk)
+    found.roles = ask_all(settings.run_dir, "status", roles=roles_of(settings))
     found.supervisor = _supervisor(settings.run_dir)
     found.sockets = list(look_at_sockets(settings))
     name_unreachable(found.roles, found.sockets, settings.run_dir)
@@ -73,7 +75,9 @@ def look(config: Path) -> Overview:
     return found
 
 
-def ask_all(run_dir: Path, command: str, timeout_s: float = 2.0) -> dict[str, dict[str, Any]]:
+def ask_all(
+    run_dir: Path, command: str, timeout_s: float = 2.0, roles: Sequence[str] = ROLES
+) -> dict[str, dict[str, Any]]:
     """Return the reply of each role to a command, all asked at the same time.
 
     A reply gets ``running: true``; instead of a reply, ``running: false`` with ``reason``.
@@ -82,6 +86,7 @@ def ask_all(run_dir: Path, command: str, timeout_s: float = 2.0) -> dict[str, di
         run_dir: Where the control sockets are.
         command: As for `gatepost.runtime.control.ask`.
         timeout_s: Seconds that a role may take.
+        roles: Whom to ask.
     """
 
     def one(role: str) -> dict[str, Any]:
@@ -91,8 +96,8 @@ def ask_all(run_dir: Path, command: str, timeout_s: float = 2.0) -> dict[str, di
             return {"running": False, "reason": str(error)}
         return {"running": True, **reply}
 
-    with ThreadPoolExecutor(len(ROLES)) as pool:
-        return dict(zip(ROLES, pool.map(one, ROLES), strict=True))
+    with ThreadPoolExecutor(len(roles)) as pool:
+        return dict(zip(roles, pool.map(one, roles), strict=True))
 
 
 def _on_disk(loader: Loader, config: Path) -> dict[str, Any]:

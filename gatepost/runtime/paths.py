@@ -11,10 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatepost.postfix.spec import MAPS_SOCKET, MILTER_SOCKET, POLICY_SOCKET
 
+if TYPE_CHECKING:
+    from gatepost.settings import Settings
+
 ROLES = ("policy", "milter", "back")
+# Runs only where `Settings.api` says where; nobody else needs it.
+API = "api"
 
 # What each role offers to Postfix, by file name in the socket directory; back offers INTAKE_SOCKET
 # as well, where there is a domain that mail can come back to.
@@ -26,6 +32,11 @@ SOCKETS: Mapping[str, tuple[str, ...]] = {
 
 SOCKET_MODE = 0o660
 SOCKET_DIRECTORY_MODE = 0o2750
+
+
+def roles_of(settings: Settings) -> tuple[str, ...]:
+    """Return the roles that run with these settings."""
+    return ROLES if settings.api is None else (*ROLES, API)
 
 
 def control_path(run_dir: Path, role: str) -> Path:

@@ -26,6 +26,8 @@ from gatepost.store.api_tenants import ApiTenant, Mark, TenantChange
 from gatepost.store.open import open_api_tenants
 
 TRIES = 5
+# How the loader begins to say that a tenant stands in two places.
+ALREADY = "is a tenant already, "
 WAIT_S = 30.0
 
 Precondition = Callable[[Mapping[str, ApiTenant]], Sequence[TenantChange]]
@@ -107,6 +109,15 @@ class TenantWriter:
             Overtaken: If others were faster, `TRIES` times, or hold the lock for `WAIT_S`.
             StoreUnavailable: If the store cannot be read or written.
         """
+        return self._change(decide, by, present, store_it=True)
+
+    def check(self, decide: Precondition, present: Snapshot | None = None) -> Written:
+        """Do as `change`, and store nothing."""
+        return self._change(decide, "", present, store_it=False)
+
+    def _change(
+        self, decide: Precondition, by: str, present: Snapshot | None, *, store_it: bool
+    ) -> Written:
         if not self._lock.acquire(timeout=WAIT_S):
             raise Overtaken("other changes take their time")
         try:
@@ -118,12 +129,26 @@ class TenantWriter:
                     if not changes:
                         return Written(mark, None)
                     snapshot = self._checked(mark, known, changes, present)
-                    new = store.apply(mark, changes, by, time.time())
+                    new = store.apply(mark, changes, by, time.time()) if store_it else mark
                     if new is not None:
                         return Written(new, snapshot)
         finally:
             self._lock.release()
         raise Overtaken("others changed tenants again and again")
+
+    def place_of(self, tenant: str) -> str:
+        """Return where in the files a tenant stands, as ``file:line``; empty if that is not known.
+
+        It is what a second tenant of the same id is refused with.
+        """
+        second = ApiTenants(Mark(), ((tenant, "{}"),))
+        try:
+            Loader(self._config, lambda _settings: second).load()
+        except ConfigErrors as error:
+            for each in error.errors:
+                if each.file == PLACE + tenant and each.problem.startswith(ALREADY):
+                    return each.problem.removeprefix(ALREADY)
+        return ""
 
     def _checked(
         self,

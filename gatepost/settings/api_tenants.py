@@ -6,7 +6,8 @@ of it, and without one, the copy that the processes of this host keep is read.
 Format: the copy is ``api-tenants.copy`` beside `local_state`. Its first line is
 ``gatepost api-tenants 1 VERSION NONCE COUNT``, each further one ``ID JSON``.
 Limits: 256 MiB, twice as much as 100,000 tenants of a kilobyte.
-Errors: `read_copy` raises `Rejected`; what is wrong with a tenant goes to the report.
+Errors: `read_copy` raises `Rejected`, `read_tenants` `ConfigErrors`; what is wrong with a tenant goes
+to the report.
 Security: JSON of the store is read with the bounds of `gatepost.store.api_tenants`, and its values
 mean what the same text would mean in a file.
 """
@@ -19,13 +20,17 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from gatepost.settings.files import unreadable
-from gatepost.settings.keys_tenants import TENANTS
+from gatepost.errors import ConfigError, ConfigErrors
+from gatepost.settings.files import read_file, unreadable
+from gatepost.settings.keys_tenants import TENANTS, TenantFile, TenantSection
+from gatepost.settings.kinds import BOOLEAN
 from gatepost.settings.problems import Problem, Rejected, Report
+from gatepost.settings.resolve import resolve
+from gatepost.settings.schema import Section
 from gatepost.settings.tenants import TenantFileContent
-from gatepost.settings.tree import Data
+from gatepost.settings.tree import Data, Unreadable, parse
 from gatepost.store.api_tenants import Mark
 from gatepost.store.open import sqlite_path
 
@@ -148,6 +153,48 @@ def as_data(value: object) -> Data:
     if isinstance(value, dict):
         return {key: as_data(each) for key, each in cast("dict[str, object]", value).items()}
     return str(value)
+
+
+def read_tenants(path: Path) -> dict[str, str]:
+    """Return the settings of the tenants of a file as of tenants_dir, as the store keeps them.
+
+    Raises:
+        ConfigErrors: With every problem of the file by itself.
+    """
+    name = str(path)
+    try:
+        source = read_file(path)
+        data, problems = parse(source.octets)
+        if not isinstance(data, dict):
+            raise Rejected("holds no settings", "write tenants: and tenants below")
+        Section(TenantFile).read(data, problems)
+    except Unreadable as error:
+        told = ConfigError(name, error.line, "", error.problem, error.remedy)
+        raise ConfigErrors([told]) from error
+    except Rejected as error:
+        raise ConfigErrors([ConfigError(name, 0, "", error.problem, error.remedy)]) from error
+    if problems:
+        for problem in problems:
+            problem.file = name
+        raise ConfigErrors(resolve(problems, {name: source}))
+    tenants = data.get("tenants")
+    section = Section(TenantSection)
+    return {
+        id_: json.dumps(_typed(settings, section), separators=(",", ":"))
+        for id_, settings in (tenants if isinstance(tenants, dict) else {}).items()
+    }
+
+
+def _typed(data: Data, section: Section[Any]) -> dict[str, object]:
+    """Return settings as the API takes them: yes and no as booleans, what is empty left out."""
+    found: dict[str, object] = {}
+    for name, value in (data if isinstance(data, dict) else {}).items():
+        node = section.entries[name].node
+        if isinstance(node, Section):
+            found[name] = _typed(value, node)
+        elif value is not None:
+            found[name] = BOOLEAN.parse(str(value)) if node is BOOLEAN else value
+    return found
 
 
 def _understood(text: str) -> ApiTenants:

@@ -10,7 +10,7 @@ Errors: none; a role that does not answer is part of the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,19 +43,21 @@ class Scrape:
 class AllMetrics:
     """Collects the metrics of all roles."""
 
-    def __init__(self, own: Metrics, run_dir: Path) -> None:
+    def __init__(self, own: Metrics, run_dir: Path, roles: Sequence[str] = ROLES) -> None:
         """Remember where to ask.
 
         Args:
             own: The metrics of the role that this runs in.
             run_dir: Where the control sockets of the others are.
+            roles: All roles that should run.
         """
         self._own = own
+        self._roles = tuple(roles)
         self._run_dir = run_dir
 
     def scrape(self) -> Scrape:
         """Ask everybody now."""
-        others = [role for role in ROLES if role != self._own.role]
+        others = [role for role in self._roles if role != self._own.role]
         families: list[Family] = self._own.families()
         down: dict[str, str] = {}
         with ThreadPoolExecutor(len(others)) as pool:
@@ -64,7 +66,7 @@ class AllMetrics:
                     down[role] = str(answer)
                 else:
                     families += answer
-        return Scrape(generate_latest(_Joined(families, down)), down)
+        return Scrape(generate_latest(_Joined(families, down, self._roles)), down)
 
     def down(self) -> dict[str, str]:
         """Return the roles that do not answer, with the reason."""
@@ -83,8 +85,11 @@ class AllMetrics:
 class _Joined(Collector):
     """Families of several roles, each family once."""
 
-    def __init__(self, families: Iterable[Family], down: Mapping[str, str]) -> None:
+    def __init__(
+        self, families: Iterable[Family], down: Mapping[str, str], roles: Sequence[str]
+    ) -> None:
         self._families = families
+        self._roles = roles
         self._down = down
 
     def collect(self) -> Iterable[Metric]:
@@ -96,6 +101,6 @@ class _Joined(Collector):
                 metric.add_sample(sample, labels, value)
         yield from joined.values()
         up = GaugeMetricFamily(f"{PREFIX}up", "Whether the role answers.", labels=["role"])
-        for role in ROLES:
+        for role in self._roles:
             up.add_metric([role], float(role not in self._down))
         yield up

@@ -48,11 +48,13 @@ TITLES: Mapping[str, tuple[int, str]] = {
 class ErrorModel(BaseModel):
     """One thing that is wrong."""
 
-    file: str = Field("", description="Where it stands: a file, `store:tenants/<id>`, or `body`.")
-    line: int = Field(0, description="The line, from 1; 0 where there is none.")
+    file: str = Field(
+        default="", description="Where it stands: a file, `store:tenants/<id>`, or `body`."
+    )
+    line: int = Field(default=0, description="The line, from 1; 0 where there is none.")
     path: str = Field("", description="The setting.")
     problem: str = Field(description="What is wrong.")
-    remedy: str = Field("", description="What to write instead.")
+    remedy: str = Field(default="", description="What to write instead.")
 
 
 class ProblemModel(BaseModel):
@@ -62,7 +64,7 @@ class ProblemModel(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What is wrong here.")
-    remedy: str = Field("", description="What to do instead.")
+    remedy: str = Field(default="", description="What to do instead.")
     errors: list[ErrorModel] = Field(default_factory=list)
 
 

@@ -56,7 +56,7 @@ def read_json(octets: bytes) -> object:
         raise
     except ValueError as error:
         where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        raise NotStrict(f"is no JSON{where}") from error
+        raise NotStrict(f"it is no JSON{where}") from error
     _check_texts(value)
     return value
 
@@ -68,7 +68,7 @@ def _check_depth(text: str) -> None:
         if first in "[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise NotStrict(f"is nested more than {MAX_DEPTH} levels deep")
+                raise NotStrict(f"it is nested more than {MAX_DEPTH} levels deep")
         elif first in "]}":
             depth -= 1
 

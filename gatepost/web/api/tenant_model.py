@@ -38,33 +38,41 @@ def _scalar(node: Scalar[Any]) -> Any:
     return _TEXT
 
 
-def _type_of(entry: Entry, name: str) -> Any:
+def _type_of(entry: Entry, name: str, *, nullable: bool) -> Any:
+    plain = _plain_type_of(entry, name, nullable=nullable)
+    return plain | None if nullable else plain
+
+
+def _plain_type_of(entry: Entry, name: str, *, nullable: bool) -> Any:
     node = entry.node
     if isinstance(node, Section):
-        return model_of(node, name)
+        return model_of(node, name, nullable=nullable)
     if isinstance(node, ListOf):
         return Annotated[list[_scalar(node.item)], Field(max_length=MAX_ITEMS)]  # type: ignore[misc]
     if isinstance(node, Table):
         value = node.value
         inner: Any = model_of(value, name) if isinstance(value, Section) else _TEXT
         return Annotated[dict[_TEXT, inner], Field(max_length=MAX_ITEMS)]
-    assert isinstance(node, Scalar)
-    return _scalar(node)
+    if isinstance(node, Scalar):
+        return _scalar(node)
+    # Of a kind of its own: what it may be, the check of the settings knows.
+    return _TEXT | Annotated[list[_TEXT], Field(max_length=MAX_ITEMS)]
 
 
-def model_of(section: Section[Any], name: str) -> type[BaseModel]:
+def model_of(section: Section[Any], name: str, *, nullable: bool = False) -> type[BaseModel]:
     """Return the model of a section of settings.
 
     Args:
         section: The section.
         name: Name of the model.
+        nullable: Whether null may stand for a setting, as in a merge patch.
     """
     fields: dict[str, Any] = {}
     for key, entry in section.entries.items():
         inner = f"{name}{''.join(word.capitalize() for word in key.split('_'))}"
         default = f" Default: {entry.default}." if entry.default else ""
         fields[key] = (
-            _type_of(entry, inner),
+            _type_of(entry, inner, nullable=nullable),
             Field(None, description=f"{entry.doc}{default}".strip() or None),
         )
     made: type[BaseModel] = create(name, __config__=_CONFIG, __doc__=section.doc, **fields)
@@ -72,6 +80,7 @@ def model_of(section: Section[Any], name: str) -> type[BaseModel]:
 
 
 SETTINGS: type[BaseModel] = model_of(Section(TenantSection), "TenantSettings")
+PATCH: type[BaseModel] = model_of(Section(TenantSection), "TenantPatch", nullable=True)
 
 
 def settings_text(given: BaseModel | Mapping[str, Any]) -> str:

@@ -1,0 +1,20 @@
+"""``gatepost api``: who may use the HTTP API.
+
+Each command is a module of its own and adds itself here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from gatepost.cli.commands import Commands, group
+
+COMMANDS: Final[Commands] = {"token": ("gatepost.cli.api.token", "build")}
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the group; ``words`` as of `gatepost.cli.app.build`."""
+    return group(COMMANDS, words, "The HTTP API: its tokens.")

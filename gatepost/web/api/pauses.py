@@ -1,0 +1,90 @@
+"""Pause and resume, as ``gatepost tenant pause`` and ``resume``.
+
+Errors: `ProblemError`, `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from gatepost.domains import normalise_domain
+from gatepost.errors import MalformedMessage
+from gatepost.feedback.status import Part, Pause, Queued, Scope
+from gatepost.store.open import open_statuses
+from gatepost.web.api.models import PauseRequest, ResumeRequest, StatusView, status_view
+from gatepost.web.api.problems import ProblemError, documented
+from gatepost.web.api.rights import PlatformWriter, SiteOf, TenantId, no_tenant
+from gatepost.web.api.site import Site
+from gatepost.web.api.strict_route import StrictRoute
+
+router = APIRouter(tags=["tenants"], route_class=StrictRoute)
+
+_ANSWERS = documented("not-json", "not-found", "too-large", "wrong-type", "not-possible")
+
+
+@router.post("/tenants/{tenant}/pause", summary="Pause a tenant", responses=_ANSWERS)
+def pause(
+    tenant: TenantId, given: PauseRequest, site: SiteOf, caller: PlatformWriter
+) -> StatusView:
+    """Let mail of a tenant wait, or a part of it; in force within a second in every process.
+
+    It takes the place of a pause of the same part that there is.
+    """
+    _check_known(tenant, site)
+    part = Part(given.campaign, _domain(given.domain))
+    scope = Scope(given.scope)
+    if scope is Scope.MARKETING and part != Part():
+        raise ProblemError(
+            "not-possible",
+            "marketing mail is paused as a whole, not for a campaign or a domain",
+            "leave scope out, or campaign and domain",
+        )
+    now = site.clock()
+    until = None if given.seconds is None else now + given.seconds
+    pause = Pause(
+        part.scope if scope is Scope.ALL else scope,
+        given.reason,
+        now,
+        until,
+        caller.by,
+        Queued(given.queued),
+        part.campaign,
+        part.domain,
+    )
+    site.open(open_statuses).pause(tenant, pause)
+    return _status(tenant, site)
+
+
+@router.post("/tenants/{tenant}/resume", summary="Resume a tenant", responses=_ANSWERS)
+def resume(
+    tenant: TenantId, given: ResumeRequest, site: SiteOf, caller: PlatformWriter
+) -> StatusView:
+    """Take back all pauses and the step of the ladder; or one pause, of a campaign or a domain."""
+    _check_known(tenant, site)
+    part = Part(given.campaign, _domain(given.domain))
+    site.open(open_statuses).resume(
+        tenant, site.clock(), caller.by, given.reason, None if part == Part() else part
+    )
+    return _status(tenant, site)
+
+
+def _check_known(tenant: str, site: Site) -> None:
+    if not site.knows(tenant):
+        raise no_tenant(tenant)
+
+
+def _domain(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return normalise_domain(text)
+    except MalformedMessage as error:
+        raise ProblemError(
+            "not-possible", f"domain: {error}", "write one such as example.org"
+        ) from error
+
+
+def _status(tenant: str, site: Site) -> StatusView:
+    status = site.open(open_statuses).find(tenant)
+    in_force = site.current().tenants.by_id.get(tenant)
+    return status_view(tenant, {tenant: status}, in_force, site.clock())
