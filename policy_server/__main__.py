@@ -29,6 +29,7 @@ from gatepost.runtime.traffic.lane_book import LaneBook
 from gatepost.runtime.traffic.providers import MxBook
 from gatepost.runtime.traffic.quotas import QuotaDesk
 from gatepost.runtime.traffic.shaping_metrics import count_held
+from gatepost.runtime.traffic.warmups import WarmupDesk
 from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.snapshot import Snapshot
 from gatepost.store.mta_sts import StsStore
@@ -97,7 +98,7 @@ async def _open_desks(role: Role) -> AsyncIterator[_Desks]:
         stack.callback(statuses.stop)
         bursts = BurstDesk(role.settings.run_dir, role.metrics, role.current)
         stack.callback(bursts.stop)
-        suppression = SuppressionDesk(state, role.metrics)
+        suppression = SuppressionDesk(state, role.metrics, local)
         stack.callback(suppression.close)
         quotas = QuotaDesk(lambda: open_quotas(local), role.metrics, target=role.settings.counters)
         stack.push_async_callback(quotas.stop)
@@ -123,6 +124,10 @@ def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
     )
     handlers.queue = role.place.socket_dir.parent.name
     handlers.measure(TrafficCheck(desks.bursts))
+    handlers.warmups = WarmupDesk(
+        desks.lanes.sent, desks.bursts.is_log_read, role.current, role.metrics
+    )
+    desks.bursts.warmups = handlers.warmups
     check = QuotaCheck(quotas.counters, quotas.clock, quotas.count)
     quotas.on_refused = check.refused
     handlers.quota = check

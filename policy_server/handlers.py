@@ -20,12 +20,14 @@ from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexth
 from gatepost.decisions.suppression import Outcome
 from gatepost.decisions.tlsmap import PROFILE_PREFIX, TLS_MAP, lane_of_map
 from gatepost.decisions.transport import decide_transport
+from gatepost.decisions.warmup import handed_out
 from gatepost.errors import Unavailable
 from gatepost.feedback.session import SESSION_HEADER
 from gatepost.feedback.status import NO_STATUSES, Statuses
 from gatepost.modes import Recorder
 from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.log import clean, log_event
+from gatepost.runtime.traffic.warmups import WarmupDesk
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import fold_login
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
@@ -92,6 +94,7 @@ class Handlers:
     Attributes:
         quota: Counts messages, or None if nobody does.
         shaping: Holds back deliveries of slowed pairs, or None if nobody does.
+        warmups: Counts what is handed out to lanes in warm-up, or None if nobody does.
         queue: Last part of Postfix's queue directory.
     """
 
@@ -122,6 +125,7 @@ class Handlers:
         self._state: TrafficState = NO_TRAFFIC
         self.quota: QuotaCheck | None = None
         self.shaping: ShapingCheck | None = None
+        self.warmups: WarmupDesk | None = None
         self.queue = "postfix"
 
     def measure(self, traffic: TrafficCheck) -> None:
@@ -239,6 +243,8 @@ class Handlers:
             within=within,
             traffic=self._state,
         )
+        if self.warmups is not None and within is None and snapshot.warmups:
+            self.warmups.hand_out(handed_out(route, snapshot))
         return route.answer(self.queue)
 
     async def _in_turn(

@@ -93,5 +93,9 @@ def wanted_lane(tenant: Tenant, snapshot: Snapshot, traffic: TrafficState) -> tu
     moved = traffic.in_burst(tenant.id)
     if moved is not None and (burst := snapshot.bursts.burst_of(tenant.id)) is not None:
         return burst.lane, f"burst: {moved.why}"
-    # A warm-up that is used up comes here.
+    warmups = snapshot.warmups
+    if warmups:
+        for key in warmups.keys_of(tenant.id, tenant.lane):
+            if traffic.over_warmup(key):
+                return warmups.lane_above(key), f"warm-up of {key} is used up for today"
     return tenant.lane, "its own lane"

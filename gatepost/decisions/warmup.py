@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from gatepost.decisions.shaping import lane_of_service
+from gatepost.decisions.transport import Route
 from gatepost.maillog.evidence import Record
 from gatepost.maillog.model import TlsClass
 from gatepost.snapshot import Snapshot
@@ -39,3 +40,19 @@ def sent_by(records: Iterable[Record], snapshot: Snapshot) -> Mapping[tuple[str,
         for key in warmups.keys_of(own, lane):
             found[key, day_of(record.at)] += record.deliveries
     return found
+
+
+def handed_out(route: Route, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the keys of the warm-ups by which a look-up sends mail on its way.
+
+    Args:
+        route: The answer of the transport map.
+        snapshot: The configuration.
+    """
+    tenant = route.tenant
+    if tenant is None:
+        return ()
+    lane = lane_of_service(route.service or "", snapshot)
+    if lane is None:
+        return ()
+    return snapshot.warmups.keys_of(tenant.id if tenant.lane == lane else "", lane)

@@ -18,6 +18,8 @@ from types import MappingProxyType
 from typing import Final
 
 DAY_S: Final = 86_400
+_LANE: Final = "lane"
+_TENANT: Final = "tenant"
 
 _SENDGRID_HOURLY: Final = (
     *(20, 28, 39, 55, 77, 108, 151, 211, 295, 413),
@@ -34,12 +36,12 @@ SCHEDULES: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType(
 
 def lane_key(lane: str) -> str:
     """Return the key under which what left by a lane is counted."""
-    return f"lane {lane}"
+    return f"{_LANE} {lane}"
 
 
 def tenant_key(tenant: str) -> str:
     """Return the key under which what a tenant sent by its own lane is counted."""
-    return f"tenant {tenant}"
+    return f"{_TENANT} {tenant}"
 
 
 def day_of(at: float) -> int:
@@ -91,6 +93,11 @@ class WarmupRules:
             **{lane_key(name): each for name, each in self.lanes.items()},
             **{tenant_key(name): each for name, each in self.tenants.items()},
         }
+
+    def lane_above(self, key: str) -> str:
+        """Return the lane for what is above a warm-up, by its key."""
+        what, _, name = key.partition(" ")
+        return (self.lanes if what == _LANE else self.tenants)[name].lane
 
     def keys_of(self, tenant: str, lane: str) -> tuple[str, ...]:
         """Return the keys that mail of a tenant by a lane counts for.

@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from prometheus_client import Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,7 +33,6 @@ from gatepost.runtime.traffic.reading import (
     BURST,
     MAX_CHANGES,
     WARMUP,
-    is_over,
     kept_of,
     reading_of,
 )
@@ -48,6 +47,16 @@ LOOK_S: Final = 0.5
 GRACE_S: Final = 30.0
 
 _log = logging.getLogger("gatepost.traffic")
+
+
+class Warmups(Protocol):
+    """Who counts for warm-ups."""
+
+    def over(self, key: str) -> bool:
+        """Tell whether a warm-up has no room left today."""
+
+    def overs(self) -> list[str]:
+        """Return the keys of those that have none."""
 
 
 class BurstDesk:
@@ -74,6 +83,8 @@ class BurstDesk:
             clock: Seconds since the boot.
             wall: Unix time in seconds.
         """
+        # Who counts for warm-ups; until then none is over its cap.
+        self.warmups: Warmups | None = None
         self._current = current
         self._clock = clock
         self._wall = wall
@@ -113,7 +124,11 @@ class BurstDesk:
 
     def over_warmup(self, key: str) -> bool:
         """Tell whether what was sent under a warm-up is over its cap of today."""
-        return is_over(self._watch.section(WARMUP), key)
+        return self.warmups is not None and self.warmups.over(key)
+
+    def is_log_read(self) -> bool:
+        """Tell whether the back role has read the log of late."""
+        return reading_of(self._watch.section(BACKLOG), self._clock()) is not None
 
     def count(self, tenant_id: str, messages: int, recipients: int, rules: BurstRules) -> None:
         """Take note of mail that was let through.
@@ -155,6 +170,8 @@ class BurstDesk:
         large = [] if rules == BurstRules() else self._large(snapshot)
         for change in book.look(rules, self._outstanding.of, large, now, self._wall()):
             self._tell(change)
+        if self.warmups is not None:
+            self._sheet.put(WARMUP, {"over": self.warmups.overs()})
 
     def status(self) -> dict[str, Any]:
         """Return what ``gatepost status`` shows."""

@@ -122,7 +122,7 @@ class SheetTraffic:
 
     def over_warmup(self, key: str) -> bool:
         """Tell whether what was sent under a warm-up is over its cap of today."""
-        return is_over(self._traffic.section(WARMUP), key)
+        return is_over(self._burst.section(WARMUP), key)
 
 
 WARMUP: Final = "warmup"
