@@ -10,7 +10,7 @@ every socket that they name is answered: Postfix would hold up all mail otherwis
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gatepost.errors import AttachError
@@ -24,9 +24,20 @@ from gatepost.postfix.apply import (
 from gatepost.postfix.bounce_filter import FILE_NAME
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.instances.apart import (
+    Apart,
+    Left,
+    apart_of,
+    bring_all_up,
+    lanes_present,
+    retire,
+)
+from gatepost.postfix.instances.files import Sources
 from gatepost.postfix.journal import Journal
-from gatepost.postfix.plan import Plan
-from gatepost.postfix.planning import bare, plan_attach, plan_detach
+from gatepost.postfix.main_cf import settings
+from gatepost.postfix.master_cf import services
+from gatepost.postfix.plan import MAIN_CF, Plan
+from gatepost.postfix.planning import Bare, bare, plan_attach, plan_detach, plan_leaving
 from gatepost.postfix.reach import unanswered
 from gatepost.postfix.referee import referee
 from gatepost.postfix.routes import with_routes
@@ -65,6 +76,8 @@ class Outcome:
         unanswered: What is wrong with the sockets, in sentences.
         unfinished: Whether an earlier run was interrupted and this one has to finish it.
         applied: What was done; None for a dry run.
+        apart: What becomes of lanes' own instances.
+        left: Those of them that are to go and still have mail.
     """
 
     config_dir: Path
@@ -74,6 +87,8 @@ class Outcome:
     unanswered: tuple[str, ...] = ()
     unfinished: bool = False
     applied: Applied | None = None
+    apart: Apart = field(default_factory=Apart)
+    left: tuple[Left, ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -101,19 +116,40 @@ def attach(
     """
     postfix = PostfixCommands(config_dir)
     with alone(config_dir):
-        old = read_files(config_dir)
-        without = bare(old)
-        facts = with_routes(facts_without_ours(postfix, without), spec, postfix)
-        plan = plan_attach(old, without, spec, facts, options.keep)
-        referee(postfix, plan.old, plan.new)
-        troubles = probe(spec, facts.queue_directory)
-        if troubles and not (options.dry_run or options.even_if_not_running):
-            raise AttachError(_not_running(troubles))
-        return _finish(postfix, plan, facts, options, ATTACH_ORDER, tuple(troubles))
+        outcome = _attach(postfix, spec, options, probe)
+        if options.dry_run or not outcome.apart.leaving:
+            return outcome
+        left = tuple(retire(outcome.apart, run=outcome.facts.running))
+        if len(left) < len(outcome.apart.leaving):
+            # Once more, for the registration of those that have gone.
+            _attach(postfix, spec, options, probe)
+        return replace(outcome, left=left)
+
+
+def _attach(postfix: PostfixCommands, spec: AttachSpec, options: Options, probe: Probe) -> Outcome:
+    old = read_files(postfix.config_dir)
+    without = bare(old)
+    facts = with_routes(facts_without_ours(postfix, without), spec, postfix)
+    wanted = {instance.lane for instance in spec.instances}
+    present = lanes_present(postfix.config_dir)
+    spec = replace(spec, leaving=tuple(lane for lane in present if lane not in wanted))
+    plan = plan_attach(old, without, spec, facts, options.keep)
+    referee(postfix, plan.old, plan.new)
+    apart = apart_of(spec, _sources(plan, without, facts))
+    troubles = probe(spec, facts.queue_directory)
+    if troubles and not (options.dry_run or options.even_if_not_running):
+        raise AttachError(_not_running(troubles))
+    if not options.dry_run:
+        bring_all_up(apart, run=options.reload and facts.running)
+    outcome = _finish(postfix, plan, facts, options, ATTACH_ORDER, tuple(troubles))
+    return replace(outcome, changed=(*outcome.changed, *apart.changed), apart=apart)
 
 
 def detach(config_dir: Path, options: Options = Options()) -> Outcome:
     """Take everything that attach wrote out of an instance's files.
+
+    A lane's own instance that still has mail stays, with what it needs in both files; the next
+    detach takes it away.
 
     Args:
         config_dir: The configuration directory of the instance.
@@ -128,9 +164,57 @@ def detach(config_dir: Path, options: Options = Options()) -> Outcome:
         old = read_files(config_dir)
         without = bare(old)
         facts = facts_without_ours(postfix, without)
-        plan = plan_detach(old, without)
+        whole = plan_detach(old, without)
+        referee(postfix, whole.old, whole.new)
+        lanes = lanes_present(config_dir)
+        if not lanes:
+            return _finish(postfix, whole, facts, options, DETACH_ORDER, ())
+        spec = AttachSpec(frozenset(), leaving=lanes)
+        apart = apart_of(spec, _sources(whole, without, facts))
+        if options.dry_run:
+            outcome = _finish(postfix, whole, facts, options, DETACH_ORDER, ())
+            return replace(outcome, changed=(*outcome.changed, *apart.changed), apart=apart)
+        first = plan_leaving(old, without, lanes, facts)
+        referee(postfix, first.old, first.new)
+        before = _finish(postfix, first, facts, options, DETACH_ORDER, ())
+        left = tuple(retire(apart, run=facts.running))
+        # From what stands there now to what is to stay.
+        old = read_files(config_dir)
+        without = bare(old)
+        rest = [each.lane for each in left]
+        plan = plan_leaving(old, without, rest, facts) if rest else plan_detach(old, without)
         referee(postfix, plan.old, plan.new)
-        return _finish(postfix, plan, facts, options, DETACH_ORDER, ())
+        outcome = _finish(postfix, plan, facts, options, DETACH_ORDER, ())
+        return replace(
+            outcome,
+            plan=replace(plan, old=first.old),
+            changed=(*dict.fromkeys((*before.changed, *outcome.changed)), *apart.changed),
+            apart=apart,
+            left=left,
+            applied=_both(before.applied, outcome.applied),
+        )
+
+
+def _both(first: Applied | None, second: Applied | None) -> Applied | None:
+    """Return what was done in two steps; the backup of the first is what was there before."""
+    if first is None or second is None:
+        return first or second
+    return replace(
+        second,
+        changed=tuple(dict.fromkeys((*first.changed, *second.changed))),
+        backup=first.backup or second.backup,
+        resumed=first.resumed or second.resumed,
+        warnings="\n".join(filter(None, dict.fromkeys((first.warnings, second.warnings)))),
+    )
+
+
+def _sources(plan: Plan, without: Bare, facts: PostfixFacts) -> Sources:
+    return Sources(
+        facts,
+        services(without.master.text),
+        settings(without.main.text),
+        settings(plan.new[MAIN_CF]),
+    )
 
 
 def _finish(

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from gatepost.errors import AttachError
 from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.instances.handover import queue_settings
+from gatepost.postfix.instances.registration import registration
 from gatepost.postfix.main_cf import Parameter, parameters, refers_to
 from gatepost.postfix.markers import KEPT, splice, token
 from gatepost.postfix.operator_level import default_name
@@ -30,6 +32,7 @@ from gatepost.postfix.parameters import (
 from gatepost.postfix.plan import MAIN_CF, Draft, Note, note, warning
 from gatepost.postfix.returns import without_elsewhere
 from gatepost.postfix.spec import AttachSpec, Hook
+from gatepost.traffic.lanes import hand_over_name
 
 
 def attach_main(
@@ -66,8 +69,23 @@ def attach_main(
         if hook.hook in spec.hooks:
             main.include(hook)
     main.services(spec)
+    main.instances(spec)
     main.scalars(keep)
     main.editor.notes += _remarks(spec, facts)
+    return main.editor.draft(position)
+
+
+def register(text: str, spec: AttachSpec, facts: PostfixFacts, position: int | None) -> Draft:
+    """Return main.cf with nothing in it but the registration of lanes' instances.
+
+    Args:
+        text: A main.cf without anything of ours.
+        spec: Which lanes have one.
+        facts: The instance; its values are those of `text`.
+        position: Offset of the line at which a block stood before, or None for the end.
+    """
+    main = _Main(text, facts)
+    main.instances(spec)
     return main.editor.draft(position)
 
 
@@ -104,6 +122,14 @@ class _Main:
         base = default_name(self._facts.value("default_transport"))
         for setting in service_settings(spec, base, dict(self._values)):
             self.set_unless_explicit(setting)
+
+    def instances(self, spec: AttachSpec) -> None:
+        """Register the instances of lanes, and set how mail is handed to them."""
+        for instance in spec.instances:
+            for setting in queue_settings(hand_over_name(instance.lane), self._values):
+                self.set_unless_explicit(setting)
+        for setting in registration(spec, self._facts, self._values):
+            self.set(setting)
 
     def include(self, hook: ListHook) -> None:
         """Put a reference to one of ours first into a list of the operator's."""
@@ -146,7 +172,7 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     hooks = spec.hooks
     if Hook.TRANSPORT in hooks:
         yield from _routing_remarks(facts)
-    if spec.services:
+    if spec.services or spec.instances:
         yield from _service_remarks(spec, facts)
     if spec.tokens:
         yield from _token_remarks(facts)
@@ -183,7 +209,9 @@ def not_deferred(spec: AttachSpec, facts: PostfixFacts) -> list[str]:
     deferred = re.split(r"[\s,]+", facts.value("defer_transports"))
     if default_name(facts.value("default_transport")) not in deferred:
         return []
-    return [service.name for service in spec.services if service.name not in deferred]
+    names = [service.name for service in spec.services]
+    names += [hand_over_name(instance.lane) for instance in spec.instances]
+    return [name for name in names if name not in deferred]
 
 
 def _service_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from gatepost.postfix.clones import add_clones
 from gatepost.postfix.editor import Editor
 from gatepost.postfix.facts import PostfixFacts
+from gatepost.postfix.instances.handover import add_hand_over, add_return
 from gatepost.postfix.lines import Edit
 from gatepost.postfix.main_cf import refers_to
 from gatepost.postfix.markers import splice
@@ -73,6 +74,23 @@ def attach_master(
     editor.notes += _remarks(entries, spec, facts)
     editor.notes += _unreadable(text, entries)
     add_clones(editor, entries, spec, facts, before)
+    for instance in spec.instances:
+        add_hand_over(editor, instance.lane, facts.value("syslog_name") or "postfix", before)
+    if spec.lanes_apart:
+        add_return(editor, before)
+    return editor.draft(position)
+
+
+def open_return(text: str, before: Mapping[str, str], position: int | None) -> Draft:
+    """Return master.cf with nothing in it but what takes mail of lanes' instances back.
+
+    Args:
+        text: A master.cf without anything of ours.
+        before: Parameter to value, not expanded, as the operator's main.cf has it.
+        position: Offset of the line at which a block stood before, or None for the end.
+    """
+    editor = Editor(MASTER_CF, text)
+    add_return(editor, before)
     return editor.draft(position)
 
 

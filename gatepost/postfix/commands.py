@@ -107,6 +107,16 @@ class PostfixCommands:
         given = "".join(f"{each}\n" for each in queue_ids).encode("ascii")
         return _run(command, QUEUE_TIMEOUT_S, given=given).stderr
 
+    def queued_headers(self, queue_id: str) -> bytes:
+        """Return the header of a queued message, or nothing of one that has gone.
+
+        Raises:
+            PostfixUnavailable: If postcat(1) is missing or hangs.
+        """
+        command = ["postcat", "-c", str(self.config_dir), "-hq", queue_id]
+        output = _run(command, CONTROL_TIMEOUT_S, may_fail=True)
+        return b"" if output.status else output.stdout.encode("utf-8", "surrogateescape")
+
     def flush_one(self, queue_id: str) -> None:
         """Have a deferred message tried at once; one that has gone is none.
 
@@ -137,6 +147,31 @@ class PostfixCommands:
         """
         command = ["postfix", "-c", str(self.config_dir), "status"]
         return _run(command, CONTROL_TIMEOUT_S, may_fail=True).status == 0
+
+    def start(self) -> None:
+        """Start the instance.
+
+        Raises:
+            PostfixUnavailable: If it runs already or cannot be started.
+        """
+        # Not on a terminal, which master(8) would keep.
+        _run(["postfix", "-c", str(self.config_dir), "start"], CONTROL_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Stop the instance; what is in its queue stays there.
+
+        Raises:
+            PostfixUnavailable: If it cannot be stopped.
+        """
+        _run(["postfix", "-c", str(self.config_dir), "stop"], CONTROL_TIMEOUT_S)
+
+    def flush(self) -> None:
+        """Have all deferred messages tried at once.
+
+        Raises:
+            PostfixUnavailable: If the instance does not run.
+        """
+        _run(["postqueue", "-c", str(self.config_dir), "-f"], CONTROL_TIMEOUT_S)
 
     def reload(self) -> None:
         """Make the instance read its configuration again.

@@ -15,6 +15,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gatepost.postfix.instances.handover import GREETING, RETURN, RETURN_CLEANUP
+from gatepost.postfix.instances.place import joined, without_ours
+from gatepost.postfix.instances.registration import DIRECTORIES, is_our_registration
 from gatepost.postfix.lines import SPACE, Edit, Logical, Physical, apply_edits, physical_lines
 from gatepost.postfix.main_cf import Parameter, parameters
 from gatepost.postfix.markers import (
@@ -64,8 +67,10 @@ def detach_main(text: str) -> Detached:
     block = find_block(text, MAIN_CF)
     found = parameters(text)
     notes: list[Note] = []
-    ours = [p for p in found if _is_ours(p, block)]
+    before = _replaced(text, DIRECTORIES)
+    ours = [p for p in found if _is_ours(p, block, before)]
     edits = [edit for parameter in ours for edit in _without(parameter.line)]
+    edits += _unregistered(found, ours)
     mine = {id(parameter) for parameter in ours}
     remaining = [p for p in found if id(p) not in mine]
     for parameter in remaining:
@@ -108,23 +113,39 @@ def leftovers(text: str, file: str) -> Iterator[Note]:
             yield note(f"{file} line {number}, {kind}still names ours: {line.text.strip()}")
 
 
-def _is_ours(parameter: Parameter, block: Block | None) -> bool:
+def _is_ours(parameter: Parameter, block: Block | None, before: str) -> bool:
     if parameter.name.startswith(PRIVATE_PREFIX):
         return True
     if block is None or not block.start <= parameter.line.start < block.end:
         return False
-    return _SERVICE_SETTING.fullmatch(parameter.name) is not None or is_our_value(
-        parameter.name, parameter.value
+    return (
+        _SERVICE_SETTING.fullmatch(parameter.name) is not None
+        or is_our_value(parameter.name, parameter.value)
+        or is_our_registration(parameter.name, parameter.value, before)
     )
 
 
 def is_our_service(entry: Service) -> bool:
-    """Tell whether attach wrote a service: by its name and the map that it asks."""
-    return (
-        entry.name.startswith(SERVICE_PREFIX)
-        and entry.type == "unix"
-        and _OUR_MAP.search(entry.value("smtp_tls_policy_maps")) is not None
-    )
+    """Tell whether attach wrote a service: by its name and what it asks or is there for."""
+    if entry.type != "unix":
+        return False
+    if entry.name.startswith(SERVICE_PREFIX):
+        return (
+            _OUR_MAP.search(entry.value("smtp_tls_policy_maps")) is not None
+            or entry.value("lmtp_lhlo_name") == GREETING
+        )
+    return entry.name in {RETURN, RETURN_CLEANUP}
+
+
+def _unregistered(found: list[Parameter], ours: list[Parameter]) -> Iterator[Edit]:
+    """Yield the edit that takes our instances out of a list that has become the operator's."""
+    mine = {id(parameter) for parameter in ours}
+    for parameter in found:
+        if parameter.name != DIRECTORIES or id(parameter) in mine:
+            continue
+        remaining = joined(without_ours(parameter.value))
+        if remaining != " ".join(parameter.value.replace(",", " ").split()):
+            yield Edit(parameter.start, parameter.end, remaining)
 
 
 def _without(line: Logical) -> Iterator[Edit]:
@@ -168,6 +189,16 @@ def _block_lines(text: str, block: Block | None) -> Iterator[Physical]:
         for line in physical_lines(text):
             if block.start <= line.start < block.end:
                 yield line
+
+
+def _replaced(text: str, wanted: str) -> str:
+    """Return the value of a setting that attach has put out of force, or nothing."""
+    kept = [
+        line.text.removeprefix(REPLACED)
+        for line in physical_lines(text)
+        if line.text.startswith(REPLACED)
+    ]
+    return " ".join(p.value for p in parameters("\n".join(kept) + "\n") if p.name == wanted)
 
 
 def _restored(text: str, active: set[str], notes: list[Note]) -> Iterator[Edit]:

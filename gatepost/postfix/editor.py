@@ -54,6 +54,10 @@ class Editor:
         """Append a line to the block that needs no reason of its own."""
         self._block.append(line)
 
+    def lines(self) -> list[str]:
+        """Return the lines of the block so far."""
+        return list(self._block)
+
     def draft(self, position: int | None) -> Draft:
         """Return the new text.
 

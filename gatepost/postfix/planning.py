@@ -7,12 +7,12 @@ Errors: `AttachError` where the files or the set-up do not allow it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gatepost.errors import AttachError
-from gatepost.postfix.attach_main import attach_main
-from gatepost.postfix.attach_master import attach_master
+from gatepost.postfix.attach_main import attach_main, register
+from gatepost.postfix.attach_master import attach_master, open_return
 from gatepost.postfix.clones import not_joined
 from gatepost.postfix.detach import (
     Detached,
@@ -142,6 +142,29 @@ def _without_lmtp(spec: AttachSpec, master: str) -> Iterator[Note]:
 
 def _our_services(text: str) -> set[str]:
     return {entry.name for entry in services(text) if is_our_service(entry)}
+
+
+def plan_leaving(
+    old: Mapping[str, str], without: Bare, lanes: Sequence[str], facts: PostfixFacts
+) -> Plan:
+    """Return the plan to detach but for lanes' instances that still have mail.
+
+    Args:
+        old: File name to present text.
+        without: The same without ours, as `bare` gave it.
+        lanes: The lanes.
+        facts: The instance as it is without ours.
+    """
+    spec = AttachSpec(frozenset(), leaving=tuple(lanes))
+    main = register(without.main.text, spec, facts, without.main.position)
+    master = open_return(without.master.text, settings(without.main.text), without.master.position)
+    return Plan(
+        dict(old),
+        {MAIN_CF: main.text, MASTER_CF: master.text},
+        False,
+        (*main.changes, *master.changes),
+        (*without.main.notes, *without.master.notes),
+    )
 
 
 def plan_detach(old: Mapping[str, str], without: Bare) -> Plan:

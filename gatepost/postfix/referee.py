@@ -19,6 +19,8 @@ from pathlib import Path
 from gatepost.errors import AttachError
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.detect import parse_settings
+from gatepost.postfix.instances.handover import RETURN, RETURN_CLEANUP
+from gatepost.postfix.instances.registration import NAMES
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.markers import PRIVATE_PREFIX, SERVICE_PREFIX
 from gatepost.postfix.master_cf import for_postconf, services
@@ -29,7 +31,8 @@ from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 _SETTLED_S = 60
 
 _LINE_NUMBER = re.compile(r", line \d+")
-_NAMES = frozenset({*SCALARS, *(hook.parameter for hook in LIST_HOOKS)})
+_NAMES = frozenset({*SCALARS, *NAMES, *(hook.parameter for hook in LIST_HOOKS)})
+_SERVICES = tuple(f"{name}/" for name in (RETURN, RETURN_CLEANUP))
 
 Changes = dict[str, tuple[str | None, str | None]]
 
@@ -101,7 +104,7 @@ def _problems(
         if not name.startswith((PRIVATE_PREFIX, SERVICE_PREFIX)) and name not in _NAMES:
             yield f"{MAIN_CF}: {name} changes, which is none of ours"
     for name in sorted(before.services ^ after.services):
-        if not name.startswith(SERVICE_PREFIX):
+        if not name.startswith((SERVICE_PREFIX, *_SERVICES)):
             yield f"{MASTER_CF}: service {name} appears or goes"
     for text in sorted(after.warnings - before.warnings):
         # An override of ours that is the operator's own stays behind when we go.

@@ -20,7 +20,7 @@ from gatepost.postfix.main_cf import references, settings
 from gatepost.postfix.markers import BEGIN_ANY
 from gatepost.postfix.operator_level import DNS_LEVEL, default_service, looks_up_dns
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
-from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, ServiceSpec
+from gatepost.postfix.spec import DEFAULT_SOCKET_DIR, AttachSpec, Hook, InstanceSpec, ServiceSpec
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import ReturnPath, Tenant
 from gatepost.tls.levels import Level
@@ -52,24 +52,35 @@ def attach_spec(snapshot: Snapshot, socket_dir: str = DEFAULT_SOCKET_DIR) -> Att
     """
     left_out = dict(_needless(snapshot))
     hooks = frozenset(hook for hook in Hook if hook not in left_out)
+    by_lane: dict[str, list[ServiceSpec]] = {}
+    for lane, profile in dict.fromkeys(snapshot.services.values()):
+        if Hook.TRANSPORT in hooks:
+            by_lane.setdefault(lane, []).extend(_services(snapshot, lane, profile))
     services = tuple(
-        service
-        for lane, profile in dict.fromkeys(snapshot.services.values())
-        if Hook.TRANSPORT in hooks
-        for service in _services(snapshot, lane, profile)
+        each
+        for lane, found in by_lane.items()
+        if not snapshot.lanes[lane].instance
+        for each in found
     )
+    instances = tuple(
+        InstanceSpec(lane, tuple(found))
+        for lane, found in by_lane.items()
+        if snapshot.lanes[lane].instance
+    )
+    everything = [each for found in by_lane.values() for each in found]
     return AttachSpec(
         hooks,
         tuple(left_out.items()),
         services,
         socket_dir,
-        _answers(snapshot, hooks, services),
+        _answers(snapshot, hooks, everything),
         snapshot.tls.without_dane,
         snapshot.platform.bounce_domain is not None
         and any(map(sends_tokens, snapshot.tenants.by_id.values())),
         snapshot.tls.dane,
         returning_domains(snapshot),
         holds_back(snapshot),
+        instances,
     )
 
 

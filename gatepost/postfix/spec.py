@@ -13,6 +13,7 @@ from enum import StrEnum
 from gatepost.decisions.tlsmap import LANE_MARK, PROFILE_PREFIX
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
+from gatepost.traffic.lanes import instance_name
 
 DEFAULT_SOCKET_DIR = "gatepost"
 MILTER_SOCKET = "milter.sock"
@@ -60,6 +61,24 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """One lane that is a Postfix instance of its own.
+
+    Attributes:
+        lane: Name of the lane.
+        services: Its smtp(8) clones, which stand in its own master.cf.
+    """
+
+    lane: str
+    services: tuple[ServiceSpec, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return its name, by which postmulti(1) and the log know it."""
+        return instance_name(self.lane)
+
+
+@dataclass(frozen=True, slots=True)
 class AttachSpec:
     """Everything that Postfix has to be told.
 
@@ -77,6 +96,8 @@ class AttachSpec:
         returns: Domains that bounces and reports come back to.
         shaping: Whether a delivery may be held back, so that the TLS maps have to be asked before
             each, and told by which lane.
+        instances: The lanes that are instances of their own.
+        leaving: Lanes whose instances are still there and are to go.
     """
 
     hooks: frozenset[Hook]
@@ -89,6 +110,19 @@ class AttachSpec:
     dane: bool = False
     returns: tuple[str, ...] = ()
     shaping: bool = False
+    instances: tuple[InstanceSpec, ...] = ()
+    leaving: tuple[str, ...] = ()
+
+    @property
+    def lanes_apart(self) -> tuple[str, ...]:
+        """Return the lanes that have an instance, or still have one."""
+        return (*(instance.lane for instance in self.instances), *self.leaving)
+
+    @property
+    def all_services(self) -> tuple[ServiceSpec, ...]:
+        """Return the smtp(8) clones of this and of the lanes' own instances."""
+        apart = (service for instance in self.instances for service in instance.services)
+        return (*self.services, *apart)
 
     @property
     def sockets(self) -> tuple[str, ...]:
@@ -98,7 +132,7 @@ class AttachSpec:
             needed.append(MILTER_SOCKET)
         if self.hooks & {Hook.POLICY, Hook.QUOTA}:
             needed.append(POLICY_SOCKET)
-        if self.services or self.hooks & {Hook.TRANSPORT, Hook.TLS}:
+        if self.all_services or self.hooks & {Hook.TRANSPORT, Hook.TLS}:
             needed.append(MAPS_SOCKET)
         if self.returns:
             needed.append(INTAKE_SOCKET)
