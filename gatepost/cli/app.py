@@ -30,6 +30,8 @@ COMMANDS: Final[Commands] = {
     "tls": ("gatepost.cli.tls", "build"),
     "tenant": ("gatepost.cli.tenant", "build"),
     "quota": ("gatepost.cli.quota", "build"),
+    "shaping": ("gatepost.cli.shaping", "build"),
+    "warmup": ("gatepost.cli.warmup", "app"),
     "feedback": ("gatepost.cli.feedback", "build"),
     "suppression": ("gatepost.cli.suppression", "build"),
     "keys": ("gatepost.cli.keys", "app"),
