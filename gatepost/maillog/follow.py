@@ -26,14 +26,14 @@ import select
 import subprocess
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gatepost.errors import LogUnavailable
 from gatepost.maillog.evidence import LogPosition
-from gatepost.maillog.lines import Entry, Loss
+from gatepost.maillog.lines import PROGRAMS, Entry, Loss, tells
 
 HEAD_OCTETS = 4096
 CHUNK_OCTETS = 1 << 20
@@ -50,7 +50,7 @@ _PACKED: tuple[tuple[bytes, Callable[[io.FileIO], io.BufferedIOBase]], ...] = (
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _START_OCTETS = 6
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
-_PROGRAMS = frozenset({"smtp", "qmgr"})
+_PROGRAMS = PROGRAMS | {"smtpd", "lmtp"}
 _FACILITY_MAIL = "SYSLOG_FACILITY=2"
 # What journald itself says when it has dropped lines of a service (sd-messages(3)).
 _DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
@@ -295,17 +295,24 @@ class FileFollower:
 class JournalFollower:
     """Follows the journal through journalctl(1)."""
 
-    def __init__(self, position: LogPosition | None, command: Sequence[str] = JOURNALCTL) -> None:
+    def __init__(
+        self,
+        position: LogPosition | None,
+        command: Sequence[str] = JOURNALCTL,
+        programs: Container[str] = _PROGRAMS,
+    ) -> None:
         """Start journalctl.
 
         Args:
             position: Up to where the journal is read; None begins with what comes next.
             command: How it is called.
+            programs: Whose lines are wanted.
 
         Raises:
             LogUnavailable: If there is none.
         """
         self._position = position
+        self._programs = programs
         start = ["--after-cursor", position.cursor] if position else ["--lines=0"]
         fields = "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME"
         arguments = ["--follow", "--output=json", "--no-pager", "--quiet", *start]
@@ -350,7 +357,7 @@ class JournalFollower:
         entries: list[Entry | Loss] = []
         cursor = ""
         for line in whole.split(b"\n"):
-            entry, at = parse_journal(line)
+            entry, at = parse_journal(line, self._programs)
             cursor = at or cursor
             if entry is not None:
                 entries.append(entry)
@@ -360,8 +367,13 @@ class JournalFollower:
         return Chunk((), self._position, previous, entries=entries)
 
 
-def parse_journal(line: bytes) -> tuple[Entry | Loss | None, str]:
-    """Return what a line of ``journalctl -o json`` says, and its cursor, empty if it has none."""
+def parse_journal(
+    line: bytes, programs: Container[str] = _PROGRAMS
+) -> tuple[Entry | Loss | None, str]:
+    """Return what a line of ``journalctl -o json`` says, if one of these programs wrote it.
+
+    With it goes its cursor, empty if it has none.
+    """
     try:
         fields: dict[str, Any] = json.loads(line)
         cursor = str(fields["__CURSOR"])
@@ -372,9 +384,11 @@ def parse_journal(line: bytes) -> tuple[Entry | Loss | None, str]:
         return Loss(at), cursor
     ident, _, program = str(fields.get("SYSLOG_IDENTIFIER", "")).rpartition("/")
     pid = str(fields.get("SYSLOG_PID") or fields.get("_PID") or "")
-    if program not in _PROGRAMS or not (pid.isascii() and pid.isdigit()):
+    if program not in programs or not (pid.isascii() and pid.isdigit()):
         return None, cursor
     text = _text(fields.get("MESSAGE"))
+    if programs is _PROGRAMS and not tells(program, text):
+        return None, cursor
     host = str(fields.get("_HOSTNAME", ""))
     return Entry(at, host, ident, program, int(pid[:10]), text), cursor
 
@@ -404,6 +418,16 @@ def find_position(path: Path, positions: Sequence[LogPosition]) -> LogPosition |
             if each.head_octets == octets and each.source == source:
                 return each
     return None
+
+
+def end_of(path: Path) -> list[LogPosition]:
+    """Return the position of what is written to a file from now on; none if it is empty.
+
+    Raises:
+        LogUnavailable: If the file cannot be read.
+    """
+    head, length = _head_of(path), _length(path)
+    return [LogPosition(_digest(head), len(head), length, str(path))] if head else []
 
 
 def siblings(path: Path) -> list[Path]:

@@ -17,12 +17,14 @@ from gatepost.runtime.feedback.postmaster import postmaster_watch
 from gatepost.runtime.feedback.suppression import SuppressionUpkeep
 from gatepost.runtime.feedback.unsubscribe import unsubscribe_server
 from gatepost.runtime.observer import Observer
-from gatepost.runtime.paths import roles_of
+from gatepost.runtime.paths import roles_of, traffic_path
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.tls.promoted_watch import PromotedWatch
+from gatepost.runtime.traffic.queue_watch import QueueWatch
 from gatepost.runtime.traffic.refusals import RefusalBook
 from gatepost.runtime.traffic.shaping import ShapingWatch
+from gatepost.runtime.traffic.sheet import TrafficSheet
 from gatepost.runtime.upkeep import Upkeep
 from gatepost.store import open_store
 from gatepost.store.open import (
@@ -52,6 +54,8 @@ def _serve(role: Role) -> int:
         suppression = SuppressionUpkeep(settings.state, role.current, role.metrics)
         shaping = _shaping(role)
         observer = _observer(role, shaping)
+        sheet = TrafficSheet(traffic_path(settings.run_dir))
+        queue = _queue(role, sheet)
         promoted = PromotedWatch(
             lambda: role.current().tls.promoted.table,
             lambda: open_deliveries(settings.local_state),
@@ -71,6 +75,7 @@ def _serve(role: Role) -> int:
         role.details = lambda: {
             **details,
             **(observer.details() if observer else {}),
+            **(queue.details() if queue else {}),
             **(intake.details() if intake else {}),
             **outlets.details(),
             "promoted_dropped": promoted.dropped(),
@@ -92,6 +97,9 @@ def _serve(role: Role) -> int:
         if observer is not None:
             observer.stop()
         shaping.stop()
+        if queue is not None:
+            queue.stop()
+        sheet.stop()
         if web is not None:
             web.close()
     return OK
@@ -104,6 +112,15 @@ def _shaping(role: Role) -> ShapingWatch:
         lambda: open_events(settings.state),
         role.current,
         role.metrics,
+    )
+
+
+def _queue(role: Role, sheet: TrafficSheet) -> QueueWatch | None:
+    settings = role.settings
+    if settings.maillog is None:
+        return None
+    return QueueWatch(
+        settings.maillog, settings.postfix_config_dir, role.current, sheet, role.metrics
     )
 
 
