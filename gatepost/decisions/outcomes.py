@@ -13,8 +13,8 @@ sender is not enforced, one tenant can use the domain of another. What the book 
 domain owner's.
 Not handled: what other agents than smtp(8) deliver, addresses that are only probed, and mail that
 is given up for its age, of which the notice alone tells. Mail that a content filter hands back has
-another queue id, by which the book does not know it: without a token return path, its labels are
-lost.
+another queue id. If the filter does not pass the first one on (XFORWARD IDENT), the book does not
+know it: without a token return path, its labels are lost.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def origin_of(delivery: Delivery, host: str, snapshot: Snapshot) -> Origin | Non
     tenant = snapshot.tenants.owner(domain) if domain is not None else None
     if tenant is None:
         return None
-    return Origin(tenant.id, message_id_of(host, delivery.queue_id), sender)
+    return Origin(tenant.id, message_id_of(host, delivery.first_id), sender)
 
 
 def _by_token(local: str, snapshot: Snapshot, at: float) -> Origin | None:
@@ -154,7 +154,7 @@ def _event(
         delivery.at,
         origin.tenant if message is None else message.tenant,
         origin.message.hex(),
-        delivery.queue_id,
+        delivery.first_id,
         origin.sender if message is None else message.sender or origin.sender,
         delivery.recipient,
         "" if message is None else message.campaign,

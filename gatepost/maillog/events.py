@@ -39,6 +39,12 @@ _TLS = re.compile(
     r"([^\s\[\]]{1,255})\[([^\s\[\]]{2,108})\](?::\d{1,5})?: ([A-Za-z0-9.]{3,12}) with cipher ",
     re.ASCII,
 )
+_TAKEN_OVER = re.compile(
+    r"([0-9A-Za-z]{5,32}): client=[^\s\[\]]{1,255}\[[^\s\[\]]{2,108}\](?::\d{1,5})?"
+    r", orig_queue_id=([0-9A-Za-z]{5,32}), ",
+    re.ASCII,
+)
+_QUEUED_AS = re.compile(r"250 2\.0\.0 Ok: queued as ([0-9A-Za-z]{5,32})\Z", re.ASCII)
 _ACTIVE = re.compile(rf"([0-9A-Za-z]{{5,32}}): from=<({_ADDRESS})>, size=", re.DOTALL | re.ASCII)
 _ABOUT = re.compile(r"([0-9A-Za-z]{5,32}): ", re.ASCII)
 _REMOVED = ": removed"
@@ -88,6 +94,18 @@ class Removed(NamedTuple):
     """The queue manager has done with a message."""
 
     queue_id: str
+
+
+class Renamed(NamedTuple):
+    """A message goes on under another queue id, in another instance.
+
+    Attributes:
+        queue_id: The new one.
+        origin: That by which it came into the host's Postfix first, or the one before.
+    """
+
+    queue_id: str
+    origin: str
 
 
 class Tls(NamedTuple):
@@ -145,18 +163,20 @@ class Unreadable(Enum):
     LINE = "line"
 
 
-Event: TypeAlias = Active | Removed | Tls | Trouble | Attempt | Unreadable
+Event: TypeAlias = Active | Removed | Renamed | Tls | Trouble | Attempt | Unreadable
 
 
 def parse_event(program: str, text: str) -> Event | None:
     """Return what a line says, or None if it tells nothing of deliveries.
 
     Args:
-        program: ``smtp`` or ``qmgr``.
+        program: As in `lines.Entry`.
         text: The line behind its tag.
     """
     if program == "qmgr":
         return _parse_qmgr(text)
+    if program != "smtp":
+        return _parse_renamed(program, text)
     found = _DELIVERY.match(text)
     if found is not None:
         return _attempt(found)
@@ -176,6 +196,17 @@ def _about(found: re.Match[str]) -> Trouble | Unreadable | None:
     if rest.startswith(_GOES_ON):
         return None
     return Trouble(found[1], rest.startswith(_ENDED))
+
+
+def _parse_renamed(program: str, text: str) -> Renamed | None:
+    if program == "smtpd":
+        taken = _TAKEN_OVER.match(text)
+        return Renamed(taken[1], taken[2]) if taken is not None else None
+    handed = _DELIVERY.match(text)
+    if handed is None or handed[11] != SENT:
+        return None
+    queued = _QUEUED_AS.match(handed[12].removesuffix(")"))
+    return Renamed(queued[1], handed[1]) if queued is not None else None
 
 
 def _parse_qmgr(text: str) -> Active | Removed | None:

@@ -370,10 +370,7 @@ class JournalFollower:
 def parse_journal(
     line: bytes, programs: Container[str] = _PROGRAMS
 ) -> tuple[Entry | Loss | None, str]:
-    """Return what a line of ``journalctl -o json`` says, if one of these programs wrote it.
-
-    With it goes its cursor, empty if it has none.
-    """
+    """Return what a line of ``journalctl -o json`` by one of these says, and its cursor or ""."""
     try:
         fields: dict[str, Any] = json.loads(line)
         cursor = str(fields["__CURSOR"])

@@ -7,6 +7,9 @@ line of the queue manager.
 Source: see `events`. smtp(8) serves one message at a time; it logs "established" for each TLS
 connection, and "reused" each time that it takes one for another message
 (smtp_tls_connection_reuse); without that, a TLS connection never serves a second message.
+A message that goes on in a lane's own instance has another queue id there; smtpd(8) logs the first
+one with it (XFORWARD), and lmtp(8) the new one when it has handed the message over. That is no
+delivery: only what smtp(8) has sent is.
 Limits: 100,000 messages, five times qmgr_message_active_limit, whose sender is remembered from the
 start of an attempt until qmgr(8) has removed the message: 35 MiB; 20,000 processes, two hundred
 times default_process_limit: 11 MiB. The oldest go first. 1,000 names of services. Time stamps of
@@ -28,7 +31,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from gatepost.maillog.events import Active, Attempt, Removed, Tls, Trouble, Unreadable, parse_event
+from gatepost.maillog.events import (
+    Active,
+    Attempt,
+    Removed,
+    Renamed,
+    Tls,
+    Trouble,
+    Unreadable,
+    parse_event,
+)
 from gatepost.maillog.lines import Entry, Repeat, parse_line, stamp_of
 from gatepost.maillog.model import SENT, Delivery, TlsClass
 from gatepost.maillog.stamps import Clock
@@ -43,6 +55,7 @@ _LOGGED = "logged"
 _MESSAGE = "m:"
 _PROCESS = "p:"
 _SERVICE = "t:"
+_ORIGIN = "o:"
 _ALWAYS = float("-inf")
 _NEVER = float("inf")
 
@@ -137,6 +150,7 @@ class Joiner:
         self._max_processes = max_processes
         self._messages: dict[str, tuple[str, int]] = {}
         self._processes: dict[str, _Process] = {}
+        self._origins: dict[str, str] = {}
         self._services: set[str] = set()
         self._since: float | None = None
         self._last: Delivery | None = None
@@ -175,8 +189,9 @@ class Joiner:
         if type(event) is Active:
             self._active(event)
         elif type(event) is Removed:
-            if self._messages.pop(event.queue_id, None) is not None:
-                self._dirty.add(_MESSAGE + event.queue_id)
+            self._removed(event.queue_id)
+        elif type(event) is Renamed:
+            self._renamed(event)
         elif type(event) is Tls:
             self._established(entry, event)
         elif type(event) is Trouble:
@@ -233,6 +248,24 @@ class Joiner:
             oldest = next(iter(messages))
             del messages[oldest]
             self._dirty.add(_MESSAGE + oldest)
+
+    def _removed(self, queue_id: str) -> None:
+        if self._messages.pop(queue_id, None) is not None:
+            self._dirty.add(_MESSAGE + queue_id)
+        if self._origins.pop(queue_id, None) is not None:
+            self._dirty.add(_ORIGIN + queue_id)
+
+    def _renamed(self, event: Renamed) -> None:
+        """Remember by which id a message came first; XFORWARD tells that over several hops."""
+        origins = self._origins
+        if event.queue_id in origins:
+            return
+        origins[event.queue_id] = origins.get(event.origin, event.origin)
+        self._dirty.add(_ORIGIN + event.queue_id)
+        if len(origins) > self._max_messages:
+            oldest = next(iter(origins))
+            del origins[oldest]
+            self._dirty.add(_ORIGIN + oldest)
 
     def _established(self, entry: Entry, event: Tls) -> None:
         key = f"{entry.host}/{entry.pid}"
@@ -295,6 +328,7 @@ class Joiner:
             opens,
             entry.repeats,
             event.reply,
+            self._origins.get(queue_id, ""),
         )
 
     def _protection(
@@ -383,6 +417,8 @@ class Joiner:
             return process.to_text() if process else None
         if key.startswith(_SERVICE):
             return "1" if name in self._services else None
+        if key.startswith(_ORIGIN):
+            return self._origins.get(name)
         if key == _LOGGED:
             return None if self._logged_since == _NEVER else repr(self._logged_since)
         return None if self._since is None else repr(self._since)
@@ -398,6 +434,8 @@ class Joiner:
                 self._processes[name] = _Process.from_text(text)
             elif key.startswith(_SERVICE):
                 self._services.add(name)
+            elif key.startswith(_ORIGIN):
+                self._origins[name] = text
             elif key == _SINCE:
                 self._since = float(text)
             elif key == _LOGGED:

@@ -21,6 +21,13 @@ from gatepost.maillog.stamps import Clock
 
 MAX_LINE_OCTETS = 16384
 MAX_REPEATS = 100_000
+PROGRAMS = frozenset({"smtp", "qmgr"})
+# What another Postfix, or a filter, told smtpd(8) of the message's id by XFORWARD.
+TAKEN_OVER = ", orig_queue_id="
+# Where lanes' own instances, and the main one, take mail from each other: see
+# gatepost.postfix.instances.
+_HANDED_OVER = "/private/gatepost"
+HANDED_OVER = _HANDED_OVER.encode("ascii")
 
 _STAMP = (
     r"(?:(?P<old>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)"
@@ -28,12 +35,12 @@ _STAMP = (
 )
 _LINE = re.compile(
     rf"(?:<\d{{1,3}}>)?{_STAMP} (?P<host>[^ ]{{1,255}}) "
-    r"(?P<ident>[^ \[\]:]{1,128})/(?P<program>smtp|qmgr)\[(?P<pid>\d{1,10})\]: (?P<text>.*)",
+    r"(?P<ident>[^ \[\]:]{1,128})/(?P<program>smtpd?|qmgr|lmtp)\[(?P<pid>\d{1,10})\]: (?P<text>.*)",
     re.DOTALL | re.ASCII,
 )
 _LINE_5424 = re.compile(
     rf"<\d{{1,3}}>1 {_STAMP} (?P<host>[^ ]{{1,255}}) "
-    r"(?P<ident>[^ \[\]:]{1,128})/(?P<program>smtp|qmgr) (?P<pid>\d{1,10}) [^ ]{1,32} -"
+    r"(?P<ident>[^ \[\]:]{1,128})/(?P<program>smtpd?|qmgr|lmtp) (?P<pid>\d{1,10}) [^ ]{1,32} -"
     r"(?: (?:\ufeff)?(?P<text>.*))?",
     re.DOTALL | re.ASCII,
 )
@@ -51,13 +58,13 @@ _LOSS = re.compile(
 
 
 class Entry(NamedTuple):
-    """A line of smtp(8) or qmgr(8).
+    """A line of smtp(8) or qmgr(8), or one that tells of a message that changed its queue id.
 
     Attributes:
         at: Unix time in seconds.
         host: Host name as logged.
         ident: The syslog_name, such as ``postfix/gp-bulk-private``.
-        program: ``smtp`` or ``qmgr``.
+        program: ``smtp`` or ``qmgr``; ``smtpd`` or ``lmtp`` for a change of queue id.
         pid: Process id.
         text: What it says.
         repeats: How often the logger had it, more than once only where it says so.
@@ -91,7 +98,7 @@ def parse_line(line: bytes, clock: Clock) -> Entry | Repeat | Loss | None:
         line: Without its end.
         clock: For its time stamp.
     """
-    if b"/smtp" not in line and b"/qmgr" not in line:
+    if b"/smtp" not in line and b"/qmgr" not in line and HANDED_OVER not in line:
         return _rare(line, clock)
     text = line[:MAX_LINE_OCTETS].decode("utf-8", "surrogateescape")
     found = _LINE.match(text) or _LINE_5424.match(text)
@@ -99,11 +106,20 @@ def parse_line(line: bytes, clock: Clock) -> Entry | Repeat | Loss | None:
         return None
     old, iso, host, ident, program, pid, said = found.groups()
     at = clock.traditional(old) if old else clock.iso(iso)
-    if at is None or not said:
+    if at is None or not said or not tells(program, said):
         return None
     if said.startswith("message repeated ") and (again := _REPEATED.match(said)):
         return Entry(at, host, ident, program, int(pid), again[2], _times(again[1]))
     return Entry(at, host, ident, program, int(pid), said)
+
+
+def tells(program: str, text: str) -> bool:
+    """Tell whether a line of a program is one of those that are looked at."""
+    if program == "smtpd":
+        return TAKEN_OVER in text
+    if program == "lmtp":
+        return _HANDED_OVER in text
+    return program in PROGRAMS
 
 
 def stamp_of(line: bytes, clock: Clock) -> float | None:

@@ -50,6 +50,7 @@ class Delivery:
         opens: Whether it is the first of its SMTP session, for counts of sessions.
         count: How often the line stands for: syslog writes one for several equal ones.
         reply: What the line says in parentheses: the server's reply, or what went wrong.
+        origin_id: The queue id by which the message came in, if it has another by now; else empty.
     """
 
     at: float
@@ -67,3 +68,9 @@ class Delivery:
     opens: bool = True
     count: int = 1
     reply: str = ""
+    origin_id: str = ""
+
+    @property
+    def first_id(self) -> str:
+        """Return the queue id by which the message came in, and is known elsewhere."""
+        return self.origin_id or self.queue_id

@@ -57,13 +57,13 @@ class OutcomeStores:
                 each.close()
 
 
-def open_outcome_stores(url: str) -> OutcomeStores:
-    """Return the stores at a URL.
+def open_outcome_stores(url: str, local: str = "") -> OutcomeStores:
+    """Return the stores at a URL; ``local`` as of `open_suppression`.
 
     Raises:
         StoreUnavailable: If they cannot be opened or made.
     """
-    return OutcomeStores(open_messages(url), open_events(url), open_suppression(url))
+    return OutcomeStores(open_messages(url), open_events(url), open_suppression(url, local=local))
 
 
 class DeliveryEvents:
@@ -156,7 +156,7 @@ class DeliveryEvents:
                 found = message_of_delivery(
                     delivery.sender or "",
                     delivery.recipient,
-                    delivery.queue_id,
+                    delivery.first_id,
                     delivery.at,
                     snapshot,
                 )
