@@ -23,6 +23,7 @@ from gatepost.cli.common import (
 )
 from gatepost.cli.remedies import with_config
 from gatepost.errors import ConfigErrors
+from gatepost.postfix.doctor.counters import counters_findings
 from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.probe import Probe
 from gatepost.postfix.doctor.run import Side, examine
@@ -102,6 +103,8 @@ def command(
         if snapshot is not None and snapshot.tls.promoted.configured:
             told = promoted_findings(settings, snapshot.tls.promoted, time.time())
             sides.append(Side("promoted rules", tuple(told)))
+        if settings.counters is not None:
+            sides.append(Side("counters", tuple(counters_findings(settings.counters))))
     found = [finding for side in sides for finding in side.findings]
     counts = Counter(finding.severity for finding in found)
     problems = counts[Severity.PROBLEM]

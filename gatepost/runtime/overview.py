@@ -254,6 +254,12 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
     yield from answer.get("promoted_dropped", ())
+    fleet = (answer.get("quota") or {}).get("fleet")
+    if fleet is not None and not fleet["shared"]:
+        yield (
+            f"quotas are counted by this node alone, with {fleet['share']} of each: "
+            f"{fleet['url']}: {fleet['reason']}"
+        )
     yield from answer.get("webhooks_attention", ())
     if answer.get("events_file_trouble"):
         yield f"events are not written to their file: {answer['events_file_trouble']}"

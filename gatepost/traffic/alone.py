@@ -12,7 +12,7 @@ is too long and never too short.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -111,6 +111,13 @@ class Alone:
         limit = claim.limit
         left = max(limit.count - self._used(claim, now), 0)
         return Claim(claim.name, Limit(-(-left // self.nodes), limit.window_s, limit.unit))
+
+
+def joined(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows of the store without telling what Valkey has from what it has not."""
+    for row in rows:
+        name, unit, window_s = row.key
+        yield replace(row, key=(name, unit.removeprefix(_APART), window_s))
 
 
 def _apart(key: Key) -> Key:

@@ -1,5 +1,7 @@
 """What commands know of quotas: the counters as they were last written, at most a second ago.
 
+Purpose: shared counters are asked themselves; if that fails, it is said, and what this node has
+counted is shown.
 Errors: none; what keeps them from being known is returned as a sentence.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gatepost.decisions.quota import (
@@ -18,15 +20,18 @@ from gatepost.decisions.quota import (
     opening,
     waits_at_rcpt,
 )
-from gatepost.errors import StoreUnavailable
+from gatepost.errors import CountersUnavailable, StoreUnavailable
 from gatepost.runtime.traffic.steady_clock import SteadyClock, system_sources
 from gatepost.settings import Settings
 from gatepost.settings.model import Loaded
 from gatepost.snapshot import Snapshot
 from gatepost.store.open import is_missing, open_quotas
 from gatepost.tenants.model import Tenant
+from gatepost.traffic.alone import joined
 from gatepost.traffic.counters import MemoryCounters
 from gatepost.traffic.quota import Claim, Usage, campaign_name
+from gatepost.traffic.valkey_look import names, usages
+from gatepost.traffic.valkey_target import Target
 
 
 @dataclass(slots=True)
@@ -43,13 +48,36 @@ class Known:
     names: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     _counters: MemoryCounters = field(default_factory=MemoryCounters)
+    _target: Target | None = None
 
     def usage(self, claims: Iterable[Claim]) -> list[Usage]:
-        """Return how far quotas are used."""
-        return self._counters.usage(claims, self.at)
+        """Return how far quotas are used; a problem with that is added to the others."""
+        wanted = list(claims)
+        if self._target is not None:
+            try:
+                return usages(self._target, wanted)
+            except CountersUnavailable as error:
+                self.problems.append(_only_own(self._target, error))
+        return self._counters.usage(wanted, self.at)
 
 
 def known_quotas(settings: Settings) -> Known:
+    """Return what is known of the counters."""
+    known = _kept(settings)
+    target = settings.counters
+    if target is None:
+        return known
+    try:
+        return replace(known, names=names(target), problems=[], _target=target)
+    except CountersUnavailable as error:
+        return replace(known, problems=[*known.problems, _only_own(target, error)])
+
+
+def _only_own(target: Target, error: CountersUnavailable) -> str:
+    return f"shown is what this node has counted: {target.shown} cannot be asked: {error}"
+
+
+def _kept(settings: Settings) -> Known:
     """Return what the store has of the counters."""
     clock = SteadyClock(system_sources())
     try:
@@ -61,7 +89,7 @@ def known_quotas(settings: Settings) -> Known:
         return Known(clock(), problems=[f"how far quotas are used is not known: {error}"])
     clock.resume(mark)
     counters = MemoryCounters()
-    counters.load(rows)
+    counters.load(joined(rows))
     return Known(clock(), {row.key[0] for row in rows}, [], counters)
 
 
