@@ -32,6 +32,7 @@ from gatepost.modes import Modes
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
+from gatepost.tenants.model import Tenant
 from gatepost.tls.answer import NO_OPINION, TlsAnswer
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.operator import ASKS_NOTHING, OperatorTls
@@ -146,17 +147,7 @@ def explain(
     admission = None
     if plan.reject is None and plan.ask_admission:
         tenant = snapshot.tenants.by_id[plan.tenant]
-        admission = admit(
-            tenant,
-            case.sender,
-            facts.recipients,
-            "",
-            snapshot,
-            now,
-            statuses=statuses,
-            traffic=traffic,
-        )
-        admission = decide_backlog(admission, case.sender, snapshot, now, traffic)
+        admission = _admitted(case, tenant, snapshot, now, statuses, traffic)
         if asks_for_suppression(admission, case.sender, snapshot) is not None:
             admission = decide_message_suppressed(
                 admission, tenant, occasion, facts.recipients, [suppressed(tenant.id)], now
@@ -178,6 +169,22 @@ def explain(
     return Explanation(
         plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
     )
+
+
+def _admitted(
+    case: Case,
+    tenant: Tenant,
+    snapshot: Snapshot,
+    now: float,
+    statuses: Statuses,
+    traffic: TrafficState,
+) -> Verdict:
+    """Return what the policy server says of a whole message whose tenant only the milter knows."""
+    recipients = (case.recipient,)
+    verdict = admit(
+        tenant, case.sender, recipients, "", snapshot, now, statuses=statuses, traffic=traffic
+    )
+    return decide_backlog(verdict, case.sender, snapshot, now, traffic)
 
 
 def _modes(tenant_id: str, snapshot: Snapshot) -> Modes:

@@ -17,6 +17,7 @@ import hashlib
 import ipaddress
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -172,10 +173,8 @@ class _Load:
         keyring = self._keyring(main)
         builder = TenantBuilder(modes, self._broken, self._unsure, report)
         # Each file's settings are let go before the next are read, to save memory.
-        builder.add(TenantFileContent(file, main.tenants))
-        for content in self._tenant_files(main.tenants_dir):
-            builder.add(content)
-        for content in self._api_tenants(main):
+        own = TenantFileContent(file, main.tenants)
+        for content in chain((own,), self._tenant_files(main.tenants_dir), self._api_tenants(main)):
             builder.add(content)
         index = builder.index(main.platform.logins, file)
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
