@@ -8,6 +8,7 @@ Errors: see `gatepost.runtime.role`.
 from __future__ import annotations
 
 import signal
+from typing import Protocol
 
 from gatepost.runtime.feedback.delivery_events import open_outcome_stores
 from gatepost.runtime.feedback.event_outlets import EventOutlets
@@ -83,23 +84,14 @@ def _serve(role: Role) -> int:
         role.ready()
         wait_for_stop(role.reloader.request, signals)
         role.stopping()
-        if unsubscribe is not None:
-            unsubscribe.stop()
-        if intake is not None:
-            intake.stop()
+        _stop(unsubscribe, intake)
         upkeep.stop()
         suppression.stop()
         promoted.stop()
         ladder.stop()
         if postmaster is not None:
             postmaster.stop()
-        outlets.stop()
-        if observer is not None:
-            observer.stop()
-        shaping.stop()
-        if queue is not None:
-            queue.stop()
-        sheet.stop()
+        _stop(outlets, observer, shaping, queue, sheet)
         if web is not None:
             web.close()
     return OK
@@ -113,6 +105,20 @@ def _shaping(role: Role) -> ShapingWatch:
         role.current,
         role.metrics,
     )
+
+
+class _Stops(Protocol):
+    """What can be told to stop."""
+
+    def stop(self) -> None:
+        """Stop."""
+
+
+def _stop(*those: _Stops | None) -> None:
+    """Stop one after the other, as far as they run."""
+    for each in those:
+        if each is not None:
+            each.stop()
 
 
 def _queue(role: Role, sheet: TrafficSheet) -> QueueWatch | None:

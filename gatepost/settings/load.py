@@ -173,8 +173,8 @@ class _Load:
         keyring = self._keyring(main)
         builder = TenantBuilder(modes, self._broken, self._unsure, report)
         # Each file's settings are let go before the next are read, to save memory.
-        own = TenantFileContent(file, main.tenants)
-        for content in chain((own,), self._tenant_files(main.tenants_dir), self._api_tenants(main)):
+        builder.add(TenantFileContent(file, main.tenants))
+        for content in chain(self._tenant_files(main.tenants_dir), self._api_tenants(main)):
             builder.add(content)
         index = builder.index(main.platform.logins, file)
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
@@ -188,9 +188,8 @@ class _Load:
         bursts = load_bursts(main, file, builder, lanes, self._broken, self._unsure, report)
         others = overflow_pairs(warmups, index.by_id.values()) | burst_pairs(bursts, index.by_id)
         services = self._services(platform, index, lanes, tls, ladder.lane, others)
-        check = TenantCheck(
-            platform, modes.general, lanes, tls.profiles, report, self._unsure, ladder.lane
-        )
+        general, slow = modes.general, ladder.lane
+        check = TenantCheck(platform, general, lanes, tls.profiles, report, self._unsure, slow)
         check.bursts, check.own_bursts = bursts, builder.traffic.keys()
         self._check_tenants(check, builder, index, platform)
         quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
@@ -216,8 +215,8 @@ class _Load:
             warmups=warmups,
             bursts=bursts,
         )
-        warnings = resolve(report.warnings, self._sources)
-        return Loaded(settings_of(self._path, main), snapshot, warnings)
+        told = resolve(report.warnings, self._sources)
+        return Loaded(settings_of(self._path, main), snapshot, told)
 
     def settings(self) -> Settings:
         """Return the settings, whatever is wrong with others or with the rest of the file."""
