@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from gatepost.errors import StoreUnavailable
 from gatepost.store.schema_api import api
 from gatepost.store.schema_deliveries import deliveries
-from gatepost.store.schema_events import events, webhooks
+from gatepost.store.schema_events import events, webhook_leases, webhooks
 from gatepost.store.schema_held import held
 from gatepost.store.schema_lanes import lanes
 from gatepost.store.schema_messages import messages
@@ -88,6 +88,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     held,
     lanes,
     quota_fleet,
+    webhook_leases,
 )
 
 

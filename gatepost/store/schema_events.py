@@ -42,6 +42,12 @@ def events(db: Database) -> None:
     db.table("event_ids").create_index(["day"])
 
 
+def webhook_leases(db: Database) -> None:
+    """Add who sends for a webhook, and until when."""
+    db.table("webhooks").add_column("holder", str, not_null_default="")
+    db.table("webhooks").add_column("held_until", float, not_null_default=0)
+
+
 def webhooks(db: Database) -> None:
     """Make the tables of who is told of events, and of how far they have got."""
     columns: dict[str, type] = {

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatepost.errors import StoreUnavailable
-from gatepost.store.api_tokens import MAX_TOKENS, ApiToken
+from gatepost.store import api_tokens
+from gatepost.store.api_tokens import ApiToken
 from gatepost.store.sqlite_file import SqliteFile, storable
 
 _SELECT = "select name, tenant, read_only, created, by, expires from api_tokens"
@@ -18,8 +19,10 @@ class SqliteApiTokens(SqliteFile):
     def add(self, token: ApiToken, digest: bytes) -> bool:
         """See `ApiTokenStore.add`."""
         with self._writing() as db:
-            if db.execute("select count(*) from api_tokens").fetchone()[0] >= MAX_TOKENS:
-                raise StoreUnavailable(f"there are {MAX_TOKENS} tokens already; revoke some")
+            if db.execute("select count(*) from api_tokens").fetchone()[0] >= api_tokens.MAX_TOKENS:
+                raise StoreUnavailable(
+                    f"there are {api_tokens.MAX_TOKENS} tokens already; revoke some"
+                )
             row = [
                 token.name,
                 digest,

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from gatepost.store.received import MAX_ROWS, Received
+from gatepost.store import received
+from gatepost.store.received import Received
 from gatepost.store.received_rows import COLUMNS, received_of, received_row
 from gatepost.store.sqlite_file import SqliteFile, storable
 
@@ -66,7 +67,7 @@ class SqliteReceived(SqliteFile):
         """See `ReceivedStore.prune`."""
         pruned = 0
         with self._database() as db:
-            last = db.execute(_LAST).fetchone()[0] - MAX_ROWS
+            last = db.execute(_LAST).fetchone()[0] - received.MAX_ROWS
         spans = {"before": before, "acted": acted_before, "last": last}
         while True:
             with self._writing() as db:

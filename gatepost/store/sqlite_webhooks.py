@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -25,6 +26,10 @@ _STATES = f"select {STATE} from webhooks"
 _WELL = "tries = 0, first_at = 0, next_at = 0, gone = 0"
 _MOVE = "update webhooks set position = :end, batch_end = 0"
 _IF_THERE = "where name = :name and position = :begin"
+_CLAIM = """
+update webhooks set holder = :holder, held_until = :until
+where name = :name and (holder = :holder or held_until <= :now)
+"""
 _FAILED = """
 update webhooks set tries = tries + 1, next_at = :next_at, error_at = :at, error = :error,
     gone = :gone, first_at = case tries when 0 then :at else first_at end
@@ -72,6 +77,17 @@ class SqliteWebhooks(SqliteFile):
                 "insert or ignore into webhooks (name, position) values (?, ?)",
                 ((name, position) for name in names),
             )
+
+    def claim(self, name: str, holder: str, seconds: float) -> bool:
+        """See `WebhookStore.claim`."""
+        now = time.time()
+        values = {"name": name, "holder": holder, "now": now, "until": now + seconds}
+        return self._change(_CLAIM, values)
+
+    def release(self, holder: str) -> None:
+        """See `WebhookStore.release`."""
+        with self._writing() as db:
+            db.execute("update webhooks set holder = '', held_until = 0 where holder = ?", [holder])
 
     def begin(self, name: str, position: int, end: int) -> bool:
         """See `WebhookStore.begin`."""

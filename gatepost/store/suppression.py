@@ -49,6 +49,29 @@ class Page:
     after: str
 
 
+class Lookup(Protocol):
+    """The list as the process asks it that answers mail; to be used by one thread."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, or None."""
+
+    def may_hold(self, tenant: str) -> bool:
+        """Tell whether `find` is worth the question: for a tenant without any list it is not."""
+
+    def find(
+        self, tenant: str, recipient: str, now: float, rules: SuppressionRules
+    ) -> Suppressed | None:
+        """Return the strongest reason in force; see `SuppressionStore.find`.
+
+        Raises:
+            StoreUnavailable: If it is not known.
+        """
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
 class SuppressionStore(Protocol):
     """Keeps which addresses are no longer written to."""
 

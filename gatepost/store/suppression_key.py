@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import Protocol
 
 from sqlite_utils import Database
 
@@ -52,12 +53,49 @@ def load_secret(database: Path, db: Database) -> bytes:
         os.close(descriptor)
 
 
-def read_secret(path: Path, fingerprint: bytes) -> bytes:
+class Fingerprint(Protocol):
+    """What a database that several nodes share holds of the secret."""
+
+    def get(self) -> bytes | None:
+        """Return it, or None if there is none."""
+
+    def put(self, fingerprint: bytes) -> None:
+        """Store it, unless there is one."""
+
+
+def load_shared_secret(directory: Path, kept: Fingerprint) -> bytes:
+    """Return the secret of a list that several nodes share; make it if none has one.
+
+    Args:
+        directory: Where this node's copy is.
+        kept: What the database holds.
+
+    Raises:
+        StoreUnavailable: If the copy is missing or is of another list.
+        OSError: If the file cannot be read or made.
+    """
+    path = directory / FILE_NAME
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        found = kept.get()
+        if found is None:
+            text = path.read_bytes() if path.exists() else _make(path)
+            kept.put(_fingerprint(_decoded(path, text)))
+            # Of two nodes that start together, one was first, and the other must take its copy.
+            found = kept.get()
+        return read_secret(path, found or b"", "copy it from a node that has it")
+    finally:
+        os.close(descriptor)
+
+
+def read_secret(path: Path, fingerprint: bytes, remedy: str = _REMEDY) -> bytes:
     """Return the secret in a file.
 
     Args:
         path: The file.
         fingerprint: What the database holds of it.
+        remedy: What to do if it is not there.
 
     Raises:
         StoreUnavailable: If there is no file, or it holds something else.
@@ -66,11 +104,11 @@ def read_secret(path: Path, fingerprint: bytes) -> bytes:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise StoreUnavailable(f"{path} is missing; {_REMEDY}") from None
+        raise StoreUnavailable(f"{path} is missing; {remedy}") from None
     secret = _decoded(path, text)
     if _fingerprint(secret) != fingerprint:
         raise StoreUnavailable(
-            f"{path} is not the file that the suppression list was made with; {_REMEDY}"
+            f"{path} is not the file that the suppression list was made with; {remedy}"
         )
     return secret
 

@@ -1,7 +1,8 @@
 """What is kept of webhooks: how far each has got, what it is failing at, and its dead letters.
 
 Purpose: a webhook goes on after a restart where it was, with the same batch under the same id, and
-gives up a batch after the same time however often it was restarted.
+gives up a batch after the same time however often it was restarted. Of several nodes one at a time
+sends for a webhook; another one takes its place when it has not been heard of for a while.
 Format: a batch is a span of the stream of events, from behind `begin` up to and with `end`. Only
 the span is kept, not the events: those stay in the stream.
 Limits: a dead letter is kept for as long as its events.
@@ -123,6 +124,21 @@ class WebhookStore(Protocol):
 
     def enter(self, names: Collection[str], position: int) -> None:
         """Let those of the webhooks that are new begin at a position."""
+
+    def claim(self, name: str, holder: str, seconds: float) -> bool:
+        """Be the one that sends for a webhook, for a time; or go on being it for so much longer.
+
+        Args:
+            name: The webhook; one that was never entered is nobody's.
+            holder: Who it is, in a word that nobody else has.
+            seconds: How long, by the clock of the store.
+
+        Returns:
+            False, and nothing is changed, if somebody else is.
+        """
+
+    def release(self, holder: str) -> None:
+        """Be it no more, of any webhook."""
 
     def begin(self, name: str, position: int, end: int) -> bool:
         """Note which batch is about to be sent.

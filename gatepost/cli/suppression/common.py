@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -88,9 +89,10 @@ def open_list(loaded: Loaded, *, create: bool = False) -> contextlib.closing[Sup
         loaded: The configuration, which says where it is.
         create: Make it if there is none; otherwise say what its absence means.
     """
+    opener = partial(open_suppression, local=loaded.settings.local_state)
     if create:
-        return contextlib.closing(open_suppression(loaded.settings.state))
-    return contextlib.closing(open_existing(open_suppression, loaded.settings))
+        return contextlib.closing(opener(loaded.settings.state))
+    return contextlib.closing(open_existing(opener, loaded.settings))
 
 
 def end_of(text: str | None, reason: Reason, now: float) -> float | None:

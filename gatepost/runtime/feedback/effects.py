@@ -71,8 +71,8 @@ class FeedbackStores:
             each.close()
 
 
-def open_feedback_stores(url: str) -> FeedbackStores:
-    """Return the stores at a URL.
+def open_feedback_stores(url: str, local: str = "") -> FeedbackStores:
+    """Return the stores at a URL; ``local`` as of `open_suppression`.
 
     Raises:
         StoreUnavailable: If they cannot be opened or made.
@@ -80,7 +80,7 @@ def open_feedback_stores(url: str) -> FeedbackStores:
     return FeedbackStores(
         open_messages(url),
         open_events(url),
-        open_suppression(url),
+        open_suppression(url, local=local),
         open_received(url),
     )
 

@@ -42,7 +42,7 @@ class EventOutlets:
             self._file = EventFile(
                 role.settings.events_file,
                 lambda: open_events(self._url),
-                lambda: open_readers(self._url),
+                lambda: open_readers(role.settings.local_state),
                 role.metrics,
             )
         self._upkeep = Hourly("events-upkeep", self._tidy, role.metrics)

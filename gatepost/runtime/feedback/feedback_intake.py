@@ -41,11 +41,15 @@ class FeedbackIntake:
             spool = Spool(settings.intake_dir)
         except OSError as error:
             raise StartError(f"{settings.intake_dir}: {error.strerror or error}") from error
+
+        def open_stores() -> FeedbackStores:
+            return open_feedback_stores(settings.state, settings.local_state)
+
         counts = watch_intake(role.metrics, lambda: files_in(spool.new), lambda: held_in(spool))
         self._worker = IntakeWorker(
             spool,
             ReaderProcess(),
-            Effects(lambda: open_feedback_stores(settings.state), role.current),
+            Effects(open_stores, role.current),
             lambda: setup_of(role.current(), settings.dns_servers, settings.local_state),
             role.metrics,
             counts,
@@ -61,7 +65,7 @@ class FeedbackIntake:
         self._spool = spool
 
         def tidy() -> None:
-            with contextlib.closing(open_feedback_stores(settings.state)) as stores:
+            with contextlib.closing(open_stores()) as stores:
                 prune(stores, spool, role.current(), time.time())
 
         self._upkeep = Hourly("feedback-upkeep", tidy, role.metrics)

@@ -47,7 +47,8 @@ def lookup_for(
         try:
             if is_missing(loaded.settings.state):
                 return None
-            with closing(open_suppression(loaded.settings.state, create=False)) as store:
+            where, local = loaded.settings.state, loaded.settings.local_state
+            with closing(open_suppression(where, create=False, local=local)) as store:
                 return store.find(tenant, recipient, time.time(), loaded.snapshot.suppression)
         except (StoreUnavailable, PermissionError) as error:
             problems.append(f"whether the recipient is suppressed is not known: {error}")

@@ -23,8 +23,7 @@ from gatepost.runtime.hourly import Hourly
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_events, open_suppression, sqlite_path
-from gatepost.store.suppression_lookup import SuppressionLookup
+from gatepost.store.open import open_events, open_lookup, open_suppression
 
 RESULTS = ("clear", "suppressed", "unknown")
 
@@ -38,27 +37,22 @@ class SuppressionDesk:
         lookup: Answers, on the thread of the event loop alone.
     """
 
-    def __init__(self, url: str, metrics: Metrics) -> None:
+    def __init__(self, url: str, metrics: Metrics, local: str = "") -> None:
         """Open it, and start the thread that writes events.
 
         Args:
             url: Of the store.
             metrics: Where to count.
-
-        Raises:
-            StoreUnavailable: If there is no such kind of store.
+            local: Of the store of what is this node's alone.
         """
-        path = sqlite_path(url)
-        if path is None:
-            raise StoreUnavailable(f"{url!a} is no store that is known here")
         self._checks = Tally(_counter(metrics, "suppression_checks", _CHECKS), limit=MAX_VALUES)
         self._checks.expect(*RESULTS)
         self._events = _event_thread(url, metrics)
-        self.lookup = SuppressionLookup(path, time.monotonic)
         try:
-            open_suppression(url).close()
+            open_suppression(url, local=local).close()
         except StoreUnavailable as error:
             log_event(_log, logging.WARNING, "suppression-unavailable", reason=str(error))
+        self.lookup = open_lookup(url, time.monotonic, local=local)
 
     def count(self, result: str) -> None:
         """Count a recipient that was looked up."""

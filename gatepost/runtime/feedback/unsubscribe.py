@@ -270,7 +270,7 @@ def unsubscribe_server(role: Role) -> UnsubscribeServer | None:
     results = watch_unsubscribe(role.metrics)
     return UnsubscribeServer(
         settings.unsubscribe,
-        Effects(lambda: open_feedback_stores(settings.state), role.current),
+        Effects(lambda: open_feedback_stores(settings.state, settings.local_state), role.current),
         role.current,
         lambda result: results[result](),
     )

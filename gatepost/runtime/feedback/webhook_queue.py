@@ -3,18 +3,24 @@
 Purpose: the part of webhooks that talks to the store, all of it on one thread.
 Format: dead letters that are to be tried again come first, the oldest first; then the stream of
 events, in order.
-Limits: one call reads `events.SCAN_ROWS` rows at the most, so that a webhook that passes
-over many events does not keep the others waiting.
+Limits: of several nodes one sends for a webhook; if it dies, another one goes on after `LEASE_S`
+with the batch that was begun, under its id. One call reads `events.SCAN_ROWS` rows at the most, so
+that a webhook that passes over many events does not keep the others waiting.
 Errors: every method raises `StoreUnavailable` and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import secrets
+import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
+from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import Event
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import GIVE_UP_S, MAX_EVENTS, Reply, wait_after
@@ -27,6 +33,9 @@ from gatepost.store.webhooks import (
     WebhookState,
     WebhookStore,
 )
+
+# A batch is sent within `webhook_http.TOTAL_S`, and only then is the lease renewed.
+LEASE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ class WebhookQueue:
         self._hooks = hooks
         self._clock = clock
         self._chance = chance
+        self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         # Of each webhook, where it is and up to where nothing is for it.
         self._passed: dict[str, Span] = {}
 
@@ -133,7 +143,9 @@ class WebhookQueue:
         return Look(due, states, burials)
 
     def next(self, hook: Webhook) -> Work | None:
-        """Return what a webhook is to send now, or None if there is nothing."""
+        """Return what a webhook is to send now, or None if there is nothing, or another node's."""
+        if not self._hooks.claim(hook.name, self._holder, LEASE_S):
+            return None
         letter = self._hooks.next_requeued(hook.name)
         if letter is not None:
             events = self._read(hook, letter.span)
@@ -222,6 +234,8 @@ class WebhookQueue:
         self._hooks.recover(names)
 
     def close(self) -> None:
-        """Close both stores."""
+        """Let another node go on at once, and close both stores."""
+        with contextlib.suppress(StoreUnavailable):
+            self._hooks.release(self._holder)
         self._events.close()
         self._hooks.close()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.errors import StoreUnavailable
-from gatepost.store import sqlite_api_tokens as module
+from gatepost.store import api_tokens as module
 from gatepost.store.api_tokens import PLATFORM, ApiToken, ApiTokenStore
 from gatepost.store.open import open_api_tokens
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.errors import StoreUnavailable
+from gatepost.store import postgres_messages
 from gatepost.store import sqlite_messages as module
 from gatepost.store.messages import MAX_RECIPIENTS, REUSED_S, Message, MessageStore
 from gatepost.store.open import open_messages
@@ -84,8 +85,9 @@ def test_an_index_names_a_recipient():
 
 
 def test_old_messages_go_in_steps(messages, monkeypatch):
-    monkeypatch.setattr(module, "PRUNE_ROWS", 3)
-    monkeypatch.setattr(module, "_PRUNE", module._PRUNE.replace("20000", "3"))
+    for each in (module, postgres_messages):
+        monkeypatch.setattr(each, "PRUNE_ROWS", 3)
+        monkeypatch.setattr(each, "_PRUNE", each._PRUNE.replace("20000", "3"))
     messages.add([numbered(number, NOW + number) for number in range(10)])
     assert messages.prune(NOW) == 0
     assert messages.prune(NOW + 8) == 8
@@ -113,7 +115,7 @@ def test_a_queue_id_that_came_again_is_the_later_message(messages):
 
 
 def test_a_clock_that_was_wrong_keeps_nothing_from_going(messages, monkeypatch):
-    monkeypatch.setattr("gatepost.store.sqlite_messages.PRUNE_ROWS", 2)
+    monkeypatch.setattr(module, "PRUNE_ROWS", 2)
     now = time.time()
     wrong = [replace(MESSAGE, id=b"wrong%03d" % n, at=now + 1e8) for n in range(5)]
     old = [replace(MESSAGE, id=b"old..%03d" % n, at=now - 100) for n in range(3)]

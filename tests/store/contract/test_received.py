@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.store import sqlite_received as module
+from gatepost.store import received as module
 from gatepost.store.open import open_received
 from gatepost.store.received import MAX_TEXT, Received, ReceivedStore
 

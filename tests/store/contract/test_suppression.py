@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost.errors import StoreUnavailable
@@ -25,9 +25,9 @@ HASHED = SuppressionRules(hashed=True)
 
 
 @pytest.fixture
-def suppressions(url: str) -> Iterator[SuppressionStore]:
+def suppressions(url: str, local: str) -> Iterator[SuppressionStore]:
     """Return an empty list, closed at the end."""
-    with contextlib.closing(open_suppression(url)) as opened:
+    with contextlib.closing(open_suppression(url, local=local)) as opened:
         yield opened
 
 
@@ -163,9 +163,15 @@ _TIMES = st.integers(0, 10).map(lambda days: NOW + days * DAY)
 _TEXTS = st.sampled_from(["", "a", "b"])
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@settings(max_examples=50)
 @given(reason=_REASONS, data=st.data())
 def test_entries_of_one_reason_merge_as_the_rule_says(
-    tmp_path_factory: pytest.TempPathFactory, reason: Reason, data: st.DataObject
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    reason: Reason,
+    data: st.DataObject,
 ) -> None:
     def draw() -> Suppressed:
         at = data.draw(_TIMES)
@@ -183,7 +189,7 @@ def test_entries_of_one_reason_merge_as_the_rule_says(
     expected = entries[0]
     for entry in entries[1:]:
         expected = merged(expected, entry)
-    suppressions = _shared(tmp_path_factory)
+    suppressions = _shared(kind, request, tmp_path_factory)
     suppressions.remove("acme", "ann@example.org", RULES)
     for entry in entries:
         suppressions.add([entry], RULES)
@@ -193,12 +199,27 @@ def test_entries_of_one_reason_merge_as_the_rule_says(
 _opened: dict[str, SuppressionStore] = {}
 
 
-def _shared(factory: pytest.TempPathFactory) -> SuppressionStore:
+@pytest.fixture(scope="module", autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    for each in _opened.values():
+        each.close()
+    _opened.clear()
+
+
+def _shared(
+    kind: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+) -> SuppressionStore:
     # One database for all examples, as to make one takes longer than all that is done in it.
-    if "store" not in _opened:
-        path = factory.mktemp("merged") / "gatepost.db"
-        _opened["store"] = open_suppression(f"sqlite:///{path}")
-    return _opened["store"]
+    if kind not in _opened:
+        local = f"sqlite:///{factory.mktemp('merged') / 'gatepost.db'}"
+        url = local
+        if kind == "postgresql":
+            server = request.getfixturevalue("postgres")
+            server.empty()
+            url = server.url
+        _opened[kind] = open_suppression(url, local=local)
+    return _opened[kind]
 
 
 def test_sub_addresses_are_folded_when_the_question_is_asked(
@@ -331,14 +352,18 @@ def test_pages_hold_every_entry_once(suppressions: SuppressionStore) -> None:
 
 
 def test_hashed_entries_are_found_and_removed_but_hold_no_address(
-    suppressions: SuppressionStore, url: str
+    suppressions: SuppressionStore, url: str, request: pytest.FixtureRequest
 ) -> None:
     suppressions.add([_entry("ann@example.org", source="ev1")], HASHED)
     suppressions.soft_bounce("acme", "bob@example.org", NOW, "ev2", HASHED)
     path = sqlite_path(url)
-    assert path is not None
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        dump = "\n".join(connection.iterdump())
+    if path is None:
+        server = request.getfixturevalue("postgres")
+        dump = server.sql("select * from suppression; select * from suppression_soft", "gatepost")
+        assert dump.count("\n") == 2
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            dump = "\n".join(connection.iterdump())
     assert "example.org" not in dump
     assert [entry.address for entry in suppressions.page().entries] == [""]
     found = suppressions.find("acme", "Ann@example.org", NOW, HASHED)
@@ -351,11 +376,11 @@ def test_hashed_entries_are_found_and_removed_but_hold_no_address(
     assert len(suppressions.remove("acme", "ann@example.org", RULES)) == 1
 
 
-def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) -> None:
-    database = sqlite_path(url)
+def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str, local: str) -> None:
+    database = sqlite_path(local)
     assert database is not None
     key = database.with_name("suppression.key")
-    with contextlib.closing(open_suppression(url)) as opened:
+    with contextlib.closing(open_suppression(url, local=local)) as opened:
         opened.add([_entry()], RULES)
     kept = key.read_text()
     assert key.stat().st_mode & 0o777 == 0o600
@@ -365,7 +390,7 @@ def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) ->
         ("short", "does not hold"),
     ):
         _put(key, text)
-        with contextlib.closing(open_suppression(url)) as opened:
+        with contextlib.closing(open_suppression(url, local=local)) as opened:
             with pytest.raises(StoreUnavailable, match=problem):
                 opened.find("acme", "ann@example.org", NOW, RULES)
             with pytest.raises(StoreUnavailable, match=problem):
@@ -373,7 +398,7 @@ def test_without_its_key_file_the_list_is_unavailable_and_not_empty(url: str) ->
             # What needs no key can still be had, such as to make a list anew.
             assert len(opened.page().entries) == 1
     _put(key, kept)
-    with contextlib.closing(open_suppression(url)) as opened:
+    with contextlib.closing(open_suppression(url, local=local)) as opened:
         assert opened.find("acme", "ann@example.org", NOW, RULES) == _entry()
 
 

@@ -38,6 +38,24 @@ def test_a_new_webhook_begins_where_it_is_told_and_an_old_one_stays(hooks: Webho
     assert hooks.state("x") is None
 
 
+def test_one_at_a_time_sends_for_a_webhook(hooks: WebhookStore) -> None:
+    assert hooks.claim("a", "one", 30)
+    assert not hooks.claim("a", "two", 30)
+    assert hooks.claim("a", "one", 30)
+    assert hooks.claim("b", "two", 30)
+    assert not hooks.claim("x", "one", 30)
+    hooks.release("one")
+    assert hooks.claim("a", "two", 30)
+    assert not hooks.claim("b", "one", 30)
+    assert state(hooks) == WebhookState("a", 10)
+
+
+def test_who_is_not_heard_of_is_replaced(hooks: WebhookStore) -> None:
+    assert hooks.claim("a", "one", 0)
+    assert hooks.claim("a", "two", 30)
+    assert not hooks.claim("a", "one", 30)
+
+
 def test_a_batch_is_begun_and_told(hooks: WebhookStore) -> None:
     assert hooks.begin("a", 10, 13)
     assert state(hooks).batch_end == 13
@@ -136,8 +154,8 @@ def test_pruning(hooks: WebhookStore) -> None:
     assert [each.span.begin for each in hooks.dead()] == [13]
 
 
-def test_readers(url: str) -> None:
-    with contextlib.closing(open_readers(url)) as readers:
+def test_readers(local: str) -> None:
+    with contextlib.closing(open_readers(local)) as readers:
         assert readers.position("file", 7) == 7
         assert readers.position("file", 9) == 7
         readers.read("file", 12)
