@@ -59,7 +59,7 @@ def step(store, name="acme", at=1_790_000_000.0, mode="enforce"):
 
 
 def test_a_pause_has_reason_scope_end_and_who(store, gatepost):
-    said = gatepost("tenant", "pause", "acme", "--reason", "list  bought", "--for", "24h").output
+    said = gatepost("tenant", "pause", "acme", "--reason", "list  bought", "--for", "24h").stdout
     assert said.startswith("acme: paused until 20")
     assert said.endswith("; in force within a second in every process of Gatepost\n")
     pause = store.find("acme").pause

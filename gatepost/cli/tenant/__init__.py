@@ -17,9 +17,15 @@ COMMANDS: Final[Commands] = {
     "show": ("gatepost.cli.tenant.show", "command"),
     "pause": ("gatepost.cli.tenant.pause", "command"),
     "resume": ("gatepost.cli.tenant.resume", "command"),
+    "hold": ("gatepost.cli.tenant.hold", "hold_command"),
+    "release": ("gatepost.cli.tenant.hold", "release_command"),
+    "purge": ("gatepost.cli.tenant.purge", "command"),
+    "apply": ("gatepost.cli.tenant.apply", "command"),
+    "export": ("gatepost.cli.tenant.exchange", "export"),
+    "import": ("gatepost.cli.tenant.exchange", "load"),
 }
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Return the group; ``words`` as of `gatepost.cli.app.build`."""
-    return group(COMMANDS, words, "Tenants: their status, pause and resume.")
+    return group(COMMANDS, words, "Tenants: their status, pause and resume, queued mail.")

@@ -10,8 +10,17 @@ import typer
 
 from gatepost.cli.common import fail
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import MAX_REASON, Scope, Status, moment
+from gatepost.feedback.status import (
+    MAX_REASON,
+    WHOLE,
+    Pause,
+    Queued,
+    Scope,
+    Status,
+    moment,
+)
 from gatepost.modes import Mode
+from gatepost.runtime.log import clean
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import Tenant
@@ -53,20 +62,12 @@ def reason_of(text: str, option: str = "--reason") -> str:
 
 def is_active(status: Status, now: float) -> bool:
     """Tell whether neither the operator nor the ladder has done anything about a tenant."""
-    return status.step is Step.NONE and status.pause_at(now) is None
+    return status.step is Step.NONE and not status.pauses_at(now)
 
 
 def in_words(status: Status, tenant: Tenant, now: float) -> list[str]:
     """Return a status in sentences, the operator's part first."""
-    found = []
-    pause = status.pause_at(now)
-    if pause is not None:
-        what = "paused" if pause.scope is Scope.ALL else "marketing paused"
-        until = "" if pause.until is None else f" until {moment(pause.until)}"
-        found.append(
-            f"{what} by {pause.by or 'the operator'} since {moment(pause.since)}{until}: "
-            f"{pause.reason}"
-        )
+    found = [pause_in_words(pause) for pause in status.pauses_at(now)]
     if status.step is not Step.NONE:
         mode = tenant.modes.ladder
         acts = "" if mode is Mode.ENFORCE else f" (mode {mode}: it has no effect)"
@@ -76,20 +77,49 @@ def in_words(status: Status, tenant: Tenant, now: float) -> list[str]:
     return found or ["active"]
 
 
+def paused_what(pause: Pause) -> str:
+    """Return what is paused, in words."""
+    if pause.scope is Scope.MARKETING:
+        return "marketing paused"
+    words = "" if pause.part == WHOLE else f"{pause.part.words()} "
+    return clean(f"{words}paused")
+
+
+def pause_in_words(pause: Pause) -> str:
+    """Return a pause in one sentence."""
+    until = "" if pause.until is None else f" until {moment(pause.until)}"
+    queued = {
+        Queued.KEEP: "",
+        Queued.RETRY: " (queued mail is deferred)",
+        Queued.HOLD: " (queued mail is on hold)",
+    }[pause.queued]
+    return (
+        f"{paused_what(pause)} by {pause.by or 'the operator'} since {moment(pause.since)}"
+        f"{until}{queued}: {pause.reason}"
+    )
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Return a pause for ``--json``."""
+    return {
+        "scope": pause.scope.value,
+        "campaign": pause.campaign or None,
+        "domain": pause.domain or None,
+        "queued": pause.queued.value,
+        "reason": pause.reason,
+        "since": pause.since,
+        "until": pause.until,
+        "by": pause.by,
+    }
+
+
 def document(name: str, status: Status, tenant: Tenant, now: float) -> dict[str, Any]:
     """Return a status for ``--json``."""
     pause = status.pause_at(now)
     return {
         "tenant": name,
-        "operator": None
-        if pause is None
-        else {
-            "scope": pause.scope.value,
-            "reason": pause.reason,
-            "since": pause.since,
-            "until": pause.until,
-            "by": pause.by,
-        },
+        "operator": None if pause is None else pause_document(pause),
+        "parts": [pause_document(each) for each in status.parts if each.holds(now)],
         "ladder": {
             "step": status.step.keyword,
             "mode": tenant.modes.ladder.value,

@@ -74,6 +74,10 @@ class StatusBook:
         """Return the status of a tenant."""
         return self._statuses.get(tenant, NORMAL)
 
+    def version(self) -> int | None:
+        """Return the version of what is in force, as the store has it; None if it is not sure."""
+        return self._version
+
     def stop(self, timeout_s: float = FIRST_S) -> None:
         """End the thread."""
         self._stop.set()
@@ -103,6 +107,7 @@ class StatusBook:
         if version != self._version or self._clock() >= self._whole_at:
             self._whole_at = self._clock() + WHOLE_EVERY_S
             self._statuses = self._store.all()
+            # Last: whoever waits for a version finds it in force.
             self._version = version
 
     def _fail(self, reason: str) -> None:

@@ -1,0 +1,168 @@
+"""``gatepost tenant apply``: do to this node's queue what the pauses say, as root."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatepost.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    errors_to_exit,
+    number,
+    print_json,
+)
+from gatepost.cli.stores import open_existing, url_of
+from gatepost.cli.tenant.queue_work import Desk, desk, let_go, stop_queued, warn
+from gatepost.cli.tenant.resume import PerSecondOption
+from gatepost.errors import GatepostError, Unavailable
+from gatepost.feedback.status import NORMAL, Part, Queued, Status, Statuses
+from gatepost.runtime.traffic.hands import PER_SECOND
+from gatepost.runtime.traffic.queued import require_root
+from gatepost.settings import Loaded, Loader
+from gatepost.store.held import Cause
+from gatepost.store.open import open_held, open_statuses
+from gatepost.store.tenant_status import TenantStatusStore
+
+EVERY_S = 2.0
+# What was accepted in the moment of the pause, and whatever else was missed.
+AGAIN_S = 60.0
+
+
+def command(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and do it whenever a pause changes.")
+    ] = False,
+    per_second: PerSecondOption = PER_SECOND,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Do to the queue of this node what all pauses say, as far as only root can.
+
+    A pause is in force on all nodes within two seconds; what it says of queued mail, each node has
+    to do to its own queue. The processes of Gatepost, which are not root, have deferred mail
+    deferred and tried again. This puts on hold what pauses with --queued hold are about, takes mail
+    of tenants whose pause defers it out of the active queue, and lets go what is on hold for a
+    pause that is over, at --per-second. It does nothing twice, and nothing to mail that somebody
+    else holds.
+
+    With --watch it looks every two seconds whether a pause has changed: gatepost-queue.service runs
+    it so.
+
+    Exit status: 0 done; 2 usage or configuration error, not root, or Postfix cannot be asked.
+
+    Example: gatepost tenant apply
+    """
+    with errors_to_exit(as_json=as_json):
+        require_root()
+        loaded = Loader(config).load()
+        if watch:
+            _watch(loaded, config, per_second)
+            return
+        with closing(open_existing(open_statuses, loaded.settings)) as store:
+            done = list(_apply(loaded, store.all(), per_second))
+    if as_json:
+        print_json(done)
+        return
+    for each in done:
+        print(_words(each))
+    if not done:
+        print("nothing was to be done")
+
+
+def _apply(loaded: Loaded, statuses: Statuses, per_second: float) -> Iterator[dict[str, Any]]:
+    """Do it for all tenants; return what was done to each that anything was done to.
+
+    Raises:
+        GatepostError: If something cannot be done; what was done until then stays done.
+    """
+    with closing(open_held(url_of(open_held, loaded.settings))) as store:
+        holding = {each.tenant for each in store.all()}
+    names = holding | {name for name, each in statuses.items() if each.pauses_at(time.time())}
+    for name in sorted(names):
+        tenant = loaded.snapshot.tenants.by_id.get(name)
+        if tenant is None:
+            warn(
+                f"{name} is no tenant any more, and its mail stays on hold: postsuper -H lets it go"
+            )
+            continue
+        with desk(loaded, tenant) as at:
+            status = statuses.get(name, NORMAL)
+            found = {"tenant": name, **_one(at, status, per_second)}
+        if found.keys() - {"tenant"}:
+            yield found
+
+
+def _one(at: Desk, status: Status, per_second: float) -> dict[str, int]:
+    done: dict[str, int] = {}
+    pauses = status.pauses_at(at.now)
+    for pause in pauses:
+        if pause.queued is not Queued.KEEP:
+            stopped = stop_queued(
+                at, pause.queued, pause.part, pause.scope, pause.reason, quiet=True
+            )
+            for key in ("held", "moved"):
+                if stopped.get(key):
+                    done[key] = done.get(key, 0) + stopped[key]
+    held = {each.part for each in pauses if each.queued is Queued.HOLD}
+    rows = [
+        each
+        for each in at.held_rows(Cause.PAUSE, None)
+        if Part(each.campaign, each.domain) not in held
+    ] + at.held_rows(Cause.MOVED, None)
+    if rows:
+        done["released"] = let_go(
+            at, rows, Part(), "the pause is over", per_second, quiet=True
+        ).count
+    return done
+
+
+def _watch(loaded: Loaded, config: Path, per_second: float) -> None:
+    stop = threading.Event()
+    for number_ in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_, lambda *_: stop.set())
+    store: TenantStatusStore | None = None
+    version, again = None, 0.0
+    told = ""
+    while not stop.is_set():
+        try:
+            if store is None:
+                store = open_existing(open_statuses, loaded.settings)
+            now = store.version()
+            if now != version or time.monotonic() >= again:
+                loaded = Loader(config).load()
+                for each in _apply(loaded, store.all(), per_second):
+                    print(_words(each), flush=True)
+                # A second time soon: mail that was on its way in when a pause began.
+                again = time.monotonic() + (EVERY_S * 2 if now != version else AGAIN_S)
+                version = now
+            told = ""
+        except GatepostError as error:
+            if str(error) != told:
+                warn(str(error))
+            told = str(error)
+            if isinstance(error, Unavailable) and store is not None:
+                store.close()
+                store = None
+        stop.wait(EVERY_S)
+    if store is not None:
+        store.close()
+
+
+def _words(done: dict[str, Any]) -> str:
+    words = {
+        "held": "put on hold",
+        "moved": "taken out of the active queue",
+        "released": "let go",
+    }
+    said = [f"{number(done[key], 'message')} {what}" for key, what in words.items() if key in done]
+    return f"{done['tenant']}: {', '.join(said)}"

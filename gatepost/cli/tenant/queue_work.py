@@ -1,0 +1,260 @@
+"""What the commands about a tenant's queued mail share: find, count, do, and tell of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TextColumn
+
+from gatepost.cli.common import number
+from gatepost.cli.stores import open_existing, url_of
+from gatepost.cli.tenant.common import account
+from gatepost.decisions.queued import Fit, Selection
+from gatepost.errors import StartError
+from gatepost.feedback.events import EventKind
+from gatepost.feedback.status import Part, Queued, Scope, moment
+from gatepost.runtime.control import ask
+from gatepost.runtime.log import clean
+from gatepost.runtime.paths import control_path
+from gatepost.runtime.traffic.hands import Done, hold, move, queue_event, release
+from gatepost.runtime.traffic.queued import DELIVERABLE, Chosen, Progress, QueueReader, Summary
+from gatepost.settings import Loaded
+from gatepost.store.held import Cause, Held, HeldStore
+from gatepost.store.messages import MessageStore
+from gatepost.store.open import open_events, open_held, open_messages
+from gatepost.store.tenant_status import TenantStatusStore
+from gatepost.tenants.model import Tenant
+
+IN_FORCE_S = 3.0
+_LOOK_S = 0.05
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command needs to work on the queue.
+
+    Attributes:
+        loaded: Configuration.
+        tenant: Whose mail.
+        held: What Gatepost holds on this node.
+        reader: Reads the queues of this node.
+        now: Unix time in seconds.
+    """
+
+    loaded: Loaded
+    tenant: Tenant
+    held: HeldStore
+    reader: QueueReader
+    now: float
+
+    def held_rows(self, cause: Cause | None, part: Part | None) -> list[Held]:
+        """Return what is held of the tenant, for a cause and a pause of a part, or for any."""
+        return [
+            each
+            for each in self.held.all(self.tenant.id)
+            if cause in {None, each.cause} and part in {None, Part(each.campaign, each.domain)}
+        ]
+
+    def tell(self, kind: EventKind, part: Part, reason: str, **counts: str | float) -> None:
+        """Store the event of what was done, unless nothing was."""
+        event = queue_event(
+            kind,
+            self.tenant.id,
+            time.time(),
+            socket.gethostname(),
+            part,
+            by=account(),
+            reason=reason,
+            **counts,
+        )
+        settings = self.loaded.settings
+        with contextlib.closing(open_events(url_of(open_events, settings), create=False)) as events:
+            events.add([event])
+
+
+@contextlib.contextmanager
+def desk(loaded: Loaded, tenant: Tenant) -> Iterator[Desk]:
+    """Return what is needed to work on a tenant's queued mail.
+
+    Raises:
+        GatepostError: If a store cannot be opened.
+    """
+    settings = loaded.settings
+    now = time.time()
+    book: MessageStore
+    with (
+        contextlib.closing(open_existing(open_messages, settings)) as book,
+        contextlib.closing(open_held(url_of(open_held, settings))) as held,
+    ):
+        reader = QueueReader(settings.postfix_config_dir, loaded.snapshot, book, now)
+        yield Desk(loaded, tenant, held, reader, now)
+
+
+@contextlib.contextmanager
+def shown(what: str, *, quiet: bool) -> Iterator[Progress]:
+    """Show a number that grows, on a terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f}"))
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda count: bar.update(task, completed=count)
+
+
+def wait_in_force(loaded: Loaded, statuses: TenantStatusStore) -> None:
+    """Wait until the policy server knows what the store has; for a while, and if it runs."""
+    path = control_path(loaded.settings.run_dir, "policy")
+    wanted = statuses.version()
+    deadline = time.monotonic() + IN_FORCE_S
+    while time.monotonic() < deadline:
+        try:
+            known: Mapping[str, Any] = ask(path, "status", timeout_s=1.0)
+        except StartError:
+            return
+        if known.get("status_version") == wanted:
+            return
+        time.sleep(_LOOK_S)
+
+
+def stop_queued(
+    at: Desk, queued: Queued, part: Part, scope: Scope, reason: str, *, quiet: bool
+) -> dict[str, Any]:
+    """Do to queued mail what a pause says; return what was done, for ``--json``.
+
+    Raises:
+        GatepostError: If it cannot be done.
+    """
+    if queued is Queued.KEEP:
+        return {"queued": queued.value}
+    selection = Selection(at.tenant, part, scope is Scope.MARKETING)
+    with shown("reading the queue", quiet=quiet) as progress:
+        chosen = at.reader.choose(selection, DELIVERABLE, partly=True, progress=progress)
+    with chosen:
+        if queued is Queued.RETRY:
+            return _defer(at, chosen, selection, quiet=quiet)
+        with shown("put on hold", quiet=quiet) as progress:
+            done = hold(chosen, at.held, at.tenant.id, Cause.PAUSE, at.now, part, progress)
+        if done.count:
+            at.tell(EventKind.QUEUE_HELD, part, reason, count=done.count)
+        return {
+            "queued": queued.value,
+            "held": done.count,
+            "gone": done.gone,
+            **left_out(chosen.summary),
+        }
+
+
+def _defer(at: Desk, chosen: Chosen, selection: Selection, *, quiet: bool) -> dict[str, Any]:
+    summary = chosen.summary
+    found: dict[str, Any] = {
+        "queued": Queued.RETRY.value,
+        "waiting": summary.messages - summary.unnamed,
+        "not_stopped": summary.unnamed,
+        "moved": 0,
+        "active": summary.queues["active"],
+    }
+    if not summary.queues["active"] or os.geteuid() != 0:
+        return found
+    with (
+        shown("reading the queue", quiet=quiet) as progress,
+        at.reader.choose(selection, {"active"}, partly=True, progress=progress) as active,
+    ):
+        done = move(active, at.held, at.tenant.id, at.now)
+    return {**found, "moved": done.count, "active": 0}
+
+
+def let_go(
+    at: Desk, rows: list[Held], part: Part, reason: str, per_second: float, *, quiet: bool
+) -> Done:
+    """Let go what Gatepost holds, and tell of it.
+
+    Raises:
+        GatepostError: If it cannot be done.
+    """
+    config_dir = at.loaded.settings.postfix_config_dir
+    done = Done()
+    try:
+        with shown("let go", quiet=quiet) as progress:
+            done = release(config_dir, rows, at.held, per_second=per_second, progress=progress)
+    finally:
+        if done.count:
+            at.tell(EventKind.QUEUE_RELEASED, part, reason, count=done.count)
+    return done
+
+
+def left_out(summary: Summary) -> dict[str, int]:
+    """Return how many of the tenant's messages were left out, and why, for ``--json``."""
+    return {
+        "other_domains_too": summary.others[Fit.PARTLY],
+        "labels_unknown": summary.others[Fit.UNKNOWN],
+    }
+
+
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """Return what was found, for ``--json``."""
+    return {
+        "messages": summary.messages,
+        "recipients": summary.recipients,
+        "octets": summary.octets,
+        "oldest": summary.oldest or None,
+        "queues": dict(summary.queues.most_common()),
+        "campaigns": [
+            {"campaign": name, "messages": count} for name, count in summary.campaigns.most_common()
+        ],
+        "domains": [
+            {"domain": name, "messages": count} for name, count in summary.domains.most_common()
+        ],
+        "known_by": dict(summary.evidence.most_common()),
+        **left_out(summary),
+    }
+
+
+def summary_lines(summary: Summary) -> Iterator[str]:
+    """Return what was found, for people."""
+    count = f"{number(summary.messages, 'message')} to {number(summary.recipients, 'recipient')}"
+    oldest = f", the oldest of {moment(summary.oldest)}" if summary.oldest else ""
+    yield f"{count}, {summary.octets / 1e6:,.1f} MB{oldest}"
+    names = {name or ("none" if name == "" else "not known"): n for name, n in _top(summary)}
+    for title, counts in (
+        ("queue", dict(summary.queues.most_common())),
+        ("campaign", names),
+        ("domain", dict(summary.domains.most_common(_LISTED))),
+        ("known by", dict(summary.evidence.most_common())),
+    ):
+        for index, (name, n) in enumerate(counts.items()):
+            yield clean(f"  {'' if index else title:<10} {n:>9,}  {name}")
+    yield from left_out_lines(summary)
+
+
+def left_out_lines(summary: Summary) -> Iterator[str]:
+    """Return what was left out, for people."""
+    if partly := summary.others[Fit.PARTLY]:
+        yield f"  left alone: {number(partly, 'message')} that go to other domains, too"
+    if unknown := summary.others[Fit.UNKNOWN]:
+        yield (
+            f"  left alone: {number(unknown, 'message')} whose campaign or type neither the "
+            "message book nor their header tells"
+        )
+
+
+def warn(text: str) -> None:
+    """Print a sentence on standard error."""
+    print(f"gatepost: {text}", file=sys.stderr)
+
+
+def _top(summary: Summary) -> list[tuple[str | None, int]]:
+    found = summary.campaigns.most_common(_LISTED)
+    # One line that says nothing: no message has a campaign, or none is known.
+    return [] if len(found) == 1 and not found[0][0] else found
