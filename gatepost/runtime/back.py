@@ -15,6 +15,7 @@ from gatepost.runtime.feedback.event_outlets import EventOutlets
 from gatepost.runtime.feedback.feedback_intake import FeedbackIntake
 from gatepost.runtime.feedback.ladder import ladder_watch
 from gatepost.runtime.feedback.postmaster import postmaster_watch
+from gatepost.runtime.feedback.status_book import StatusBook
 from gatepost.runtime.feedback.suppression import SuppressionUpkeep
 from gatepost.runtime.feedback.unsubscribe import unsubscribe_server
 from gatepost.runtime.observer import Observer
@@ -24,6 +25,7 @@ from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.tls.promoted_watch import PromotedWatch
 from gatepost.runtime.traffic.queue_watch import QueueWatch
 from gatepost.runtime.traffic.refusals import RefusalBook
+from gatepost.runtime.traffic.returns import ReturnWatch
 from gatepost.runtime.traffic.shaping import ShapingWatch
 from gatepost.runtime.traffic.sheet import TrafficSheet
 from gatepost.runtime.upkeep import Upkeep
@@ -33,6 +35,7 @@ from gatepost.store.open import (
     open_events,
     open_lanes,
     open_quotas,
+    open_statuses,
     open_survey,
 )
 from gatepost.web.metrics import AllMetrics
@@ -65,6 +68,10 @@ def _serve(role: Role) -> int:
         )
         postmaster = postmaster_watch(settings, role.current, role.metrics)
         ladder = ladder_watch(settings, role.current, role.metrics)
+        statuses = StatusBook(lambda: open_statuses(settings.state), role.metrics)
+        returns = ReturnWatch(
+            settings.postfix_config_dir, role.current, statuses.current, role.metrics
+        )
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)
         unsubscribe = unsubscribe_server(role)
@@ -89,6 +96,8 @@ def _serve(role: Role) -> int:
         suppression.stop()
         promoted.stop()
         ladder.stop()
+        returns.stop()
+        statuses.stop()
         if postmaster is not None:
             postmaster.stop()
         _stop(outlets, observer, shaping, queue, sheet)
@@ -140,7 +149,7 @@ def _observer(role: Role, shaping: ShapingWatch) -> Observer | None:
         role.current(),
         role.holder.loaded_at,
         lambda: open_deliveries(settings.local_state),
-        lambda: open_outcome_stores(settings.state),
+        lambda: open_outcome_stores(settings.state, settings.local_state),
         RefusalBook(lambda: open_quotas(settings.local_state)).add,
         takers=(shaping.take,),
     )
