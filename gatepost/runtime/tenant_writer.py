@@ -166,7 +166,8 @@ class TenantWriter:
         try:
             snapshot = Loader(self._config, lambda _settings: candidate).load().snapshot
         except ConfigErrors as error:
-            raise self._refusal(error, changes) from error
+            present_rows = tuple((id_, each.settings) for id_, each in sorted(known.items()))
+            raise self._refusal(error, ApiTenants(mark, present_rows)) from error
         lacking = self._complaints(snapshot)
         if lacking and present is not None:
             before = set(self._complaints(present))
@@ -175,14 +176,16 @@ class TenantWriter:
             raise NeedsAttach(lacking)
         return snapshot
 
-    def _refusal(self, error: ConfigErrors, changes: Sequence[TenantChange]) -> ChangeRefused:
-        """Return the errors of the change or, without any, those that are there anyhow.
+    def _refusal(self, error: ConfigErrors, present: ApiTenants) -> ChangeRefused:
+        """Return what the change would break or, if nothing, what is broken without it.
 
-        A deletion shows elsewhere: where the tenant is named.
+        Where an error stands does not tell: of two tenants with the same login it may stand at
+        either, and a tenant that is deleted is missed elsewhere.
         """
-        ours = {PLACE + change.id for change in changes}
-        deleted = any(change.settings is None for change in changes)
-        found = [each for each in error.errors if each.file in ours]
-        if found:
-            return ChangeRefused(found, of_files=False)
-        return ChangeRefused(error.errors, of_files=not deleted)
+        before: set[str] = set()
+        try:
+            Loader(self._config, lambda _settings: present).load()
+        except ConfigErrors as broken:
+            before = set(map(str, broken.errors))
+        new = [each for each in error.errors if str(each) not in before]
+        return ChangeRefused(new or error.errors, of_files=not new)

@@ -26,7 +26,7 @@ from gatepost import __version__
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.web.api import lists, pauses, rest, tenants
-from gatepost.web.api.guard import Guard, store_is_away
+from gatepost.web.api.guard import FAILURES, Guard, store_is_away
 from gatepost.web.api.problems import ErrorModel, ProblemError, ProblemModel, problem
 from gatepost.web.api.site import Site
 
@@ -49,16 +49,21 @@ class _Json(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def build_app(site: Site, count: Callable[[int], None] = lambda _status: None) -> ASGIApp:
+def build_app(
+    site: Site,
+    count: Callable[[int], None] = lambda _status: None,
+    failures: int = FAILURES,
+) -> ASGIApp:
     """Return the application.
 
     Args:
         site: What the routes work with.
         count: Is told the status of each answer.
+        failures: As of `Guard`.
     """
     app = plain_app()
     app.state.site = site
-    return Guard(app, site.caller, count)
+    return Guard(app, site.caller, count, failures)
 
 
 def plain_app() -> FastAPI:

@@ -15,6 +15,7 @@ itself is nowhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -38,6 +39,9 @@ FAILURES = 20
 WINDOW_S = 60.0
 MAX_ADDRESSES = 1_000
 RETRY_S = 5
+# What of a body that is refused is read all the same, and for how long.
+DRAINED = 1024 * 1024
+DRAIN_S = 2.0
 
 PUBLIC = frozenset({"/v1/openapi.json", "/v1/docs"})
 IMPORT = "/import"
@@ -69,14 +73,22 @@ class Failures:
 class Guard:
     """The outermost part of the application."""
 
-    def __init__(self, app: ASGIApp, find: Find, count: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        find: Find,
+        count: Callable[[int], None],
+        failures: int = FAILURES,
+    ) -> None:
         """Stand before an application.
 
         Args:
             app: The application.
             find: Returns who has a token; may block, and raise `StoreUnavailable`.
             count: Is told the status of each answer.
+            failures: How many failed authentications a minute are answered one by one.
         """
+        self._most = failures
         self._app = app
         self._find = find
         self._count = count
@@ -143,8 +155,8 @@ class Guard:
 
     def _failed(self, call: _Call) -> None:
         count = self._failures.add(call.client)
-        if count > FAILURES:
-            call.is_silent = count != FAILURES + 1
+        if count > self._most:
+            call.is_silent = count != self._most + 1
             raise ProblemError(
                 "too-many",
                 "too many requests without a valid token",
@@ -213,9 +225,9 @@ class _Call:
             raise ProblemError(
                 "too-slow", f"nothing came for {IDLE_S:g} s", headers={"Connection": "close"}
             ) from None
-        self._size += len(message.get("body", b""))
-        self._whole = not message.get("more_body", False)
+        self._take_in(message)
         if self._size > self._limit:
+            await self._drain()
             raise self._too_large()
         return message
 
@@ -233,8 +245,23 @@ class _Call:
     async def refuse(self, error: ProblemError) -> None:
         """Say why not, unless an answer has begun."""
         if not self.status:
+            await self._drain()
             response = problem(error.word, str(error.detail), error.remedy, headers=error.headers)
             await response(self.scope, self._receive, self.send)
+
+    def _take_in(self, message: Message) -> None:
+        self._size += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+
+    async def _drain(self) -> None:
+        """Read a little on: to close on a client that is still sending takes the answer from it."""
+        if self.header(b"expect"):
+            # It waits until it is told to send.
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self._whole and self._size < DRAINED:
+                    self._take_in(await self._receive())
 
     def write_line(self) -> None:
         """Log the call."""

@@ -59,6 +59,7 @@ from gatepost.web.api.rights import (
 )
 from gatepost.web.api.site import Site
 from gatepost.web.api.strict_route import StrictRoute
+from gatepost.web.api.tenant_model import PLAIN
 
 SOURCE = "api"
 MAX_PAGE = 1000
@@ -85,7 +86,9 @@ Cursor = Annotated[
     str,
     Query(max_length=200, pattern="^[0-9a-f.]*$", description="`next` of the page before."),
 ]
-Note = Annotated[str, Query(max_length=MAX_NOTE, description="A note for each entry.")]
+Note = Annotated[
+    str, Query(max_length=MAX_NOTE, pattern=PLAIN, description="A note for each entry.")
+]
 DryRun = Annotated[bool, Query(description="Read it, and store nothing.")]
 AllReason = Annotated[
     Reason | None, Query(description="The reason of all, whatever the table says.")
@@ -297,9 +300,11 @@ def _store(tenant: str, file: IO[bytes], site: Site, caller: Caller, asked: _Ask
         raise ProblemError(
             "unavailable", "another import is under way", headers={"Retry-After": "10"}
         )
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         reading = _Reading(site.clock())
-        entries = reading.entries(_lines(file), _defaults(tenant, site, asked))
+        lines = bounded_lines(text.readline)
+        entries = reading.entries(lines, _defaults(tenant, site, asked))
         if asked.dry_run:
             changed = 0
             for _ in entries:
@@ -311,6 +316,8 @@ def _store(tenant: str, file: IO[bytes], site: Site, caller: Caller, asked: _Ask
     except MalformedMessage as error:
         raise ProblemError("not-possible", str(error)) from error
     finally:
+        # The file is closed by who opened it.
+        text.detach()
         _importing.release()
     return Imported(
         entries=reading.taken.total(),
@@ -334,14 +341,6 @@ def _defaults(tenant: str, site: Site, asked: _Asked) -> Defaults:
         site.clock(),
         snapshot.suppression,
     )
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        yield from bounded_lines(text.readline)
-    finally:
-        text.detach()
 
 
 class _Reading:

@@ -13,7 +13,7 @@ from gatepost.feedback.suppression_table import format_time
 from gatepost.modes import Feature
 from gatepost.tenants.model import Tenant
 from gatepost.web.api.rights import TENANT_PATTERN
-from gatepost.web.api.tenant_model import SETTINGS
+from gatepost.web.api.tenant_model import PLAIN, SETTINGS
 
 MAX_PAUSE_S = 400 * 86_400
 MAX_CHECKED = 100
@@ -21,12 +21,14 @@ MAX_HEADERS = 100
 
 Source = Literal["file", "api"]
 Reason = Literal["complaint", "unsubscribe", "invalid", "manual", "hard-bounce", "soft-bounces"]
+Plain = Annotated[str, StringConstraints(strict=True, pattern=PLAIN)]
 # Printable ASCII: it is shown in SMTP replies.
 ReasonText = Annotated[
     str, StringConstraints(strict=True, max_length=MAX_REASON, pattern=r"^[ -~]*$")
 ]
 Address = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ADDRESS_OCTETS)
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_ADDRESS_OCTETS, pattern=PLAIN),
 ]
 
 
@@ -130,8 +132,10 @@ class PauseRequest(Given):
     scope: Literal["all", "marketing"] = Field(
         "all", description="What waits; with campaign or domain it has to be all."
     )
-    campaign: str = Field("", max_length=100, description="Only mail of this campaign.")
-    domain: str = Field("", max_length=255, description="Only mail to this domain.")
+    campaign: str = Field(
+        "", max_length=100, pattern=PLAIN, description="Only mail of this campaign."
+    )
+    domain: Plain = Field("", max_length=255, description="Only mail to this domain.")
     queued: Literal["keep", "retry", "hold"] = Field(
         "keep", description="What becomes of mail that is in the queue."
     )
@@ -144,8 +148,12 @@ class ResumeRequest(Given):
     """The end of a pause."""
 
     reason: ReasonText = Field("", description="Why, for the record.")
-    campaign: str = Field("", max_length=100, description="End the pause of this campaign alone.")
-    domain: str = Field("", max_length=255, description="End the pause to this domain alone.")
+    campaign: str = Field(
+        "", max_length=100, pattern=PLAIN, description="End the pause of this campaign alone."
+    )
+    domain: str = Field(
+        "", max_length=255, pattern=PLAIN, description="End the pause to this domain alone."
+    )
 
 
 class QuotaView(BaseModel):
@@ -197,7 +205,7 @@ class NewEntry(Given):
     seconds: int | None = Field(
         None, ge=1, le=100 * 365 * 86_400, description="Ends by itself after so long."
     )
-    note: str = Field("", max_length=MAX_NOTE)
+    note: Plain = Field("", max_length=MAX_NOTE)
 
 
 class Removal(Given):
@@ -277,20 +285,26 @@ class HeaderField(Given):
     """A header field."""
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[!-9;-~]+$")
-    value: str = Field("", max_length=2000)
+    value: Plain = Field("", max_length=2000)
 
 
 class ExplainRequest(Given):
     """A message to one recipient."""
 
-    sender: str = Field("", max_length=320, description="Envelope sender; empty for a bounce.")
+    sender: str = Field(
+        "", max_length=320, pattern=PLAIN, description="Envelope sender; empty for a bounce."
+    )
     recipient: Address
-    login: str = Field("", max_length=256, description="SASL login of the client.")
-    client_address: str = Field("", max_length=45, description="Its IP address.")
-    certificate: str = Field("", max_length=200, description="Fingerprint of its certificate.")
-    listener: str = Field("", max_length=128, description="milter_macro_daemon_name.")
+    login: Plain = Field("", max_length=256, description="SASL login of the client.")
+    client_address: Plain = Field("", max_length=45, description="Its IP address.")
+    certificate: str = Field(
+        "", max_length=200, pattern=PLAIN, description="Fingerprint of its certificate."
+    )
+    listener: str = Field(
+        "", max_length=128, pattern=PLAIN, description="milter_macro_daemon_name."
+    )
     headers: list[HeaderField] = Field(default_factory=list, max_length=MAX_HEADERS)
-    next_hop: str | None = Field(None, min_length=1, max_length=300)
+    next_hop: Plain | None = Field(None, min_length=1, max_length=300)
 
 
 def moment(at: float) -> str:

@@ -23,7 +23,11 @@ MAX_TEXT = 500
 MAX_ITEMS = 5000
 MAX_NUMBER = 10**12
 
-_TEXT = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_TEXT)]
+# Without control characters, see `strict_json`.
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]*$"
+_TEXT = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_TEXT, pattern=PLAIN)
+]
 _WHOLE_NUMBER = "a whole number"
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 

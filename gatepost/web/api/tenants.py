@@ -11,7 +11,6 @@ configuration before it is stored, see `gatepost.runtime.tenant_writer`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -47,7 +46,6 @@ MAX_PAGE = 1000
 
 router = APIRouter(tags=["tenants"], route_class=StrictRoute)
 
-_ETAG = re.compile(r'"([0-9]{1,18})"')
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="At most so many.")]
 IfMatch = Annotated[
@@ -284,7 +282,7 @@ def _check_conditions(
         return
     if present is None:
         raise ProblemError("changed-meanwhile", f"there is no tenant {tenant} any more")
-    if if_match.strip() != "*" and str(present.version) not in _ETAG.findall(if_match):
+    if if_match.strip() != "*" and etag(present) not in map(str.strip, if_match.split(",")):
         raise ProblemError(
             "changed-meanwhile",
             f"its ETag is {etag(present)} now",

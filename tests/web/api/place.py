@@ -1,4 +1,4 @@
-"""The application of the API in this process, with a configuration, stores and tokens of its own."""
+"""The application of the API in this process, with files, stores and tokens of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.store.api_tokens import PLATFORM, ApiToken
 from gatepost.store.open import open_api_tokens
 from gatepost.web.api.app import build_app
+from gatepost.web.api.guard import FAILURES
 from gatepost.web.api.site import Site
 
 NOW = 1_800_000_000.0
@@ -58,7 +59,9 @@ def secret_of(name: str) -> str:
 class Api:
     """An API to call."""
 
-    def __init__(self, directory: Path, configuration: str = CONFIGURATION) -> None:
+    def __init__(
+        self, directory: Path, configuration: str = CONFIGURATION, failures: int = FAILURES
+    ) -> None:
         self.directory = directory
         self.config = directory / "gatepost.yaml"
         self.config.write_text(configuration.format(directory=directory))
@@ -86,7 +89,7 @@ class Api:
             lambda: {"ok": True},
             lambda: self.now,
         )
-        self.app = build_app(self.site, self.statuses.append)
+        self.app = build_app(self.site, self.statuses.append, failures)
         self.client = TestClient(self.app, raise_server_exceptions=True)
 
     def complain(self, snapshot: Snapshot) -> list[str]:
