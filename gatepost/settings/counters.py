@@ -71,16 +71,20 @@ def _check_password(main: MainFile, path: Path, report: Report) -> None:
         report.error(place, f"{secret} {error.problem}", error.remedy)
 
 
+def node_of(main: MainFile) -> str:
+    """Return the name by which other nodes know this one."""
+    return main.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node"
+
+
 def counters_target(main: MainFile, path: Path) -> Target | None:
     """Return where counters are shared, or None where they are in memory."""
     url = main.counters
     if url is None:
         return None
-    host = _NOT_IN_NAMES.sub("-", socket.gethostname())[:63]
     return Target(
         url.url,
         url.shown,
-        main.node or host or "node",
+        node_of(main),
         main.counters_nodes or 1,
         None if main.counters_password is None else str(path.parent / main.counters_password),
         None if main.counters_ca_file is None else str(path.parent / main.counters_ca_file),

@@ -62,10 +62,13 @@ def is_postgres(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
-def _shown(url: str) -> str:
-    """Return a URL without what may be a password."""
+def _unknown(url: str) -> StoreUnavailable:
+    # What stands before an @ may be a password.
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if rest else url
+    shown = f"{scheme}://{rest.rpartition('@')[2]}" if rest else url
+    return StoreUnavailable(
+        f"{shown!a} is no store that is known here; use sqlite:////path or postgresql://host/name"
+    )
 
 
 def _directory(local: str) -> Path:
@@ -88,9 +91,7 @@ def open_as(kind: type[FileT], url: str, *, create: bool = True) -> FileT:
     """Return a store of a class for SQLite at a URL; errors as above."""
     path = sqlite_path(url)
     if path is None:
-        raise StoreUnavailable(
-            f"{_shown(url)!a} is no store that is known here; use sqlite:////path"
-        )
+        raise _unknown(url)
     return kind(path, create=create)
 
 
@@ -174,7 +175,7 @@ def open_suppression(url: str, *, create: bool = True, local: str = "") -> Suppr
 
 
 def open_lookup(url: str, clock: Callable[[], float], *, local: str = "") -> Lookup:
-    """Return the suppression list as mail asks it; it raises nothing here.
+    """Return the suppression list as mail asks it; it opens with the first question.
 
     Args:
         url: Where it is.
@@ -188,7 +189,8 @@ def open_lookup(url: str, clock: Callable[[], float], *, local: str = "") -> Loo
     from gatepost.store.suppression_lookup import SuppressionLookup
 
     path = sqlite_path(url)
-    assert path is not None
+    if path is None:
+        raise _unknown(url)
     return SuppressionLookup(path, clock)
 
 

@@ -62,7 +62,8 @@ class EventOutlets:
             self._file.stop()
 
     def _open_queue(self) -> WebhookQueue:
-        return WebhookQueue(open_events(self._url), open_webhooks(self._url), time.time)
+        stores = open_events(self._url), open_webhooks(self._url)
+        return WebhookQueue(*stores, time.time, node=self._role.settings.node)
 
     def _tidy(self) -> None:
         before = time.time() - self._role.current().feedback.keep_events_s

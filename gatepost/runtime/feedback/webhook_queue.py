@@ -12,10 +12,7 @@ Errors: every method raises `StoreUnavailable` and nothing else.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import secrets
-import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -101,6 +98,7 @@ class WebhookQueue:
         hooks: WebhookStore,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
+        node: str = "node",
     ) -> None:
         """Make it.
 
@@ -109,12 +107,13 @@ class WebhookQueue:
             hooks: How far webhooks have got.
             clock: Unix time in seconds.
             chance: Returns random numbers from 0 to 1.
+            node: Which node this is: after a restart, it goes on at once.
         """
         self._events = events
         self._hooks = hooks
         self._clock = clock
         self._chance = chance
-        self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._node = node
         # Of each webhook, where it is and up to where nothing is for it.
         self._passed: dict[str, Span] = {}
 
@@ -144,7 +143,7 @@ class WebhookQueue:
 
     def next(self, hook: Webhook) -> Work | None:
         """Return what a webhook is to send now, or None if there is nothing, or another node's."""
-        if not self._hooks.claim(hook.name, self._holder, LEASE_S):
+        if not self._hooks.claim(hook.name, self._node, LEASE_S):
             return None
         letter = self._hooks.next_requeued(hook.name)
         if letter is not None:
@@ -236,6 +235,6 @@ class WebhookQueue:
     def close(self) -> None:
         """Let another node go on at once, and close both stores."""
         with contextlib.suppress(StoreUnavailable):
-            self._hooks.release(self._holder)
+            self._hooks.release(self._node)
         self._events.close()
         self._hooks.close()

@@ -78,4 +78,4 @@ def test_what_has_ended_is_cleared_away(tmp_path: Path) -> None:
 
 def test_a_store_of_another_kind_is_refused() -> None:
     with pytest.raises(StoreUnavailable):
-        SuppressionDesk("postgresql://", Metrics("policy"))
+        SuppressionDesk("mysql://", Metrics("policy"))
