@@ -94,8 +94,10 @@ class WarmupDesk:
 
     def hand_out(self, keys: Iterable[str]) -> None:
         """Take note that mail was sent on its way by warm-ups."""
-        now = self._steady()
+        now, day = self._steady(), day_of(self._clock())
         for key in keys:
+            # What has left by now was handed out before.
+            self._counts(key, day)
             self._handed.setdefault(key, HandedOut()).add(now)
 
     def shown(self) -> list[tuple[str, int, int, int]]:
@@ -125,13 +127,11 @@ class WarmupDesk:
         """Return what was sent today, and what was handed out and is not accounted for."""
         sent = self._sent_on(key, day)
         handed = self._handed.get(key)
+        seen_day, seen = self._seen.get(key, (day, sent))
+        self._seen[key] = (day, sent)
         if handed is None:
             return sent, 0
-        seen_day, seen = self._seen.get(key, (day, 0))
-        more = sent - seen if seen_day == day else sent
-        if more > 0:
-            handed.left(more)
-        self._seen[key] = (day, sent)
+        handed.left(max(0, sent - seen) if seen_day == day else sent)
         return sent, handed.total(self._steady(), expire=self._is_read())
 
     def _is_read(self) -> bool:
