@@ -13,6 +13,7 @@ from bench.report import Row, print_rows
 
 BENCHES = {
     "policy": "policy request: CPU per request",
+    "quota": "quotas: CPU per request, in memory and in Valkey",
     "maps": "map answer: CPU per answer",
     "milter": "milter: CPU per message",
     "maillog": "log lines: CPU per line, parsed and joined to deliveries",
