@@ -14,10 +14,8 @@ from gatepost.runtime.feedback.delivery_events import open_outcome_stores
 from gatepost.runtime.feedback.event_outlets import EventOutlets
 from gatepost.runtime.feedback.feedback_intake import FeedbackIntake
 from gatepost.runtime.feedback.ladder import ladder_watch
-from gatepost.runtime.feedback.postmaster import postmaster_watch
 from gatepost.runtime.feedback.status_book import StatusBook
 from gatepost.runtime.feedback.suppression import SuppressionUpkeep
-from gatepost.runtime.feedback.unsubscribe import unsubscribe_server
 from gatepost.runtime.observer import Observer
 from gatepost.runtime.paths import roles_of, traffic_path
 from gatepost.runtime.role import OK, Role, run
@@ -66,7 +64,7 @@ def _serve(role: Role) -> int:
             lambda: open_survey(settings.local_state),
             role.metrics,
         )
-        postmaster = postmaster_watch(settings, role.current, role.metrics)
+        postmaster = _postmaster(role)
         ladder = ladder_watch(settings, role.current, role.metrics)
         statuses = StatusBook(lambda: open_statuses(settings.state), role.metrics)
         returns = ReturnWatch(
@@ -74,7 +72,7 @@ def _serve(role: Role) -> int:
         )
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)
-        unsubscribe = unsubscribe_server(role)
+        unsubscribe = _unsubscribe(role)
         details = {
             "metrics": str(settings.metrics or ""),
             "maillog": settings.maillog or "",
@@ -98,9 +96,7 @@ def _serve(role: Role) -> int:
         ladder.stop()
         returns.stop()
         statuses.stop()
-        if postmaster is not None:
-            postmaster.stop()
-        _stop(outlets, observer, shaping, queue, sheet)
+        _stop(postmaster, outlets, observer, shaping, queue, sheet)
         if web is not None:
             web.close()
     return OK
@@ -128,6 +124,25 @@ def _stop(*those: _Stops | None) -> None:
     for each in those:
         if each is not None:
             each.stop()
+
+
+# Most have neither of these, and HTTP takes a good part of the role's start to import.
+
+
+def _postmaster(role: Role) -> _Stops | None:
+    if role.settings.postmaster_token is None:
+        return None
+    from gatepost.runtime.feedback.postmaster import postmaster_watch  # noqa: PLC0415
+
+    return postmaster_watch(role.settings, role.current, role.metrics)
+
+
+def _unsubscribe(role: Role) -> _Stops | None:
+    if role.settings.unsubscribe is None:
+        return None
+    from gatepost.runtime.feedback.unsubscribe import unsubscribe_server  # noqa: PLC0415
+
+    return unsubscribe_server(role)
 
 
 def _queue(role: Role, sheet: TrafficSheet) -> QueueWatch | None:

@@ -21,18 +21,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.rules import Webhook
 from gatepost.feedback.webhook import Batch, Reply, batch_of
-from gatepost.runtime.feedback.webhook_http import Poster
 from gatepost.runtime.feedback.webhook_metrics import WebhookMetrics
 from gatepost.runtime.feedback.webhook_queue import Fate, Look, Settled, WebhookQueue, Work
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.overview import age
 from gatepost.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from gatepost.runtime.feedback.webhook_http import Poster
 
 LOOK_S = 1.0
 STOP_S = 5.0
@@ -45,6 +47,13 @@ _log = logging.getLogger("gatepost.webhooks")
 T = TypeVar("T")
 
 
+def _poster() -> Poster:
+    # What it imports takes a good part of the role's start, and most have no webhook.
+    from gatepost.runtime.feedback.webhook_http import Poster  # noqa: PLC0415
+
+    return Poster()
+
+
 class Webhooks:
     """Tells events on a thread of its own, until `stop`."""
 
@@ -54,7 +63,7 @@ class Webhooks:
         open_queue: Callable[[], WebhookQueue],
         metrics: Metrics,
         *,
-        open_poster: Callable[[], Poster] = Poster,
+        open_poster: Callable[[], Poster] = _poster,
         look_s: float = LOOK_S,
     ) -> None:
         """Start the thread.
@@ -63,7 +72,7 @@ class Webhooks:
             snapshot: The configuration in force.
             open_queue: Opens the stores, on the thread that uses them.
             metrics: Where to count.
-            open_poster: Makes what sends, within the loop that uses it.
+            open_poster: Makes what sends, within the loop that uses it, once there is a webhook.
             look_s: Seconds between two looks for new events.
         """
         self._snapshot = snapshot
@@ -114,7 +123,7 @@ class Webhooks:
         self._store.shutdown()
 
     async def _main(self) -> None:
-        poster = self._open_poster()
+        poster: Poster | None = None
         taken: Snapshot | None = None
         try:
             while not self._stopping.is_set():
@@ -124,6 +133,7 @@ class Webhooks:
                         await self._take(snapshot, start=taken is None)
                         taken = snapshot
                     if self._hooks:
+                        poster = poster or self._open_poster()
                         self._start(await self._in_store(lambda q: q.look(self._hooks)), poster)
                 await asyncio.sleep(self._look_s)
         finally:
@@ -131,7 +141,8 @@ class Webhooks:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             self._tasks.clear()
-            await poster.close()
+            if poster is not None:
+                await poster.close()
             await asyncio.get_running_loop().run_in_executor(self._store, self._close)
 
     async def _take(self, snapshot: Snapshot, *, start: bool) -> None:
