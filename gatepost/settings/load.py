@@ -45,6 +45,7 @@ from gatepost.settings.resolve import resolve
 from gatepost.settings.restart import settings_of
 from gatepost.settings.schema import Section, listed
 from gatepost.settings.shaping import ShapingSettings, overflow_pairs
+from gatepost.settings.store import check_store
 from gatepost.settings.tenants import ModeTable, TenantBuilder, TenantFileContent
 from gatepost.settings.tls import build_tls
 from gatepost.settings.traffic import load_quotas
@@ -194,6 +195,7 @@ class _Load:
         self._check_tenants(check, builder, index, platform)
         quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
         self._check_surroundings(main, modes.general, platform, index)
+        check_store(main, self._path, report)
         check_counters(main, self._path, self._sources[file].mode, report)
         if report.errors:
             raise self._errors()

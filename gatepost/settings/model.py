@@ -70,7 +70,7 @@ class Settings:
         postmaster_url: Where they are asked.
         postmaster_domains: The domains to ask for.
         local_state_url: URL of the store of what is this node's alone, or empty; see `local_state`.
-        node: The name by which other nodes know this one.
+        node: The name by which other nodes know this one, or empty for that of the host.
     """
 
     config: Path
@@ -101,7 +101,7 @@ class Settings:
     postmaster_url: str = "https://gmailpostmastertools.googleapis.com"
     postmaster_domains: tuple[str, ...] = ()
     local_state_url: str = ""
-    node: str = "node"
+    node: str = ""
 
     @property
     def local_state(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gatepost.settings.counters import counters_target, node_of
+from gatepost.settings.counters import counters_target
 from gatepost.settings.keys import MainFile
 from gatepost.settings.model import Settings
 
@@ -32,7 +32,7 @@ def settings_of(path: Path, main: MainFile) -> Settings:
         state=main.state,
         counters=counters_target(main, path),
         local_state_url=main.local_state or "",
-        node=node_of(main),
+        node=main.node or "",
         metrics=main.metrics,
         api=main.api.listen,
         maillog=main.maillog,

@@ -24,7 +24,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -197,12 +196,10 @@ def conninfo(url: str) -> str:
 
 def shown(url: str) -> str:
     """Return a URL without password and parameters."""
-    try:
-        parts = urlsplit(url)
-        user, at, host = parts.netloc.rpartition("@")
-        return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
-    except ValueError:
-        return "postgresql:"
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    # A password may hold anything, so what stands before the last @ is its end.
+    before, at, place = rest.rpartition("@")
+    return f"{scheme}://{before.partition(':')[0]}{at}{place}"
 
 
 def told(error: BaseException) -> str:

@@ -88,7 +88,6 @@ def test_whole_configuration(load, config):
         metrics=Address("::1", 9465),
         log_to="stderr",
         log_level="debug",
-        node=loaded.settings.node,
         intake_dir=Path("/var/lib/gatepost/intake"),
     )
     snapshot = loaded.snapshot

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -98,7 +99,7 @@ class WebhookQueue:
         hooks: WebhookStore,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
-        node: str = "node",
+        node: str = "",
     ) -> None:
         """Make it.
 
@@ -107,13 +108,13 @@ class WebhookQueue:
             hooks: How far webhooks have got.
             clock: Unix time in seconds.
             chance: Returns random numbers from 0 to 1.
-            node: Which node this is: after a restart, it goes on at once.
+            node: Which node this is, by default that of this name: after a restart, it goes on at once.
         """
         self._events = events
         self._hooks = hooks
         self._clock = clock
         self._chance = chance
-        self._node = node
+        self._node = node or socket.gethostname()
         # Of each webhook, where it is and up to where nothing is for it.
         self._passed: dict[str, Span] = {}
 
