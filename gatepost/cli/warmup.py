@@ -85,7 +85,7 @@ def _document(key: str, warmup: Warmup, day: int, sent: int, *, over: bool) -> d
         "days": len(warmup.caps),
         "cap": cap,
         "sent": sent,
-        "over": cap is not None and (over or sent >= cap),
+        "over": bool(cap) and (over or sent >= (cap or 0)),
         "lane": warmup.lane,
     }
 

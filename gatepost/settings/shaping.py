@@ -20,7 +20,7 @@ from gatepost.settings.problems import Place, Report
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.tenants.model import Tenant
 from gatepost.traffic import shaping as model
-from gatepost.traffic.lanes import Lane
+from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.shaping import NO_SHAPING, Group, Rule, ShapingRules
 from gatepost.traffic.warmup import NO_WARMUP, Warmup, WarmupRules, day_of
 
@@ -115,8 +115,16 @@ class ShapingSettings:
         of_lanes = {}
         for name, section in lanes.items():
             place = Place(self._file, ("lanes", name, "warmup"))
-            if (found := self._warmup(section, place)) is not None:
+            if (found := self._warmup(section, place)) is None:
+                continue
+            if name != DEFAULT_LANE:
                 of_lanes[name] = found
+            else:
+                self._report.error(
+                    place,
+                    "is for the lane of every tenant whose lane is not enforced",
+                    "give the new addresses, and the warm-up, to a lane of their own",
+                )
         of_tenants = {}
         for name, (section, at, lane) in tenants.items():
             place = Place(at.file, (*at.path, "warmup"))

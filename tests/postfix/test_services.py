@@ -14,6 +14,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import OnFailure
 from gatepost.traffic.quota import Limit, QuotaRules, TenantQuota
+from gatepost.traffic.shaping import ShapingRules
 from tests.world import ENFORCE, OBSERVE, OFF, index, snapshot, tenant
 
 ACME = tenant("acme", senders=frozenset({"acme.example"}), profile="private")
@@ -157,6 +158,33 @@ def write(directory: Path, main: str, master: str = SERVICE + BOUNCES) -> Path:
     (directory / "main.cf").write_text(main)
     (directory / "master.cf").write_text(master)
     return directory
+
+
+SHAPED = ShapingRules(on=True)
+TELLS_ITS_LANE = (
+    BOUNCES + "  -o smtp_tls_policy_maps=socketmap:unix:gatepost/maps.sock:tls-private@normal,x\n"
+)
+
+
+def test_shaping_needs_to_be_asked_before_each_delivery(private: Snapshot) -> None:
+    shaped = replace(private, shaping=SHAPED)
+    spec = attach_spec(shaped)
+    assert spec.shaping
+    # Mail of nobody, too, by the lane of everybody; and no answer of ours will ever be strict.
+    assert Hook.TLS in spec.hooks
+    assert spec.tls_map(spec.services[0]).endswith(":tls-private@normal")
+    for config in (private, replace(shaped, modes=replace(shaped.modes, lane=Mode.OFF))):
+        assert not attach_spec(config).shaping
+        assert Hook.TLS not in attach_spec(config).hooks
+
+
+def test_shaping_that_only_attach_brings_into_force(private: Snapshot, tmp_path: Path) -> None:
+    shaped = replace(private, shaping=SHAPED)
+    write(tmp_path, ATTACHED)
+    assert "shaping in Postfix's files is not what" in drift(shaped, tmp_path)[0]
+    write(tmp_path, ATTACHED, SERVICE + TELLS_ITS_LANE)
+    assert drift(shaped, tmp_path) == []
+    assert "shaping in Postfix's files is not what" in drift(private, tmp_path)[0]
 
 
 def test_a_service_that_master_cf_lacks_is_named(private: Snapshot, tmp_path: Path) -> None:
