@@ -29,8 +29,7 @@ from gatepost.web.api import lists, pauses, rest, tenants
 from gatepost.web.api.guard import FAILURES, Guard, store_is_away
 from gatepost.web.api.problems import ErrorModel, ProblemError, ProblemModel, problem
 from gatepost.web.api.site import Site
-
-PREFIX = "/v1"
+from gatepost.web.api.strict_route import PREFIX
 
 _log = logging.getLogger("gatepost.api")
 _ABOUT = (
@@ -83,13 +82,14 @@ def plain_app() -> FastAPI:
     )
     token = Depends(HTTPBearer(scheme_name="token", auto_error=False))
     for each in (tenants.router, pauses.router, lists.router, rest.router):
-        app.include_router(each, prefix=PREFIX, dependencies=[token])
+        app.include_router(each, dependencies=[token])
     app.add_route(f"{PREFIX}/docs", _docs, include_in_schema=False)
     _describe(app)
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(StoreUnavailable, _on_store)
+    app.add_exception_handler(Exception, _on_bug)
     return app
 
 
@@ -164,6 +164,12 @@ async def _on_store(request: Request, error: Exception) -> Response:
     del request
     log_event(_log, logging.WARNING, "api-store", reason=str(error))
     return store_is_away().response()
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    # The library raises it again, so that `Guard` logs it.
+    del request, error
+    return ProblemError("failed", "the log tells more").response()
 
 
 async def _docs(request: Request) -> Response:

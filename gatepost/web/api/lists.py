@@ -58,14 +58,14 @@ from gatepost.web.api.rights import (
     TenantWriterCaller,
 )
 from gatepost.web.api.site import Site
-from gatepost.web.api.strict_route import StrictRoute
+from gatepost.web.api.strict_route import PREFIX, StrictRoute
 from gatepost.web.api.tenant_model import PLAIN
 
 SOURCE = "api"
 MAX_PAGE = 1000
 SHOWN = 100
 
-router = APIRouter(tags=["suppression"], route_class=StrictRoute)
+router = APIRouter(prefix=PREFIX, tags=["suppression"], route_class=StrictRoute)
 
 _log = logging.getLogger("gatepost.api")
 _importing = threading.BoundedSemaphore(1)

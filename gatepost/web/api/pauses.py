@@ -15,9 +15,9 @@ from gatepost.web.api.models import PauseRequest, ResumeRequest, StatusView, sta
 from gatepost.web.api.problems import ProblemError, documented
 from gatepost.web.api.rights import PlatformWriter, SiteOf, TenantId, no_tenant
 from gatepost.web.api.site import Site
-from gatepost.web.api.strict_route import StrictRoute
+from gatepost.web.api.strict_route import PREFIX, StrictRoute
 
-router = APIRouter(tags=["tenants"], route_class=StrictRoute)
+router = APIRouter(prefix=PREFIX, tags=["tenants"], route_class=StrictRoute)
 
 _ANSWERS = documented("not-json", "not-found", "too-large", "wrong-type", "not-possible")
 

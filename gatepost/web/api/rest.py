@@ -46,11 +46,11 @@ from gatepost.web.api.rights import (
     TenantId,
 )
 from gatepost.web.api.site import Site
-from gatepost.web.api.strict_route import StrictRoute
+from gatepost.web.api.strict_route import PREFIX, StrictRoute
 
 MAX_PAGE = 1000
 
-router = APIRouter(route_class=StrictRoute)
+router = APIRouter(prefix=PREFIX, route_class=StrictRoute)
 
 Kinds = Annotated[
     list[EventKind] | None, Query(alias="type", max_length=20, description="Only these types.")

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from gatepost.web.api.problems import ProblemError
 from gatepost.web.api.strict_json import NotStrict, read_json
 
+PREFIX = "/v1"
 JSON_TYPES = frozenset({"application/json", "application/merge-patch+json"})
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

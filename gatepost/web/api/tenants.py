@@ -39,12 +39,12 @@ from gatepost.web.api.rights import (
     no_tenant,
 )
 from gatepost.web.api.site import Site
-from gatepost.web.api.strict_route import StrictRoute
+from gatepost.web.api.strict_route import PREFIX, StrictRoute
 from gatepost.web.api.tenant_model import PATCH, SETTINGS, settings_text
 
 MAX_PAGE = 1000
 
-router = APIRouter(tags=["tenants"], route_class=StrictRoute)
+router = APIRouter(prefix=PREFIX, tags=["tenants"], route_class=StrictRoute)
 
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="At most so many.")]
