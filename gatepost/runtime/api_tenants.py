@@ -85,9 +85,7 @@ class ApiTenantKeeper:
                         f"mail could go out with less than was promised: {error}; "
                         f"{copy_path(settings)}, which would tell as well, cannot be read"
                     ) from error
-                self.problem = (
-                    f"tenants of the API are those last known, as the store says: {error}"
-                )
+                self.problem = f"tenants of the API are those that were known last: {error}"
                 found = before
             self.known = found
         return found

@@ -65,7 +65,8 @@ def _told(problem: Problem, lines: _Lines) -> ConfigError:
         if problem.other is None:
             other = str(lines.of(place))
         else:
-            other = f"{problem.other.file}:{lines.of(problem.other)}"
+            found = lines.of(problem.other)
+            other = f"{problem.other.file}:{found}" if found else problem.other.file
         text = text.replace(OTHER, other)
     path, remedy = path_text(place.path), problem.remedy
     if problem.hide:
