@@ -213,17 +213,18 @@ class QueueBook:
     def told(self, now: float, most: int) -> dict[str, Told]:
         """Return what the largest tenants have outstanding, with those that sent just now.
 
+        The others are forgotten, if nothing of theirs is.
+
         Args:
             now: Unix time in seconds.
             most: How many at the most.
         """
         if not 0 <= now - self._oldest_at < OLDEST_EVERY_S:
             self._find_oldest(now)
-        found = [
-            (id_, each)
-            for id_, each in self._tenants.items()
-            if each.messages or abs(now - each.moved_at) < TELL_S
-        ]
+        for id_, each in list(self._tenants.items()):
+            if not each.messages and abs(now - each.moved_at) >= TELL_S:
+                del self._tenants[id_]
+        found = list(self._tenants.items())
         if len(found) > most:
             found.sort(key=lambda item: item[1].messages, reverse=True)
             del found[most:]

@@ -47,12 +47,18 @@ class Reading:
     Attributes:
         as_of: Up to when the log was read.
         reader: Which reader counts; another one begins at zero.
-        tenants: By tenant id; who is not in it has nothing outstanding, or too little to be told.
+        tenants: By tenant id; who is not in it has nothing outstanding, or too little to be told,
+            and its counts begin at zero when it is in one again.
+        whole: Whether nobody was left out for having too little.
     """
 
     as_of: float
     reader: str
     tenants: Mapping[str, Told] = field(default_factory=dict)
+    whole: bool = True
+
+
+_NOTHING: Final = Told()
 
 
 class _Waiting:
@@ -157,27 +163,32 @@ class Outstanding:
             reading: What the log tells, or None if nothing is known any more.
         """
         before, self._reading = self._reading, reading
-        if reading is None or before is None or before.reader != reading.reader:
-            self._seen.clear()
         if reading is None:
             self._waiting.clear()
+            self._seen.clear()
             return {}
+        first = before is None or before.reader != reading.reader
+        if first:
+            self._seen.clear()
         others = {}
         for tenant_id, told in reading.tenants.items():
-            seen = self._seen.get(tenant_id)
+            seen = self._seen.get(tenant_id, told if first else _NOTHING)
+            if told.arrived < seen.arrived or told.others < seen.others:
+                # The reader had forgotten it meanwhile.
+                seen = _NOTHING
             self._seen[tenant_id] = told
-            waiting = self._waiting.get(tenant_id)
-            if waiting is not None:
-                if seen is None:
-                    # How many had come before is not known.
-                    waiting.take_until(reading.as_of - UNNAMED_S)
-                else:
-                    waiting.take(told.arrived - seen.arrived)
-            if seen is not None and told.others > seen.others:
+            if told.others > seen.others:
                 others[tenant_id] = told.others - seen.others
+            waiting = self._waiting.get(tenant_id)
+            if waiting is not None and not first:
+                waiting.take(told.arrived - seen.arrived)
         for tenant_id, waiting in list(self._waiting.items()):
-            named = tenant_id in reading.tenants
+            # How many had come before the first reading is not known.
+            named = tenant_id in reading.tenants and not first
             waiting.take_until(reading.as_of - (KEEP_S if named else UNNAMED_S))
             if not waiting.steps:
                 del self._waiting[tenant_id]
+        if reading.whole:
+            for tenant_id in self._seen.keys() - reading.tenants.keys():
+                del self._seen[tenant_id]
         return others

@@ -100,6 +100,17 @@ def test_mail_that_came_otherwise_is_told_once() -> None:
     assert book.read(reading(11.0, 5, 0, 530)) == {"acme": 30}
     assert book.read(reading(12.0, 5, 0, 530)) == {}
     assert book.read(Reading(13.0, "two", {"acme": Told(Backlog(5, 5), 0, 600)})) == {}
+    # Of one that was silent, all is new.
+    assert book.read(Reading(14.0, "two")) == {}
+    assert book.read(Reading(15.0, "two", {"acme": Told(Backlog(5, 5), 0, 60)})) == {"acme": 60}
+    assert book.read(Reading(16.0, "two", {"acme": Told(Backlog(5, 5), 0, 7)})) == {"acme": 7}
+
+
+def test_who_is_left_out_for_having_too_little_is_not_taken_for_new() -> None:
+    book = Outstanding()
+    book.read(reading(10.0, 5, 0, 500))
+    book.read(Reading(11.0, "one", {}, whole=False))
+    assert book.read(reading(12.0, 5, 0, 501)) == {"acme": 1}
 
 
 @settings(max_examples=50)

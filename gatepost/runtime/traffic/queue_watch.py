@@ -249,7 +249,8 @@ class QueueWatch:
         }
         largest = sorted(rows.items(), key=lambda item: item[1][0], reverse=True)[:LABELS]
         self._largest = [(tenant_id, int(row[0])) for tenant_id, row in largest if row[0]]
-        data = {"as_of": self._as_of, "reader": self._reader, "tenants": rows}
+        whole = len(rows) < MAX_TOLD
+        data = {"as_of": self._as_of, "reader": self._reader, "whole": whole, "tenants": rows}
         self._sheet.put(BACKLOG, data)
 
     def _begin_survey(self) -> None:

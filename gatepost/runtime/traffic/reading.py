@@ -44,7 +44,7 @@ def reading_of(data: Any, now: float) -> Reading | None:
             str(tenant_id): Told(Backlog(int(row[0]), int(row[1]), float(row[2])), row[3], row[4])
             for tenant_id, row in data["tenants"].items()
         }
-        return Reading(as_of, str(data["reader"]), tenants)
+        return Reading(as_of, str(data["reader"]), tenants, bool(data["whole"]))
     except (TypeError, KeyError, ValueError, IndexError, AttributeError):
         return None
 
