@@ -18,19 +18,21 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import Counter, Gauge
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import MAX_VALUES, PREFIX, Metrics, Tally
-from gatepost.runtime.traffic.fleet_counters import FleetCounters
 from gatepost.runtime.traffic.steady_clock import Sources, SteadyClock, system_sources
 from gatepost.store.quotas import ClockMark, FleetMark, QuotaStore
 from gatepost.traffic.counters import MemoryCounters, Row, shifted
-from gatepost.traffic.valkey import ValkeyCounters
 from gatepost.traffic.valkey_target import Target
+
+if TYPE_CHECKING:
+    from gatepost.runtime.traffic.fleet_counters import FleetCounters
+    from gatepost.traffic.valkey import ValkeyCounters
 
 WRITE_S: Final = 0.5
 AT_ONCE: Final = 5_000
@@ -38,6 +40,13 @@ _PRUNE_S: Final = 60.0
 RESULTS: Final = ("room", "over", "held", "observed")
 
 _log = logging.getLogger("gatepost.quota")
+
+
+def _fleet(target: Target, clock: SteadyClock, metrics: Metrics) -> FleetCounters:
+    # The client takes a good part of the role's start to import, and most share no counters.
+    from gatepost.runtime.traffic.fleet_counters import FleetCounters  # noqa: PLC0415
+
+    return FleetCounters(target, clock, metrics)
 
 
 class QuotaDesk:
@@ -66,7 +75,7 @@ class QuotaDesk:
         """
         self._sources = sources or system_sources()
         self.clock = SteadyClock(self._sources)
-        self._fleet = None if target is None else FleetCounters(target, self.clock, metrics)
+        self._fleet = None if target is None else _fleet(target, self.clock, metrics)
         self.counters: MemoryCounters | ValkeyCounters = (
             MemoryCounters() if self._fleet is None else self._fleet.counters
         )
