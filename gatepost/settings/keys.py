@@ -289,8 +289,8 @@ class MainFile:
         "sqlite:////var/lib/gatepost/gatepost.db",
         doc="""The database of events, suppression lists, tenants' status and what observe found.
         For one host a file of SQLite, whose directory must be writable for service.user; for
-        several nodes PostgreSQL, as in postgresql://gatepost@db.example.net/gatepost. A password belongs
-        into a file of libpq's (passfile= or service= in the URL).""",
+        several nodes PostgreSQL, as in postgresql://gatepost@db.example.net/gatepost. A password
+        belongs into a file of libpq's (passfile= or service= in the URL).""",
     )
     local_state: str | None = optional(
         kinds_store.LOCAL_STORE,
