@@ -246,13 +246,19 @@ class MemoryCounters:
     def load(self, rows: Iterable[Row]) -> None:
         """Add what was kept to what was counted since."""
         for row in rows:
-            window = self._windows.get(row.key)
-            if window is None:
-                family = family_of(row.key[0])
-                if family and self._enter(family):
-                    self._family_of[row.key] = family
-                window = self._windows[row.key] = Window(row.key[2])
-            window.load(row.counts)
+            self._window(row.key).load(row.counts)
+
+    def count(self, key: Key, step: int, amount: int) -> None:
+        """Count what somebody else decided about."""
+        self._window(key).add(step, amount)
+        self._changed.add(key)
+
+    def count_no_more(self, key: Key, step: int, amount: int) -> None:
+        """Take back what was counted so."""
+        window = self._windows.get(key)
+        if window is not None:
+            window.take_back(step, amount)
+            self._changed.add(key)
 
     def knows(self, message: str) -> bool:
         """Tell whether a message was counted lately."""
@@ -275,11 +281,8 @@ class MemoryCounters:
     def subtract(self, rows: Iterable[Row]) -> None:
         """Count no more what is counted elsewhere now."""
         for row in rows:
-            window = self._windows.get(row.key)
-            if window is not None:
-                for step, count in row.counts:
-                    window.take_back(step, count)
-                self._changed.add(row.key)
+            for step, count in row.counts:
+                self.count_no_more(row.key, step, count)
 
     def take_changed(self, most: int) -> list[Row]:
         """Return counters that have changed since they were last returned, so many at most."""
@@ -374,6 +377,16 @@ class MemoryCounters:
                     worst = Shortage(claim, used, opens)
             places.append(_Place(key, window, step, take))
         return places, worst
+
+    def _window(self, key: Key) -> Window:
+        """Return a counter that somebody else decided about, and so bounds in number."""
+        window = self._windows.get(key)
+        if window is None:
+            family = family_of(key[0])
+            if family and self._enter(family):
+                self._family_of[key] = family
+            window = self._windows[key] = Window(key[2])
+        return window
 
     def _make(self, claim: Claim, now: float) -> tuple[Key, Window]:
         """Make a counter, or return that of the family if it has too many of its own."""

@@ -9,6 +9,7 @@ Errors: none. While Valkey cannot be asked, `Alone` decides.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -25,11 +26,10 @@ from gatepost.traffic.counters import (
     Key,
     Row,
 )
-from gatepost.traffic.quota import Claim, Shortage, Usage, family_of
+from gatepost.traffic.quota import STEPS, Claim, Shortage, Usage, family_of
 from gatepost.traffic.valkey_calls import Calls, Operation
 from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_words import Asked, Place, Taken
-from gatepost.traffic.window import Window
 
 _MAX_ASKED: Final = 100_000
 
@@ -43,7 +43,8 @@ class _Held(NamedTuple):
 class _Counted(NamedTuple):
     ends: float
     places: list[Place]
-    rows: list[Row]
+    # The same of the node's own counters.
+    own: list[tuple[Key, int, int]]
 
 
 class ValkeyCounters:
@@ -199,7 +200,8 @@ class ValkeyCounters:
                 del self._counted[holder.message]
                 self._give_back(counted)
             elif not self.alone.memory.refund(holder.message, now):
-                self.alone.memory.subtract(counted.rows)
+                for place in counted.own:
+                    self.alone.memory.count_no_more(*place)
 
         operation.later = later
         return shortage
@@ -212,12 +214,13 @@ class ValkeyCounters:
         if isinstance(found, Shortage):
             return found
         places = self._places(asked, found[1], amount, now)
-        rows = [
-            _row(each, how, place.amount, now)
+        own = [
+            _own(each, how, place.amount, now)
             for each, how, place in zip(asked, found[1], places, strict=True)
         ]
-        self.alone.own.add(rows)
-        self._counted[message] = _Counted(now + REMEMBERED_S, places, rows)
+        for each in own:
+            self.alone.own.count(*each)
+        self._counted[message] = _Counted(now + REMEMBERED_S, places, own)
         self._forget(now)
         return None
 
@@ -230,15 +233,13 @@ class ValkeyCounters:
         bucket: int | None = None,
     ) -> list[Place]:
         places = []
+        learn = self.alone.learn
         for each, how in zip(asked, taken, strict=True):
-            self._learn(each.claim, how.used, now)
+            learn(each.claim.key, how.used, now)
             key = each.family if how.shared else each.key
             where = how.step if bucket is None else bucket
             places.append(Place(key, where, amount[each.by_recipients]))
         return places
-
-    def _learn(self, claim: Claim, used: int, now: float) -> None:
-        self.alone.learn(claim.key, used, now)
 
     def _words(self, claims: Sequence[Claim]) -> list[Asked]:
         """Return claims in the words of the script, which are the same each time."""
@@ -253,7 +254,8 @@ class ValkeyCounters:
         return found
 
     def _give_back(self, counted: _Counted) -> None:
-        self.alone.own.subtract(counted.rows)
+        for place in counted.own:
+            self.alone.own.count_no_more(*place)
         self.calls.owe(Operation(words_of.give_back(counted.places)))
 
     def _forget(self, now: float) -> None:
@@ -273,9 +275,7 @@ class ValkeyCounters:
         return line
 
 
-def _row(asked: Asked, taken: Taken, amount: int, now: float) -> Row:
+def _own(asked: Asked, taken: Taken, amount: int, now: float) -> tuple[Key, int, int]:
     name, unit, window_s = asked.claim.key
-    window = Window(window_s)
-    window.add(window.step(now), amount)
-    key = (family_of(name) if taken.shared else name, unit, window_s)
-    return Row(key, tuple(window.counts()), window.until)
+    key = (family_of(name), unit, window_s) if taken.shared else asked.claim.key
+    return key, math.floor(now * (STEPS / window_s)), amount
