@@ -113,6 +113,8 @@ def load(
                 writer.check(decide, present)
             else:
                 writer.change(decide, account(), present)
+                # For the commands that come next, if no process runs that would do it.
+                ApiTenantKeeper().load(settings)
         except NeedsAttach as error:
             fail(str(error), NO)
     _report(file, given, stored, dry_run=dry_run, as_json=as_json)
