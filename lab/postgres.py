@@ -23,8 +23,9 @@ from lab.process import LabError
 
 START_S = 30.0
 _ACCOUNT = "postgres"
+_STILL_THERE = "data directory"
 _SETTINGS = (
-    *("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off"),
+    *("fsync=off", "full_page_writes=off", "autovacuum=off"),
     *("listen_addresses=", "shared_buffers=32MB", "max_connections=60", "jit=off"),
     *("logging_collector=off", "log_destination=stderr", "max_wal_size=256MB"),
 )
@@ -88,6 +89,21 @@ class PrivatePostgres:
         Raises:
             LabError: If it does not.
         """
+        ready = [str(self._programs / "pg_isready"), "-q", "-h", str(self.directory)]
+        deadline = time.monotonic() + START_S
+        self._spawn()
+        while subprocess.run(ready, check=False).returncode:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                # What a killed server has left takes a moment to notice that it is alone.
+                if _STILL_THERE not in self.log().splitlines()[-1]:
+                    raise LabError(f"PostgreSQL does not start:\n{self.log()}")
+                self._spawn()
+            if time.monotonic() > deadline:
+                raise LabError(f"PostgreSQL does not answer:\n{self.log()}")
+            time.sleep(0.02)
+
+    def _spawn(self) -> None:
         options = [word for setting in self._settings for word in ("-c", setting)]
         data, socket = str(self.directory / "data"), str(self.directory)
         program = [str(self._programs / "postgres"), "-D", data, "-k", socket, *options]
@@ -95,12 +111,11 @@ class PrivatePostgres:
             self._process = subprocess.Popen(
                 [*_as_account(), *program], stdout=log, stderr=log, start_new_session=True
             )
-        ready = [str(self._programs / "pg_isready"), "-q", "-h", socket]
-        deadline = time.monotonic() + START_S
-        while subprocess.run(ready, check=False).returncode:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise LabError(f"PostgreSQL does not start:\n{self.log()}")
-            time.sleep(0.02)
+
+    @property
+    def running(self) -> bool:
+        """Whether the server runs."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """Stop the server.

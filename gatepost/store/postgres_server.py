@@ -186,6 +186,10 @@ def conninfo(url: str) -> str:
     Raises:
         StoreUnavailable: If it cannot be read.
     """
+    if url.partition("?")[0].count("@") > 1:
+        raise StoreUnavailable(
+            f"{shown(url)}: the URL cannot be read: write %40 for an @ within it"
+        )
     try:
         given = conninfo_to_dict(url)
         return make_conninfo(url, **{k: v for k, v in _DEFAULTS.items() if k not in given})

@@ -42,7 +42,9 @@ class Server(PrivatePostgres):
             migrate(db)
 
     def empty(self) -> None:
-        """Let the database be as new, with nobody connected."""
+        """Let the database be as new, with nobody connected, whatever a test has done."""
+        if not self.running:
+            self.start()
         with contextlib.closing(psycopg.connect(self.url, autocommit=True)) as db:
             db.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
@@ -70,8 +72,8 @@ def postgres() -> Iterator[Server]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the contract tests of what nodes share on both engines."""
-    if "url" in metafunc.fixturenames:
-        path = metafunc.definition.path
+    path = metafunc.definition.path
+    if "url" in metafunc.fixturenames and not path.stem.startswith("test_postgres"):
         shared = path.parent.name == "contract" and path.stem not in LOCAL
         kinds = ["sqlite", "postgresql"] if shared else ["sqlite"]
         metafunc.parametrize("url", kinds, indirect=True)
