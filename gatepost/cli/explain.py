@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from gatepost.cli.common import (
 )
 from gatepost.decisions.explain import Case, Explanation
 from gatepost.decisions.facts import Header
+from gatepost.decisions.lane import LaneChoice
 from gatepost.modes import Feature
 from gatepost.runtime.explaining import gather
 from gatepost.settings import Loader, kinds
@@ -133,12 +135,20 @@ def _print(result: Explanation) -> None:
         service = f"{result.route.service}:" if result.route.service else "Postfix's own default"
         _rows("transport", [f"{service} for sender {result.delivery_sender or '<>'}"])
         _row("", result.route.why)
+    if result.lane is not None:
+        _rows("lane", list(_lane(result.lane)))
     policy = result.policy or "no opinion: Postfix's own level for this service"
     _row("TLS", f"{policy} (map {result.map_name}, key {result.nexthop})")
     for opinion in result.tls.opinions:
         _row("", f"{opinion.source}: {opinion.requirement.level.keyword}")
     for sentence in result.tls.notes:
         _row("", sentence)
+
+
+def _lane(choice: LaneChoice) -> Iterator[str]:
+    yield f"{choice.lane}: {choice.why}"
+    for would in choice.would:
+        yield f"would be {would.lane} if {would.feature} were enforced: {would.why}"
 
 
 def _verdict(check: Any) -> str:

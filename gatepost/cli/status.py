@@ -13,6 +13,7 @@ from gatepost.runtime.log import clean
 from gatepost.runtime.overview import Overview, age, look
 
 _TROUBLES = 5
+_MOST = 10
 
 
 def command(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -43,6 +44,8 @@ def _print(found: Overview) -> None:
         _row("socket", f"{socket['path']}: {socket['problem'] or 'answers'}")
     running = [answer for answer in found.roles.values() if answer["running"]]
     _rows("modes", _modes(running))
+    _rows("burst", _bursts(found.roles))
+    _rows("backlog", _backlogs(found.roles))
     _rows("counts", _counts(found.roles))
     _rows("errors", _troubles(found.roles))
     _rows("look at", found.attention)
@@ -71,6 +74,21 @@ def _modes(running: Iterable[Mapping[str, Any]]) -> Iterable[str]:
             tenants = ", ".join(f"{count} {mode}" for mode, count in modes.items() if count)
             yield f"{feature}: {tenants or 'no tenants'}"
         return
+
+
+def _bursts(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    traffic = roles.get("policy", {}).get("traffic") or {}
+    moved = sorted(traffic.get("burst", {}).items(), key=lambda each: each[1]["since"])
+    for tenant, state in moved[-_MOST:]:
+        yield f"{tenant}: for {age(state['since'])}, {state['why']}"
+    if len(moved) > _MOST:
+        yield f"and {number(len(moved) - _MOST, 'more tenant')}"
+
+
+def _backlogs(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    queue = roles.get("back", {}).get("queue") or {}
+    for tenant, messages in list(queue.get("tenants", {}).items())[:_MOST]:
+        yield f"{tenant}: {number(messages, 'message')} outstanding"
 
 
 def _counts(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:

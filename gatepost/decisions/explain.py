@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from gatepost.decisions.actions import ChangeSender, Plan
 from gatepost.decisions.backlog import decide_backlog
 from gatepost.decisions.facts import Header, MessageFacts, RecipientFacts
+from gatepost.decisions.lane import LaneChoice, choose_lane
 from gatepost.decisions.message import decide_message
 from gatepost.decisions.reachability import asks_for_sights, decide_reachability
 from gatepost.decisions.recipient import Verdict, admit, decide_recipient, nexthop_of
@@ -76,6 +77,7 @@ class Explanation:
         tls: The TLS answer.
         policy: The answer in Postfix's words, or None for no opinion.
         waits: Why mail would wait in the queue, or None.
+        lane: Which lane the tenant's mail takes, and why; None where no tenant is known.
     """
 
     tenant: str
@@ -90,6 +92,7 @@ class Explanation:
     tls: TlsAnswer = NO_OPINION
     policy: str | None = None
     waits: str | None = None
+    lane: LaneChoice | None = None
 
     @property
     def refused(self) -> bool:
@@ -166,9 +169,12 @@ def explain(
         policy = decide_policy(map_name, nexthop, snapshot, version, operator, knowledge, now)
     except Unavailable as error:
         return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
-    return Explanation(
+    told = Explanation(
         plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
     )
+    if route.tenant is None:
+        return told
+    return replace(told, lane=choose_lane(route.tenant, snapshot, statuses, traffic))
 
 
 def _admitted(

@@ -18,6 +18,7 @@ from gatepost.runtime.feedback.known import known_statuses, lookup_for
 from gatepost.runtime.installed import look_at_postfix
 from gatepost.runtime.tls.found import NOTHING_FOUND, find_out, find_out_in_loop, look_up_sights
 from gatepost.runtime.traffic.known_quotas import QuotaReport, quota_report
+from gatepost.runtime.traffic.reading import SheetTraffic, unknown_traffic
 from gatepost.settings import Loaded
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.nexthop import NextHop, parse_nexthop
@@ -85,6 +86,8 @@ def decide(case: Case, loaded: Loaded, knowledge: Knowledge | None) -> Explained
     version, operator, problems = look_at_postfix(loaded)
     statuses, unknown = known_statuses(loaded.settings)
     problems += unknown
+    traffic = SheetTraffic(loaded.settings.run_dir)
+    problems += unknown_traffic(traffic, loaded.snapshot)
     result = explain(
         case,
         loaded.snapshot,
@@ -95,6 +98,7 @@ def decide(case: Case, loaded: Loaded, knowledge: Knowledge | None) -> Explained
         look_up_sights(loaded.settings, case.recipient),
         statuses=statuses,
         suppressed=lookup_for(case.recipient, loaded, problems),
+        traffic=traffic,
     )
     campaign = "" if result.plan is None else result.plan.campaign
     quotas = quota_report(loaded, result.tenant, case.sender, case.client.login, campaign)

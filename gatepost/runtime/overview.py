@@ -253,6 +253,8 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"the suppression list is not read, see suppression.on_failure: {unread}"
     if answer.get("maillog_trouble"):
         yield f"the mail log is not read: {answer['maillog_trouble']}"
+    if trouble := (answer.get("queue") or {}).get("trouble"):
+        yield f"backlogs are not, or not wholly, known: {trouble}"
     yield from answer.get("promoted_dropped", ())
     fleet = (answer.get("quota") or {}).get("fleet")
     if fleet is not None and not fleet["shared"]:

@@ -93,6 +93,13 @@ class BurstRules:
         """Tell whether there is any rule."""
         return bool(self.burst or self.cap or self.bursts or self.caps)
 
+    @property
+    def asks_for_backlog(self) -> bool:
+        """Tell whether any rule needs to know what is outstanding."""
+        bursts = (self.burst, *self.bursts.values())
+        by_backlog = any(each is not None and each.backlog is not None for each in bursts)
+        return by_backlog or self.cap is not None or any(self.caps.values())
+
 
 def burst_pairs(rules: BurstRules, tenants: Mapping[str, Tenant]) -> set[tuple[str, str]]:
     """Return the (lane, profile) pairs that moved mail needs."""

@@ -266,7 +266,7 @@ class BurstDesk:
         if known == self._unknown_told:
             if known:
                 log_event(_log, logging.INFO, "backlog-known")
-            elif not _asks_for_backlog(rules) or now - self._started_at < GRACE_S:
+            elif not rules.asks_for_backlog or now - self._started_at < GRACE_S:
                 return
             else:
                 reason = "the back role, or Postfix's log, is not read"
@@ -305,13 +305,6 @@ class _InBurst(Collector):
         for label, at in since.items():
             found.add_metric([label], at)
         yield found
-
-
-def _asks_for_backlog(rules: BurstRules) -> bool:
-    """Tell whether any rule needs a backlog."""
-    bursts = (rules.burst, *rules.bursts.values())
-    by_backlog = any(each is not None and each.backlog is not None for each in bursts)
-    return by_backlog or rules.cap is not None or any(rules.caps.values())
 
 
 def _moves(metrics: Metrics) -> Counter:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gatepost.runtime.paths import burst_path, traffic_path
 from gatepost.runtime.traffic.sheet import SheetWatch, since_boot
+from gatepost.snapshot import Snapshot
 from gatepost.traffic.outstanding import Reading, Told
 from gatepost.traffic.state import NO_BACKLOG, Backlog, Moved
 
@@ -131,3 +132,14 @@ WARMUP: Final = "warmup"
 def is_over(data: Any, key: str) -> bool:
     """Tell whether a section of warm-ups says that one is over its cap of today."""
     return isinstance(data, Mapping) and key in data.get("over", ())
+
+
+def unknown_traffic(traffic: SheetTraffic, snapshot: Snapshot) -> list[str]:
+    """Return what of the traffic is not known although the configuration asks for it."""
+    rules = snapshot.bursts
+    found = []
+    if (rules.burst or rules.bursts) and not traffic.is_measured:
+        found.append("the policy server does not say who is in burst, so nobody is taken to be")
+    if rules.asks_for_backlog and not traffic.known:
+        found.append("the back role does not say what is outstanding, so no backlog is full")
+    return found
