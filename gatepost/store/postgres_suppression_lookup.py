@@ -114,8 +114,6 @@ class PostgresSuppressionLookup:
     def close(self) -> None:
         """Close the connection."""
         self._closed = True
-        if self._thread is not None:
-            self._thread.join()
         self._drop()
 
     def _find(
@@ -145,6 +143,7 @@ class PostgresSuppressionLookup:
             self._take_fresh()
         if self._connection is None:
             self._refresh_at = monotonic + RETRY_S
+            self._problem = self._problem or f"{self._name}: connecting"
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._connect, name="suppression-connect", daemon=True
@@ -210,7 +209,9 @@ class PostgresSuppressionLookup:
             self._problem = f"{self._name}: {told(error)}"
             return
         with self._lock:
-            self._fresh, old = connection, self._fresh
+            old, self._fresh = self._fresh, None if self._closed else connection
+        if self._closed:
+            connection.close()
         if old is not None:
             old.close()
 
