@@ -30,10 +30,12 @@ from typing import Any
 from bench.processes import running
 from bench.report import Row
 from bench.roles import workplace
+from gatepost.postfix.instances.place import config_dir_of
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
 from lab.process import Daemon, add_address, wait_until
 from lab.process import run as run_command
+from lab.queue_lister import listed
 
 MESSAGES = int(os.environ.get("GATEPOST_BENCH_FLOOD", "60000"))
 SECONDS = float(os.environ.get("GATEPOST_BENCH_SECONDS", "150"))
@@ -204,6 +206,10 @@ def platform(directory: Path, crowd: Crowd, lanes: Lanes | None) -> Iterator[Non
         if lanes is None:
             yield
             return
+        wait_until(postfix.maillog.exists, 10, "Postfix's log")
+        postfix.maillog.chmod(0o644)
+        apart = (config_dir_of(lane, postfix.config_dir) for lane in lanes.lanes)
+        stack.enter_context(listed(directory, postfix.config_dir, *apart))
         configuration = _configuration(crowd, lanes, postfix.maillog)
         gatepost = stack.enter_context(Gatepost(directory / "g", postfix, configuration))
         gatepost.attach()
