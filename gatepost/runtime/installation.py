@@ -158,12 +158,10 @@ def directories(settings: Settings, place: Place) -> list[Directory]:
         Directory(settings.run_dir, setting="service.run_dir"),
         Directory(place.socket_dir, SOCKET_DIRECTORY_MODE, group, "postfix.socket_dir"),
     ]
-    database = sqlite_path(settings.local_state)
-    assert database is not None
-    found.append(Directory(database.parent, setting="local_state"))
-    shared = sqlite_path(settings.state)
-    if shared is not None:
-        found.append(Directory(shared.parent, setting="state"))
+    for url, setting in ((settings.state, "state"), (settings.local_state, "local_state")):
+        database = sqlite_path(url)
+        if database is not None and database.parent not in {each.path for each in found}:
+            found.append(Directory(database.parent, setting=setting))
     if settings.intake_dir is not None:
         found.append(Directory(settings.intake_dir, setting="feedback.intake_dir"))
     return found

@@ -121,9 +121,12 @@ class PostgresServer:
         link.users.add(id(self))
         try:
             yield self._connection(link)
-        except (psycopg.Error, OSError) as error:
+        except psycopg.Error as error:
             link.drop()
             raise StoreUnavailable(f"{self.name}: {told(error)}") from error
+        except OSError as error:
+            # A file of this host's, such as the key of a list.
+            raise StoreUnavailable(told(error)) from error
         except StoreUnavailable:
             link.drop()
             raise
