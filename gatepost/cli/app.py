@@ -29,6 +29,7 @@ COMMANDS: Final[Commands] = {
     "log": ("gatepost.cli.log", "app"),
     "tls": ("gatepost.cli.tls", "build"),
     "tenant": ("gatepost.cli.tenant", "build"),
+    "top": ("gatepost.cli.top", "command"),
     "quota": ("gatepost.cli.quota", "build"),
     "shaping": ("gatepost.cli.shaping", "build"),
     "warmup": ("gatepost.cli.warmup", "app"),
