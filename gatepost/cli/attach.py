@@ -14,8 +14,9 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.cli.remedies import options_of
+from gatepost.cli.remedies import WaitOption, options_of
 from gatepost.postfix.attach import Options, attach
+from gatepost.postfix.instances.life import GIVE_BACK_S
 from gatepost.postfix.render import describe, document
 from gatepost.postfix.services import attach_spec
 from gatepost.settings import Loader
@@ -52,6 +53,7 @@ def command(
             help="Attach although Gatepost does not answer; Postfix refuses mail until it does.",
         ),
     ] = False,
+    wait: WaitOption = GIVE_BACK_S,
     as_json: JsonOption = False,
 ) -> None:
     """Attach to Postfix, or bring what is attached up to date with the configuration.
@@ -60,7 +62,9 @@ def command(
     your own lists, nothing else. Before anything is written, postconf has to confirm on a copy that
     just that changes, and each socket has to be answered. The old files are kept in
     gatepost-backup; if postfix check objects, they come back. Then Postfix is told to reload.
-    Attaching again changes nothing; after a change of lanes or profiles it updates the services.
+    Attaching again changes nothing; after a change of lanes or profiles it updates the services. A
+    lane with "instance: yes" gets a Postfix instance of its own beside this one, started before it
+    is handed mail; one that the configuration no longer names gives its mail back and is removed.
 
     Exit status: 0 done, or nothing to do; 2 refused, or failed and rolled back.
 
@@ -71,7 +75,7 @@ def command(
         outcome = attach(
             attach_spec(loaded.snapshot, loaded.settings.socket_dir),
             postfix_config or loaded.settings.postfix_config_dir,
-            Options(dry_run, not no_reload, even_if_not_running, frozenset(keep or ())),
+            Options(dry_run, not no_reload, even_if_not_running, frozenset(keep or ()), wait),
         )
     if as_json:
         print_json(document(outcome))

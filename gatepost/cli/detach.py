@@ -14,9 +14,10 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.cli.remedies import options_of
+from gatepost.cli.remedies import WaitOption, options_of
 from gatepost.errors import GatepostError
 from gatepost.postfix.attach import Options, detach
+from gatepost.postfix.instances.life import GIVE_BACK_S
 from gatepost.postfix.render import describe, document
 from gatepost.settings import Loader
 
@@ -38,6 +39,7 @@ def command(
     no_reload: Annotated[
         bool, typer.Option("--no-reload", help="Do not tell Postfix to read the new files.")
     ] = False,
+    wait: WaitOption = GIVE_BACK_S,
     as_json: JsonOption = False,
 ) -> None:
     """Detach from Postfix: take out what attach wrote, and nothing else.
@@ -48,12 +50,17 @@ def command(
     kept in gatepost-backup. Mail in the queue is then delivered by Postfix's own services, without
     tenants' TLS rules.
 
+    Postfix instances of lanes give their mail back and are removed. One that still has mail then
+    stays, with what it needs in both files, and goes on giving back; detach again later.
+
     Exit status: 0 done, or nothing to do; 2 refused, or failed and rolled back.
 
     Example: gatepost detach --dry-run
     """
     with errors_to_exit(as_json=as_json):
-        outcome = detach(postfix_config or _config_dir(config), Options(dry_run, not no_reload))
+        outcome = detach(
+            postfix_config or _config_dir(config), Options(dry_run, not no_reload, wait_s=wait)
+        )
     if as_json:
         print_json(document(outcome))
     else:

@@ -8,8 +8,22 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from gatepost.cli.common import DEFAULT_CONFIG
+
+WaitOption = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="How long to wait for a lane's own Postfix instance that is to go to give its mail "
+        "back; it needs some seconds for each thousand messages.",
+    ),
+]
 
 _OURS = re.compile(r"\bgatepost (attach|check|detach|doctor|reload|serve|status)\b")
 _INSTANCE = frozenset({"attach", "detach", "doctor"})

@@ -42,6 +42,8 @@ def _print(found: Overview) -> None:
         _row(role, _role(answer, restarts.get(role, {})))
     for socket in found.sockets:
         _row("socket", f"{socket['path']}: {socket['problem'] or 'answers'}")
+    for instance in found.instances:
+        _row("instance", _instance(instance))
     running = [answer for answer in found.roles.values() if answer["running"]]
     _rows("modes", _modes(running))
     _rows("burst", _bursts(found.roles))
@@ -66,6 +68,13 @@ def _role(answer: Mapping[str, Any], child: Mapping[str, Any]) -> str:
     if child.get("restarts"):
         parts.append(f"{number(child['restarts'], 'restart')}, last: {child['last_exit']}")
     return ", ".join(parts)
+
+
+def _instance(state: Mapping[str, Any]) -> str:
+    runs = {True: "running", False: "not running", None: "not known whether it runs"}
+    messages = state["messages"]
+    queue = "queue not readable" if messages is None else number(messages, "message") + " in queue"
+    return f"lane {state['lane']}: {runs[state['running']]}, {queue}"
 
 
 def _modes(running: Iterable[Mapping[str, Any]]) -> Iterable[str]:

@@ -31,13 +31,13 @@ from gatepost.postfix.instances.apart import (
     bring_all_up,
     lanes_present,
     retire,
+    still_there,
 )
-from gatepost.postfix.instances.files import Sources
+from gatepost.postfix.instances.files import sources_of
+from gatepost.postfix.instances.life import GIVE_BACK_S
 from gatepost.postfix.journal import Journal
-from gatepost.postfix.main_cf import settings
-from gatepost.postfix.master_cf import services
-from gatepost.postfix.plan import MAIN_CF, Plan
-from gatepost.postfix.planning import Bare, bare, plan_attach, plan_detach, plan_leaving
+from gatepost.postfix.plan import Plan
+from gatepost.postfix.planning import bare, plan_attach, plan_detach, plan_leaving
 from gatepost.postfix.reach import unanswered
 from gatepost.postfix.referee import referee
 from gatepost.postfix.routes import with_routes
@@ -56,12 +56,14 @@ class Options:
         reload: Tell Postfix afterwards, if it runs.
         even_if_not_running: Attach although a socket is not answered.
         keep: Parameters that attach leaves as they are.
+        wait_s: Seconds to wait for a lane's instance that is to go to give its mail back.
     """
 
     dry_run: bool = False
     reload: bool = True
     even_if_not_running: bool = False
     keep: frozenset[str] = frozenset()
+    wait_s: float = GIVE_BACK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def attach(
         outcome = _attach(postfix, spec, options, probe)
         if options.dry_run or not outcome.apart.leaving:
             return outcome
-        left = tuple(retire(outcome.apart, run=outcome.facts.running))
+        left = _retired(outcome.apart, options, outcome.facts)
         if len(left) < len(outcome.apart.leaving):
             # Once more, for the registration of those that have gone.
             _attach(postfix, spec, options, probe)
@@ -135,7 +137,7 @@ def _attach(postfix: PostfixCommands, spec: AttachSpec, options: Options, probe:
     spec = replace(spec, leaving=tuple(lane for lane in present if lane not in wanted))
     plan = plan_attach(old, without, spec, facts, options.keep)
     referee(postfix, plan.old, plan.new)
-    apart = apart_of(spec, _sources(plan, without, facts))
+    apart = apart_of(spec, sources_of(plan, without, facts))
     troubles = probe(spec, facts.queue_directory)
     if troubles and not (options.dry_run or options.even_if_not_running):
         raise AttachError(_not_running(troubles))
@@ -170,14 +172,14 @@ def detach(config_dir: Path, options: Options = Options()) -> Outcome:
         if not lanes:
             return _finish(postfix, whole, facts, options, DETACH_ORDER, ())
         spec = AttachSpec(frozenset(), leaving=lanes)
-        apart = apart_of(spec, _sources(whole, without, facts))
+        apart = apart_of(spec, sources_of(whole, without, facts))
         if options.dry_run:
             outcome = _finish(postfix, whole, facts, options, DETACH_ORDER, ())
             return replace(outcome, changed=(*outcome.changed, *apart.changed), apart=apart)
         first = plan_leaving(old, without, lanes, facts)
         referee(postfix, first.old, first.new)
         before = _finish(postfix, first, facts, options, DETACH_ORDER, ())
-        left = tuple(retire(apart, run=facts.running))
+        left = _retired(apart, options, facts)
         # From what stands there now to what is to stay.
         old = read_files(config_dir)
         without = bare(old)
@@ -195,6 +197,14 @@ def detach(config_dir: Path, options: Options = Options()) -> Outcome:
         )
 
 
+def _retired(apart: Apart, options: Options, facts: PostfixFacts) -> tuple[Left, ...]:
+    """Take away the instances that are to go, and return those that are left."""
+    if facts.running and not options.reload:
+        # A running Postfix that has not read the new files may hand them mail still.
+        return tuple(still_there(apart))
+    return tuple(retire(apart, options.wait_s, run=facts.running))
+
+
 def _both(first: Applied | None, second: Applied | None) -> Applied | None:
     """Return what was done in two steps; the backup of the first is what was there before."""
     if first is None or second is None:
@@ -205,15 +215,6 @@ def _both(first: Applied | None, second: Applied | None) -> Applied | None:
         backup=first.backup or second.backup,
         resumed=first.resumed or second.resumed,
         warnings="\n".join(filter(None, dict.fromkeys((first.warnings, second.warnings)))),
-    )
-
-
-def _sources(plan: Plan, without: Bare, facts: PostfixFacts) -> Sources:
-    return Sources(
-        facts,
-        services(without.master.text),
-        settings(without.main.text),
-        settings(plan.new[MAIN_CF]),
     )
 
 

@@ -99,13 +99,18 @@ class Plan:
             name: File name.
             directory: Where it stands, for the head of the diff.
         """
-        lines = difflib.unified_diff(
-            [line.whole for line in physical_lines(self.old[name])],
-            [line.whole for line in physical_lines(self.new[name])],
-            f"{directory}/{name}",
-            f"{directory}/{name} (new)",
-        )
-        return [each for line in lines for each in _ended(line)]
+        return diff_of(self.old[name], self.new[name], f"{directory}/{name}")
+
+
+def diff_of(old: str, new: str, path: str) -> list[str]:
+    """Return a unified diff of one file that patch(1) takes, as lines with their line breaks."""
+    lines = difflib.unified_diff(
+        [line.whole for line in physical_lines(old)],
+        [line.whole for line in physical_lines(new)],
+        path,
+        f"{path} (new)",
+    )
+    return [each for line in lines for each in _ended(line)]
 
 
 def _ended(line: str) -> tuple[str, ...]:

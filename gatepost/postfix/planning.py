@@ -23,6 +23,7 @@ from gatepost.postfix.detach import (
 )
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.main_cf import settings
+from gatepost.postfix.markers import SERVICE_PREFIX
 from gatepost.postfix.master_cf import services
 from gatepost.postfix.operator_level import default_service, operators_level
 from gatepost.postfix.parameters import SCALARS
@@ -141,7 +142,12 @@ def _without_lmtp(spec: AttachSpec, master: str) -> Iterator[Note]:
 
 
 def _our_services(text: str) -> set[str]:
-    return {entry.name for entry in services(text) if is_our_service(entry)}
+    return {
+        entry.name
+        for entry in services(text)
+        # What instances give back is asked for by nobody.
+        if is_our_service(entry) and entry.name.startswith(SERVICE_PREFIX)
+    }
 
 
 def plan_leaving(

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from gatepost.postfix.attach import Outcome
-from gatepost.postfix.plan import Note, Plan, Weight
+from gatepost.postfix.bounce_filter import FILE_NAME
+from gatepost.postfix.instances.apart import Left
+from gatepost.postfix.instances.life import Change
+from gatepost.postfix.plan import Note, Plan, Weight, diff_of
 
 _WIDTH = 98
 
@@ -46,11 +50,13 @@ def describe(outcome: Outcome, verb: str, *, dry_run: bool, options: str = "") -
     for name in outcome.plan.changed:
         yield ""
         yield from diff_with_reasons(outcome.plan, name, directory)
+    yield from _apart_files(outcome)
     if outcome.plan.changed:
         yield ""
     for note in sorted(_notes(outcome), key=lambda each: each.weight is Weight.NOTE):
         yield from _wrapped(note.text, f"{note.weight}: ", "    ")
     yield from (_dry if dry_run else _done)(outcome, verb, options)
+    yield from _apart(outcome, verb, options, dry_run=dry_run)
 
 
 def document(outcome: Outcome) -> dict[str, Any]:
@@ -70,6 +76,17 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "notes": [{"weight": each.weight, "text": each.text} for each in plan.notes],
         "sockets": list(outcome.unanswered),
         "unfinished": outcome.unfinished,
+        "instances": [
+            {
+                "lane": change.place.lane,
+                "config_dir": str(change.place.config_dir),
+                "changed": list(change.changed),
+                "diff": {name: "".join(_diff(change, name)) for name in change.changed},
+            }
+            for change in outcome.apart.wanted
+        ],
+        "leaving": [change.place.lane for change in outcome.apart.leaving],
+        "left": [asdict(each) for each in outcome.left],
         "applied": None
         if applied is None
         else {
@@ -80,6 +97,56 @@ def document(outcome: Outcome) -> dict[str, Any]:
             "check": applied.warnings,
         },
     }
+
+
+def _diff(change: Change, name: str) -> list[str]:
+    path = f"{change.place.config_dir}/{name}"
+    return diff_of(change.old.get(name, ""), change.new.get(name, ""), path)
+
+
+def _apart_files(outcome: Outcome) -> Iterator[str]:
+    """Yield the diffs of the files of lanes' own instances."""
+    for change in outcome.apart.wanted:
+        for name in change.changed:
+            if name != FILE_NAME:
+                yield ""
+                yield from (line.rstrip("\r\n") for line in _diff(change, name))
+
+
+def _apart(outcome: Outcome, verb: str, options: str, *, dry_run: bool) -> Iterator[str]:
+    """Yield what becomes, or has become, of lanes' own instances."""
+    would = "would be " if dry_run else ""
+    for change in outcome.apart.wanted:
+        if change.changed:
+            word = "brought up to date" if change.old else "made"
+            yield f"Lane {change.place.lane}: its instance {change.place.config_dir} {would}{word}."
+            if outcome.applied is not None and not outcome.applied.reloaded:
+                yield f"    Start it with Postfix: postfix -c {change.place.config_dir} start"
+    left = {each.lane: each for each in outcome.left}
+    for change in outcome.apart.leaving:
+        lane = change.place.lane
+        if lane not in left:
+            what = f"{would}emptied into this one and removed"
+            yield f"Lane {lane}: its instance {change.place.config_dir} {what}."
+            continue
+        yield from _wrapped(_still(left[lane], outcome, f"gatepost {verb}{options}"), "", "    ")
+
+
+def _still(left: Left, outcome: Outcome, again: str) -> str:
+    several = left.messages != 1
+    if not outcome.facts.running:
+        goes_on = "gives them back when Postfix runs"
+    elif outcome.applied is not None and not outcome.applied.reloaded:
+        goes_on = "gives them back after a run without --no-reload"
+    else:
+        goes_on = "goes on giving them back to this one"
+    return (
+        f"warning: Lane {left.lane}: {left.messages} message{'s are' if several else ' is'} still "
+        f"in the queue of its instance {left.config_dir}, which gets no more mail, {goes_on}, and "
+        f"stays until it is empty, as does what it needs in main.cf and master.cf. To see them: "
+        f"postqueue -c {left.config_dir} -p. Those on hold stay there until postsuper -c "
+        f"{left.config_dir} -H ALL. Then, once more: {again}"
+    )
 
 
 def _notes(outcome: Outcome) -> Iterator[Note]:
@@ -96,7 +163,11 @@ def _dry(outcome: Outcome, verb: str, options: str) -> Iterator[str]:
     if not outcome.needed:
         yield _nothing(verb)
     else:
-        others = [name for name in outcome.changed if name not in outcome.plan.changed]
+        others = [
+            name
+            for name in outcome.changed
+            if name not in outcome.plan.changed and name not in outcome.apart.changed
+        ]
         if others:
             yield f"{', '.join(others)} would be written or removed."
         yield f"Nothing was changed. To do it: gatepost {verb}{options}"
@@ -107,10 +178,12 @@ def _done(outcome: Outcome, verb: str, options: str) -> Iterator[str]:
     if applied is None or not outcome.needed:
         yield _nothing(verb)
         return
-    yield f"Written: {', '.join(applied.changed) or 'nothing'}. postfix check accepts it."
+    if applied.changed:
+        yield f"Written: {', '.join(applied.changed)}. postfix check accepts it."
     for line in applied.warnings.splitlines():
         yield f"    {line}"
-    yield f"Backup:  {applied.backup}"
+    if applied.backup is not None:
+        yield f"Backup:  {applied.backup}"
     if applied.reloaded:
         yield "Postfix has been told to reload."
     elif outcome.facts.running:

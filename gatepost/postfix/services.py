@@ -16,6 +16,7 @@ from gatepost.decisions.tlsmap import LANE_MARK
 from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix import master_cf
 from gatepost.postfix.bounce_filter import FILE_NAME
+from gatepost.postfix.instances.place import config_dir_of
 from gatepost.postfix.main_cf import references, settings
 from gatepost.postfix.markers import BEGIN_ANY
 from gatepost.postfix.operator_level import DNS_LEVEL, default_service, looks_up_dns
@@ -25,7 +26,7 @@ from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import ReturnPath, Tenant
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
-from gatepost.traffic.lanes import service_name
+from gatepost.traffic.lanes import hand_over_name, service_name
 
 _MILTER_FEATURES = (Feature.TAG, Feature.FEEDBACK)
 _POLICY_FEATURES = (
@@ -137,7 +138,27 @@ def shortfalls(snapshot: Snapshot, config_dir: Path) -> list[str]:
         for service in spec.services
         if service.name not in present
     ]
+    found += [each for instance in spec.instances for each in _apart(instance, files, config_dir)]
     return found + list(_without_dnssec(spec, files, values))
+
+
+def _apart(instance: InstanceSpec, files: _Files, config_dir: Path) -> Iterator[str]:
+    """Yield a sentence for each thing that a lane's own instance lacks, or the way to it."""
+    remedy = "; run gatepost attach, then gatepost reload"
+    if hand_over_name(instance.lane) not in {entry.name for entry in files.services}:
+        yield (
+            f"master.cf has no service {hand_over_name(instance.lane)}, by which mail of lane "
+            f"{instance.lane} is handed to its own instance, and mail for it would wait{remedy}"
+        )
+        return
+    theirs = _read(config_dir_of(instance.lane, config_dir))
+    present = {entry.name for entry in theirs.services} if theirs else set()
+    missing = [each.name for each in instance.services if each.name not in present]
+    if missing:
+        yield (
+            f"the instance of lane {instance.lane} has no service {' or '.join(missing)}, and mail "
+            f"for it would wait{remedy}"
+        )
 
 
 def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
@@ -157,8 +178,17 @@ def drift(snapshot: Snapshot, config_dir: Path) -> list[str]:
     spec = attach_spec(snapshot)
     return [
         *_returns_drift(spec, values),
-        *_service_drift(spec, entries, values),
+        *_service_drift(spec.services, entries, values, spec),
+        *(each for instance in spec.instances for each in _drift_apart(instance, spec, config_dir)),
     ]
+
+
+def _drift_apart(instance: InstanceSpec, spec: AttachSpec, config_dir: Path) -> list[str]:
+    theirs = _read(config_dir_of(instance.lane, config_dir))
+    if theirs is None:
+        return []
+    entries = {entry.name: entry for entry in theirs.services}
+    return _service_drift(instance.services, entries, settings(theirs.main), spec)
 
 
 def _returns_drift(spec: AttachSpec, values: Mapping[str, str]) -> Iterator[str]:
@@ -173,12 +203,15 @@ def _returns_drift(spec: AttachSpec, values: Mapping[str, str]) -> Iterator[str]
 
 
 def _service_drift(
-    spec: AttachSpec, entries: Mapping[str, master_cf.Service], values: Mapping[str, str]
+    services: Sequence[ServiceSpec],
+    entries: Mapping[str, master_cf.Service],
+    values: Mapping[str, str],
+    spec: AttachSpec,
 ) -> list[str]:
     return [
         f"{service.name}: {what} in Postfix's files is not what the configuration says; it comes "
         "into force with gatepost attach"
-        for service in spec.services
+        for service in services
         if service.name in entries
         for what in _differences(service, entries[service.name], values, spec)
     ]

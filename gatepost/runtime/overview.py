@@ -13,11 +13,12 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gatepost.errors import ConfigErrors, GatepostError, StartError
+from gatepost.postfix.instances.state import instance_states
 from gatepost.postfix.services import is_attached
 from gatepost.postfix.spec import INTAKE_SOCKET
 from gatepost.runtime.control import ask
@@ -44,6 +45,8 @@ class Overview:
         roles: What each role answered, with ``running``; or ``running: false`` and ``reason``.
         supervisor: What supervisor.json says, with ``running``; None where there is none.
         sockets: ``path``, ``role``, and ``problem`` or null.
+        instances: Lanes' own Postfix instances: ``lane``, ``config_dir``, ``running`` and
+            ``messages``, each null where it cannot be found out.
         down: What does not work, one sentence each; empty if all is well.
         attention: What works and should be looked at.
     """
@@ -52,6 +55,7 @@ class Overview:
     roles: dict[str, dict[str, Any]] = field(default_factory=dict)
     supervisor: dict[str, Any] | None = None
     sockets: list[dict[str, Any]] = field(default_factory=list)
+    instances: list[dict[str, Any]] = field(default_factory=list)
     down: list[str] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
 
@@ -69,6 +73,7 @@ def look(config: Path, on_disk: dict[str, Any] | None = None) -> Overview:
     found.roles = ask_all(settings.run_dir, "status", roles=roles_of(settings))
     found.supervisor = _supervisor(settings.run_dir)
     found.sockets = list(look_at_sockets(settings))
+    found.instances = [asdict(state) for state in instance_states(settings.postfix_config_dir)]
     name_unreachable(found.roles, found.sockets, settings.run_dir)
     found.down = list(_down(found))
     found.attention = [*_attention(found), *_attention_to_postfix(found, settings)]
@@ -195,6 +200,12 @@ def _down(found: Overview) -> Iterator[str]:
     for socket in found.sockets:
         if socket["problem"] is not None:
             yield f"{socket['path']}: {socket['problem']}"
+    for instance in found.instances:
+        if instance["running"] is False:
+            yield (
+                f"the Postfix instance of lane {instance['lane']} does not run; start it: postfix "
+                f"-c {instance['config_dir']} start"
+            )
 
 
 def _attention(found: Overview) -> Iterator[str]:

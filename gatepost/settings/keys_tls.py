@@ -178,3 +178,12 @@ class LaneSection:
         example="[192.0.2.10 weight=3, 192.0.2.11, 2001:db8::10, 2001:db8::11]",
     )
     warmup: WarmupSection = part(WARMUP)
+    instance: bool = setting(
+        kinds.BOOLEAN,
+        "no",
+        doc="""Whether the lane is a Postfix instance of its own, with a queue, a queue manager and
+        an active queue of its own, so that its backlog leaves no other mail waiting. gatepost
+        attach makes it, beside your own, and hands it mail by a socket that only Postfix can
+        reach.""",
+        example="yes",
+    )

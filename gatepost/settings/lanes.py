@@ -22,7 +22,7 @@ def build_lanes(sections: Mapping[str, LaneSection], file: str, report: Report) 
     for name, section in sections.items():
         place = Place(file, ("lanes", name))
         sources = _sources(section.addresses, Place(file, ("lanes", name, "addresses")), report)
-        lane = Lane(name, section.concurrency, section.rate_delay, sources)
+        lane = Lane(name, section.concurrency, section.rate_delay, sources, section.instance)
         if name == DEFAULT_LANE and lane != lanes[name]:
             report.error(
                 place,

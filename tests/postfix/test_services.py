@@ -13,9 +13,10 @@ from gatepost.postfix.spec import Hook
 from gatepost.snapshot import Snapshot
 from gatepost.tls.levels import Level, Requirement
 from gatepost.tls.rules import OnFailure
+from gatepost.traffic.lanes import Lane
 from gatepost.traffic.quota import Limit, QuotaRules, TenantQuota
 from gatepost.traffic.shaping import ShapingRules
-from tests.world import ENFORCE, OBSERVE, OFF, index, snapshot, tenant
+from tests.world import ENFORCE, LANES, OBSERVE, OFF, index, snapshot, tenant
 
 ACME = tenant("acme", senders=frozenset({"acme.example"}), profile="private")
 
@@ -337,3 +338,30 @@ def test_modes_do_not_change_which_services_are_needed() -> None:
     both = tenant("b", ENFORCE, senders=frozenset({"b.example"}), profile="bank", lane="bulk")
     names = [service.name for service in attach_spec(snapshot(both)).services]
     assert names == ["gp-bulk-bank", "gp-bulk-standard", "gp-normal-bank"]
+
+
+def test_an_instance_that_lacks_a_service_is_told_and_one_that_differs(tmp_path: Path) -> None:
+    both = {**LANES, "burst": Lane("burst", instance=True)}
+    config = snapshot(
+        tenant("acme", senders=("acme.example",), lane="burst", profile="private"), lanes=both
+    )
+    main, master = tmp_path / "etc", tmp_path / "etc-gp-burst"
+    for directory in (main, master):
+        directory.mkdir()
+        (directory / "main.cf").write_text("gatepost_transport = x\na = $gatepost_transport\n")
+        (directory / "master.cf").write_text("")
+    (missing,) = [each for each in shortfalls(config, main) if "burst" in each]
+    assert missing == (
+        "master.cf has no service gp-burst, by which mail of lane burst is handed to its own "
+        "instance, and mail for it would wait; run gatepost attach, then gatepost reload"
+    )
+    (main / "master.cf").write_text("gp-burst unix - - n - 20 lmtp\n")
+    (missing_there,) = [each for each in shortfalls(config, main) if "burst" in each]
+    assert "the instance of lane burst has no service gp-burst-private or" in missing_there
+    service = "gp-burst-private unix - - n - - smtp\n"
+    (master / "master.cf").write_text(service)
+    (told,) = [each for each in drift(config, main) if "burst" in each]
+    assert told == (
+        "gp-burst-private: on_failure in Postfix's files is not what the configuration says; it "
+        "comes into force with gatepost attach"
+    )

@@ -12,6 +12,8 @@ from gatepost.postfix.apply import filter_differs
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.doctor.findings import Finding, problem, warning
 from gatepost.postfix.doctor.scene import Scene
+from gatepost.postfix.instances.apart import apart_of
+from gatepost.postfix.instances.files import sources_of
 from gatepost.postfix.journal import Journal
 from gatepost.postfix.plan import Plan
 from gatepost.postfix.planning import bare, plan_attach
@@ -74,6 +76,7 @@ def _up_to_date(scene: Scene, spec: AttachSpec) -> Iterator[Finding]:
         facts = with_routes(facts_without_ours(postfix, without), spec, postfix)
         plan = plan_attach(scene.files, without, spec, facts)
         table = filter_differs(scene.facts.config_dir, plan)
+        apart = apart_of(spec, sources_of(plan, without, facts))
     except (AttachError, PostfixUnavailable) as error:
         yield problem(str(error), "gatepost attach would be refused.")
         return
@@ -85,6 +88,15 @@ def _up_to_date(scene: Scene, spec: AttachSpec) -> Iterator[Finding]:
             "gatepost attach --dry-run",
             "gatepost attach",
         )
+    for change in apart.wanted:
+        if change.old and change.changed and not missing:
+            yield warning(
+                f"{' and '.join(change.changed)} of the instance of lane {change.place.lane} are "
+                "not what attach would write now.",
+                "The main instance's main.cf, master.cf or the configuration was changed since, "
+                "and what was is not in force for this lane.",
+                "gatepost attach",
+            )
     if table:
         yield problem(
             "The bounce table beside main.cf is missing, changed, or left over.",

@@ -14,6 +14,7 @@ from gatepost.postfix.doctor import (
     attachment,
     hooks,
     identity,
+    instances,
     logs,
     probe,
     recipients,
@@ -35,7 +36,7 @@ Check = Callable[[Scene], Iterable[Finding]]
 # What can only be told of something that is there.
 _OF_THE_CONFIGURATION = frozenset(
     {
-        *("sockets", "hooks", "identity", "routing", "addresses"),
+        *("sockets", "hooks", "identity", "routing", "addresses", "instances"),
         *("returning mail", "suppression", "tls"),
     }
 )
@@ -48,6 +49,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("identity", identity.check),
     ("routing", routing.check),
     ("addresses", addresses.check),
+    ("instances", instances.check),
     ("returning mail", returns.check),
     ("suppression", recipients.check),
     ("tls", tls.check),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from gatepost.postfix.instances.files import Sources, instance_files
 from gatepost.postfix.instances.life import (
-    GIVE_BACK_S,
     Change,
     bring_up,
     change_of,
@@ -111,11 +110,23 @@ def bring_all_up(apart: Apart, *, run: bool) -> None:
         bring_up(change, apart.mail_owner, run=run)
 
 
-def retire(apart: Apart, *, run: bool) -> Iterator[Left]:
+def still_there(apart: Apart) -> Iterator[Left]:
+    """Yield all that are to go, as they are.
+
+    Raises:
+        AttachError: If one's queue cannot be looked into.
+    """
+    for change in apart.leaving:
+        place = change.place
+        yield Left(place.lane, str(place.config_dir), _waiting(place))
+
+
+def retire(apart: Apart, wait_s: float, *, run: bool) -> Iterator[Left]:
     """Take away all that are to go, and yield those that still have mail.
 
     Args:
         apart: The instances.
+        wait_s: Seconds to wait for each.
         run: Whether the main instance runs, which they give their mail back to.
 
     Raises:
@@ -123,7 +134,7 @@ def retire(apart: Apart, *, run: bool) -> Iterator[Left]:
     """
     for change in apart.leaving:
         place = change.place
-        left = give_back(change, wait_s=GIVE_BACK_S) if run else _waiting(place)
+        left = give_back(change, wait_s) if run else _waiting(place)
         left = left or take_away(place)
         if left:
             yield Left(place.lane, str(place.config_dir), left)

@@ -30,44 +30,89 @@ from gatepost.postfix.instances.handover import (
 )
 from gatepost.postfix.instances.inherited import inherited, moved
 from gatepost.postfix.instances.place import MARK, Place, place_of
-from gatepost.postfix.master_cf import Service
+from gatepost.postfix.main_cf import settings
+from gatepost.postfix.master_cf import Service, services
 from gatepost.postfix.operator_level import default_name
 from gatepost.postfix.parameters import SCALARS, Setting, service_settings
-from gatepost.postfix.plan import MAIN_CF, MASTER_CF
+from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan
+from gatepost.postfix.planning import Bare
 from gatepost.postfix.spec import AttachSpec, InstanceSpec
 from gatepost.tls.rules import OnFailure
 from gatepost.traffic.lanes import HAND_OVER_SOCKET
 
 GROUP = "gatepost"
 _HEAD = (
-    f"{MARK} for a lane that is a Postfix instance of its own. The next attach writes it anew, so",
-    "# change main.cf and master.cf of the main instance, or Gatepost's configuration, instead.",
+    f"{MARK}, for a lane that is a Postfix instance of its own. The next",
+    "# attach writes it anew: change the main instance or Gatepost's configuration instead.",
 )
 _INDENT = "  "
-_SERVICES = """\
-pickup    unix  n       -       n       60      1       pickup
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-tlsmgr    unix  -       -       n       1000?   1       tlsmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-flush     unix  n       -       n       1000?   0       flush
-proxymap  unix  -       -       n       -       -       proxymap
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-discard   unix  -       -       n       -       -       discard
-scache    unix  -       -       n       -       1       scache
-tlsproxy  unix  -       -       n       -       0       tlsproxy
-showq     unix  n       -       n       -       -       showq
-postlog   unix-dgram n  -       n       -       1       postlogd
-"""
-_WHY = {
-    "pickup": "Takes in again what postsuper -r has requeued.",
-    "error": "What stands for a failure, and for a pause: mail of a paused tenant is deferred by "
-    "retry.",
-}
+# Entry, and what it is there for.
+_SERVICES = (
+    (
+        "pickup    unix  n       -       n       60      1       pickup",
+        "Takes in again what postsuper -r has requeued.",
+    ),
+    (
+        "cleanup   unix  n       -       n       -       0       cleanup",
+        "Writes each message into the queue.",
+    ),
+    (
+        "qmgr      unix  n       -       n       300     1       qmgr",
+        "A queue manager of its own, and with it an active queue of its own.",
+    ),
+    (
+        "tlsmgr    unix  -       -       n       1000?   1       tlsmgr",
+        "TLS sessions that can be resumed, and random numbers, for smtp(8).",
+    ),
+    (
+        "rewrite   unix  -       -       n       -       -       trivial-rewrite",
+        "Asks Gatepost which service delivers.",
+    ),
+    (
+        "bounce    unix  -       -       n       -       0       bounce",
+        "Writes notices of failure; they go back to the main instance.",
+    ),
+    (
+        "defer     unix  -       -       n       -       0       bounce",
+        "Keeps why mail waits.",
+    ),
+    (
+        "trace     unix  -       -       n       -       0       bounce",
+        "Writes notices of success, where a sender asked for them (DSN).",
+    ),
+    (
+        "flush     unix  n       -       n       1000?   0       flush",
+        "Knows which mail waits for a destination, for postqueue -s.",
+    ),
+    (
+        "proxymap  unix  -       -       n       -       -       proxymap",
+        "Reads tables that your main.cf names with proxy: in front.",
+    ),
+    (
+        "error     unix  -       -       n       -       -       error",
+        "Returns mail for which a table of yours says so.",
+    ),
+    (
+        "retry     unix  -       -       n       -       -       error",
+        "Lets mail wait for which a map says so, such as that of a paused tenant.",
+    ),
+    (
+        "scache    unix  -       -       n       -       1       scache",
+        "Keeps connections for the next message.",
+    ),
+    (
+        "tlsproxy  unix  -       -       n       -       0       tlsproxy",
+        "Keeps TLS connections for the next message, with smtp_tls_connection_reuse.",
+    ),
+    (
+        "showq     unix  n       -       n       -       -       showq",
+        "Lists the queue for postqueue.",
+    ),
+    (
+        "postlog   unix-dgram n  -       n       -       1       postlogd",
+        "Writes the log where maillog_file names a file.",
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +142,22 @@ class Sources:
     def main(self) -> Mapping[str, str]:
         """Return the operator's parameters, with those that attach sets in their place."""
         return {**self.before, **{n: self.after[n] for n in SCALARS if n in self.after}}
+
+
+def sources_of(plan: Plan, without: Bare, facts: PostfixFacts) -> Sources:
+    """Return what the files of instances are made from.
+
+    Args:
+        plan: What becomes of the main instance.
+        without: The main instance's files without ours.
+        facts: The main instance as it is without ours.
+    """
+    return Sources(
+        facts,
+        services(without.master.text),
+        settings(without.main.text),
+        settings(plan.new[MAIN_CF]),
+    )
 
 
 def instance_files(
@@ -134,19 +195,19 @@ def instance_files(
 def _main_cf(spec: AttachSpec, sources: Sources, place: Place, *, leaving: bool) -> str:
     facts = sources.facts
     lines = [*_HEAD]
-    settings = [*_identity(place), *_taking_in(), *listening()]
-    settings += _leading_out(spec, facts, place.lane, leaving=leaving)
-    settings += queue_settings(BACK, sources.before)
+    found = [*_identity(place), *_taking_in(), *listening()]
+    found += _leading_out(spec, facts, place.lane, leaving=leaving)
+    found += queue_settings(BACK, sources.before)
     base = default_name(facts.value("default_transport"))
-    settings += service_settings(spec, base, sources.before)
-    for setting in settings:
+    found += service_settings(spec, base, sources.before)
+    for setting in found:
         lines += ["", *comment(setting.reason), f"{setting.name} = {setting.value}".rstrip()]
-    own = frozenset(setting.name for setting in settings)
-    lines += ["", *comment("As in the main instance, so that deliveries are the same from here.")]
-    lines += [
-        f"{setting.name} = {setting.value}".rstrip()
-        for setting in inherited(sources.main, base, own, sources.place, place)
-    ]
+    own = frozenset(setting.name for setting in found)
+    reason = "As in the main instance, so that deliveries are the same from here."
+    lines.append("")
+    for setting in inherited(sources.main, base, own, sources.place, place):
+        lines += [*comment(reason), f"{setting.name} = {setting.value}".rstrip()]
+        reason = "Likewise."
     return "\n".join(lines) + "\n"
 
 
@@ -187,10 +248,11 @@ def _taking_in() -> Iterator[Setting]:
     yield Setting("enable_long_queue_ids", "yes", "As there: no queue id comes twice.")
     yield Setting("smtpd_client_connection_count_limit", "0", "The one client is Postfix itself.")
     yield Setting("smtpd_client_connection_rate_limit", "0", "Likewise.")
-    for name in ("mydestination", "relay_domains", "alias_maps", "alias_database"):
-        yield Setting(
-            name, "", "Nothing is local here: the main instance keeps such mail, and gets bounces."
-        )
+    yield Setting(
+        "mydestination", "", "Nothing is local here: the main instance keeps such mail to itself."
+    )
+    for name in ("relay_domains", "alias_maps", "alias_database"):
+        yield Setting(name, "", "Likewise.")
 
 
 def _leading_out(
@@ -217,11 +279,9 @@ def _master_cf(spec: AttachSpec, sources: Sources, place: Place) -> str:
     add_clones(editor, entries, spec, sources.facts, main)
     lines = [*_HEAD, "", *comment("Where the main instance hands mail over.")]
     lines.append(f"{HAND_OVER_SOCKET:<9} unix  -       -       n       -       -       smtpd")
-    lines += ["", *comment("What every instance has.")]
-    for line in _SERVICES.splitlines():
-        if (why := _WHY.get(line.split()[0])) is not None:
-            lines += comment(why)
-        lines.append(line)
+    lines += [""]
+    for line, why in _SERVICES:
+        lines += [*comment(why), line]
     lines += ["", *comment("The way back to the main instance.")]
     lines.append(f"{BACK:<9} unix  -       -       n       -       -       lmtp")
     for setting in connecting(BACK, place.name, sources.before):

@@ -5,7 +5,8 @@ only when nothing is left in its queue.
 Source: postfix(1) ``check`` makes the directories of a queue; postqueue(1) ``-f``;
 MULTI_INSTANCE_README. postmulti(1) serves the host's default instance alone; what it runs for an
 instance is ``postfix -c``, as is done here.
-Limits: `GIVE_BACK_S` for what is left in an instance to go back to the main one.
+Limits: `GIVE_BACK_S`, unless the operator says otherwise, for what is left in an instance to go
+back to the main one; some hundred messages a second do.
 Errors: `AttachError`; files that were changed are then as they were.
 Security: nothing is removed but directories with a name of ours, of which main.cf says that attach
 has written it, and a queue without mail.
@@ -17,7 +18,7 @@ import os
 import pwd
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from gatepost.postfix.replace import create
 
 GIVE_BACK_S = 30.0
 _FILES = (MAIN_CF, MASTER_CF, FILE_NAME)
-_QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
+_HELD = "hold"
+_MOVING = ("maildrop", "incoming", "active", "deferred")
 _FILE_MODE = 0o644
 _POLL_S = 0.2
 _FLUSH_EVERY_S = 2.0
@@ -146,22 +148,26 @@ def _put_back(change: Change, postfix: PostfixCommands) -> None:
         _remove_directories(change.place)
 
 
-def waiting(place: Place) -> int:
+def waiting(place: Place, queues: Sequence[str] = (*_MOVING, _HELD)) -> int:
     """Return how many messages are in an instance's queue.
+
+    Args:
+        place: Where it stands.
+        queues: Which of Postfix's queues count; without more words, all that hold mail.
 
     Raises:
         AttachError: If it cannot be looked into.
     """
     count = 0
     try:
-        for name in _QUEUES:
+        for name in queues:
             directory = place.queue_directory / name
             if directory.exists():
                 for _, _, files in os.walk(directory, onerror=_raise):
                     count += len(files)
     except FileNotFoundError:
         # A directory of a level of hashing has gone meanwhile.
-        return waiting(place)
+        return waiting(place, queues)
     except OSError as error:
         raise AttachError(f"cannot look into {place.queue_directory}: {error.strerror}") from error
     return count
@@ -177,8 +183,8 @@ def _raise(error: OSError) -> None:
 
 def give_back(
     change: Change,
+    wait_s: float,
     *,
-    wait_s: float = GIVE_BACK_S,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
@@ -205,14 +211,15 @@ def give_back(
             _write(place, change.new)
         _run(postfix, changed=bool(change.changed))
         end, flush_at = clock() + wait_s, clock()
-        while (left := waiting(place)) and clock() < end:
+        # What is on hold goes nowhere, however long one waits.
+        while waiting(place, _MOVING) and clock() < end:
             if clock() >= flush_at:
                 postfix.flush()
                 flush_at = clock() + _FLUSH_EVERY_S
             sleep(_POLL_S)
     except (PostfixUnavailable, OSError) as error:
         raise AttachError(f"lane {place.lane} cannot give its mail back: {error}") from error
-    return left
+    return waiting(place)
 
 
 def take_away(place: Place) -> int:

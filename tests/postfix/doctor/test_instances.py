@@ -1,0 +1,77 @@
+"""Doctor on lanes that are Postfix instances of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gatepost.postfix.doctor.findings import Finding
+from gatepost.postfix.doctor.instances import check
+from gatepost.postfix.doctor.scene import Scene
+from gatepost.postfix.instances.state import InstanceState
+from gatepost.traffic.lanes import Lane
+from tests.world import LANES, snapshot, tenant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postfix.doctor.conftest import MakeScene
+
+CONFIG = snapshot(
+    tenant("acme", senders=("acme.example",), lane="burst"),
+    lanes={**LANES, "burst": Lane("burst", instance=True)},
+)
+
+
+def state(*, running: bool | None = True, messages: int | None = 0) -> InstanceState:
+    return InstanceState("burst", "/etc/postfix-gp-burst", running, messages)
+
+
+def as_default(made: Scene) -> Scene:
+    """Return a scene of the host's default instance."""
+    defaults = {**made.facts.defaults, "config_directory": str(made.facts.config_dir)}
+    return replace(made, facts=replace(made.facts, defaults=defaults))
+
+
+def findings(scene: MakeScene, *states: InstanceState, config=CONFIG, **values) -> list[Finding]:
+    made = as_default(scene(config=config, multi_instance_enable="yes", **values))
+    return list(check(made, lambda _directory: states))
+
+
+def make_socket(directory: Path) -> None:
+    private = directory.with_name(f"{directory.name}-gp-burst") / "private"
+    private.mkdir(parents=True)
+    (private / "gatepost").touch()
+
+
+def test_one_that_runs_is_fine(scene: MakeScene, tmp_path: Path) -> None:
+    make_socket(tmp_path)
+    assert findings(scene, state()) == []
+
+
+def test_one_that_is_missing_or_does_not_run(scene: MakeScene) -> None:
+    (found,) = findings(scene)
+    assert found.what == "Lane burst has no Postfix instance of its own yet."
+    (found,) = findings(scene, state(running=False, messages=3))
+    assert found.what == "The instance of lane burst does not run."
+    assert "In its own there are 3 messages." in found.why
+    assert found.mend == ("postfix -c /etc/postfix-gp-burst start",)
+    (found,) = findings(scene, state())
+    assert "does not exist, though the instance of lane burst runs" in found.what
+
+
+def test_one_that_is_to_go_is_told_with_its_mail(scene: MakeScene) -> None:
+    config = snapshot(tenant("acme", senders=("acme.example",), lane="bulk"))
+    (found,) = findings(scene, state(messages=1), config=config)
+    assert "is still there, with 1 message in its queue" in found.what
+    assert found.mend == ("gatepost attach",)
+
+
+def test_one_that_nobody_would_start(scene: MakeScene, tmp_path: Path) -> None:
+    make_socket(tmp_path)
+    made = scene(config=CONFIG, multi_instance_enable="yes")
+    (found,) = check(made, lambda _directory: [state()])
+    assert found.what == f"{tmp_path} is not the host's default instance."
+    made = as_default(scene(config=CONFIG, multi_instance_enable="no"))
+    (found,) = check(made, lambda _directory: [state()])
+    assert found.mend == (f"postconf -c {tmp_path} -e 'multi_instance_enable = yes'",)
