@@ -106,7 +106,8 @@ class ApiTenantKeeper:
         if path is not None and not _is_there(path):
             # A new installation: who records makes the file. Nothing was ever stored.
             return NO_API_TENANTS
-        with contextlib.closing(open_api_tenants(settings.state, create=False)) as store:
+        # The first of several nodes makes the tables in their database.
+        with contextlib.closing(open_api_tenants(settings.state, create=path is None)) as store:
             if before is not None and store.mark() == before.mark:
                 found = before
             else:
