@@ -6,8 +6,8 @@ of it, and without one, the copy that the processes of this host keep is read.
 Format: the copy is ``api-tenants.copy`` beside `local_state`. Its first line is
 ``gatepost api-tenants 1 VERSION NONCE COUNT``, each further one ``ID JSON``.
 Limits: 256 MiB, twice as much as 100,000 tenants of a kilobyte.
-Errors: `read_copy` raises `Rejected`, `read_tenants` `ConfigErrors`; what is wrong with a tenant goes
-to the report.
+Errors: `read_copy` raises `Rejected`, `read_tenants` `ConfigErrors`; what is wrong with one tenant
+goes to the report.
 Security: JSON of the store is read with the bounds of `gatepost.store.api_tenants`, and its values
 mean what the same text would mean in a file.
 """

@@ -217,8 +217,9 @@ class _Load:
             warmups=warmups,
             bursts=bursts,
         )
-        told = resolve(report.warnings, self._sources)
-        return Loaded(settings_of(self._path, main), snapshot, told)
+        return Loaded(
+            settings_of(self._path, main), snapshot, resolve(report.warnings, self._sources)
+        )
 
     def settings(self) -> Settings:
         """Return the settings, whatever is wrong with others or with the rest of the file."""
