@@ -28,9 +28,11 @@ from gatepost.postfix.doctor.findings import Finding, Severity, problem
 from gatepost.postfix.doctor.probe import Probe
 from gatepost.postfix.doctor.run import Side, examine
 from gatepost.postfix.doctor.scene import look
+from gatepost.postfix.doctor.state import state_findings
 from gatepost.runtime.tls.promoted_findings import promoted_findings
 from gatepost.settings import Loader
 from gatepost.snapshot import Snapshot
+from gatepost.store.open import directory_of, is_postgres
 
 PASSWORD = "GATEPOST_PROBE_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 
@@ -103,6 +105,9 @@ def command(
         if snapshot is not None and snapshot.tls.promoted.configured:
             told = promoted_findings(settings, snapshot.tls.promoted, time.time())
             sides.append(Side("promoted rules", tuple(told)))
+        if is_postgres(settings.state):
+            key_dir = directory_of(settings.local_state)
+            sides.append(Side("state", tuple(state_findings(settings.state, key_dir))))
         if settings.counters is not None:
             sides.append(Side("counters", tuple(counters_findings(settings.counters))))
     found = [finding for side in sides for finding in side.findings]

@@ -71,7 +71,8 @@ def _unknown(url: str) -> StoreUnavailable:
     )
 
 
-def _directory(local: str) -> Path:
+def directory_of(local: str) -> Path:
+    """Return the directory of the store of what is one node's alone."""
     path = sqlite_path(local) or sqlite_path(DEFAULT_LOCAL)
     assert path is not None
     return path.parent
@@ -168,7 +169,7 @@ def open_suppression(url: str, *, create: bool = True, local: str = "") -> Suppr
     if is_postgres(url):
         from gatepost.store.postgres_suppression import PostgresSuppression
 
-        return PostgresSuppression(url, create=create, key_dir=_directory(local))
+        return PostgresSuppression(url, create=create, key_dir=directory_of(local))
     from gatepost.store.sqlite_suppression import SqliteSuppression
 
     return open_as(SqliteSuppression, url, create=create)
@@ -185,7 +186,7 @@ def open_lookup(url: str, clock: Callable[[], float], *, local: str = "") -> Loo
     if is_postgres(url):
         from gatepost.store.postgres_suppression_lookup import PostgresSuppressionLookup
 
-        return PostgresSuppressionLookup(url, _directory(local), clock)
+        return PostgresSuppressionLookup(url, directory_of(local), clock)
     from gatepost.store.suppression_lookup import SuppressionLookup
 
     path = sqlite_path(url)
