@@ -28,7 +28,10 @@ CAP, SESSIONS = 150, 4
 CONFIGURATION: dict[str, Any] = {
     "modes": {"default": "enforce"},
     "lanes": {"burst": {"concurrency": 5}},
-    "traffic": {"burst": {"above": "20/second", "lane": "burst", "stay": "3s"}},
+    # What waits keeps it there, so that a slow machine takes it no sooner home than a fast one.
+    "traffic": {
+        "burst": {"above": "20/second", "lane": "burst", "stay": "3s", "backlog_below": 20}
+    },
     "tenants": {
         "flood": {"logins": ["flood"], "senders": ["flood.example"], "backlog": CAP},
         "quiet": {"logins": ["quiet"], "senders": ["quiet.example"], "backlog": CAP},

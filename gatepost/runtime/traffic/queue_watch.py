@@ -8,7 +8,7 @@ Format: section ``backlog`` of ``traffic.json``, see `reading`.
 Limits: the log is looked at four times a second, the section written once a second. The whole
 queue is listed at the start, every `SURVEY_S`, and every `SOON_S` while it holds more than `MANY`
 messages whose tenant only their sender tells and that were never tried; and never takes more than
-a twentieth of the time.
+a twentieth of the time. After postsuper(1), or lines that were lost, it is listed again at once.
 Errors: none. While the log cannot be read, there is no section: nothing is known. That is said once
 (``backlog-unreadable``), and tried again after 1 s, then at growing intervals up to 30 s. A queue
 that cannot be listed leaves what the log has said since the start; that is said once, too
@@ -54,6 +54,7 @@ LOOK_S: Final = 0.25
 TELL_EVERY_S: Final = 1.0
 SURVEY_S: Final = 300.0
 SOON_S: Final = 60.0
+AT_ONCE_S: Final = 2.0
 MANY: Final = 1_000
 SHARE: Final = 20.0
 RETRY_MAX_S: Final = 30.0
@@ -133,7 +134,8 @@ class QueueWatch:
         self._book = QueueBook(self._of_sender, self._of_client)
         self._reader = ""
         self._survey: _Survey | None = None
-        self._survey_at = 0.0
+        self._survey_at = self._took = 0.0
+        self._survey_soon = False
         self._surveyed = False
         self._corrected = 0
         self._told_at = 0.0
@@ -225,8 +227,9 @@ class QueueWatch:
         if at is not None:
             # A step of the clock makes this wrong once, for lines of before it.
             self._as_of = now - min(max(wall - at, 0.0), SURVEY_S)
-        if chunk.gap:
-            self._survey_at = 0.0
+        # postsuper(1) names no message that it deletes with all others.
+        if chunk.gap or _is_by_postsuper(chunk):
+            self._survey_soon = True
 
     def _last_stamp(self, chunk: Chunk) -> float | None:
         if chunk.entries:
@@ -254,6 +257,7 @@ class QueueWatch:
         self._sheet.put(BACKLOG, data)
 
     def _begin_survey(self) -> None:
+        self._survey_soon = False
         self._book.begin_survey()
         survey = self._survey = _Survey(since_boot())
         survey.thread = threading.Thread(
@@ -278,15 +282,15 @@ class QueueWatch:
         """Take in a survey that has ended, or begin one whose time has come."""
         survey, now = self._survey, since_boot()
         if survey is None:
-            due = self._survey_at + (SOON_S if self._book.untold > MANY else SURVEY_S)
-            if now >= due:
+            wait = SOON_S if self._book.untold > MANY else SURVEY_S
+            wait = AT_ONCE_S if self._survey_soon else wait
+            if now >= self._survey_at + max(wait, self._took * SHARE):
                 self._begin_survey()
             return
         if survey.thread is not None and survey.thread.is_alive():
             return
         self._survey = None
-        took = now - survey.began_at
-        self._survey_at = now + max(took * SHARE - SURVEY_S, 0.0)
+        self._survey_at, self._took = now, now - survey.began_at
         wrong = self._book.end_survey(survey.found, time.time())
         if survey.found is None:
             self._trouble("queue-unlisted", survey.trouble)
@@ -354,6 +358,12 @@ class _Largest(Collector):
         for label, messages in counts.items():
             found.add_metric([label], messages)
         yield found
+
+
+def _is_by_postsuper(chunk: Chunk) -> bool:
+    return any(b"/postsuper[" in line for line in chunk.lines) or any(
+        isinstance(entry, Entry) and entry.program == "postsuper" for entry in chunk.entries
+    )
 
 
 def _lines_of(chunk: Chunk) -> Iterator[QueueLine]:
