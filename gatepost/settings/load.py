@@ -195,8 +195,6 @@ class _Load:
         self._check_tenants(check, builder, index, platform)
         quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
         self._check_surroundings(main, modes.general, platform, index)
-        check_store(main, self._path, report)
-        check_counters(main, self._path, self._sources[file].mode, report)
         if report.errors:
             raise self._errors()
         snapshot = Snapshot(
@@ -217,9 +215,8 @@ class _Load:
             warmups=warmups,
             bursts=bursts,
         )
-        return Loaded(
-            settings_of(self._path, main), snapshot, resolve(report.warnings, self._sources)
-        )
+        told = resolve(report.warnings, self._sources)
+        return Loaded(settings_of(self._path, main), snapshot, told)
 
     def settings(self) -> Settings:
         """Return the settings, whatever is wrong with others or with the rest of the file."""
@@ -438,6 +435,8 @@ class _Load:
         self, main: MainFile, modes: Modes, platform: Platform, index: TenantIndex
     ) -> None:
         check_api(main.api, self._file, self._report)
+        check_store(main, self._path, self._report)
+        check_counters(main, self._path, self._sources[self._file].mode, self._report)
         address = main.metrics
         if address is not None and not ipaddress.ip_address(address.host).is_loopback:
             self._report.warn(
