@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import NORMAL, Change, Scope, Whose
+from gatepost.feedback.status import NORMAL, Change, Queued, Scope, Whose
 from gatepost.store.open import open_events, open_statuses
 
 WHY = "complaints 0.70 % (7 of 1,000, at least 0.34 %)"
@@ -39,7 +39,7 @@ tenants:
   acme:
     logins: [acme]
     senders: [acme.example]
-    feedback: {{mail_type: X-Mail-Type, marketing: [newsletter]}}
+    feedback: {{campaign: X-Campaign, mail_type: X-Mail-Type, marketing: [newsletter]}}
     modes: {{ladder: enforce}}
   shop: {{logins: [shop], senders: [shop.example]}}
 """
@@ -105,6 +105,78 @@ def test_a_pause_of_marketing_says_if_nothing_is_marketing(store, gatepost):
     words = ("tenant", "pause", "shop", "--reason", "x", "--scope", "marketing")
     assert "shop lists no types under feedback.marketing" in gatepost(*words).output
     assert store.find("shop").pause is not None
+
+
+def test_a_pause_of_a_part_stands_beside_that_of_the_whole(store, gatepost):
+    words = ("tenant", "pause", "acme", "--queued", "keep", "--reason", "x")
+    gatepost(*words)
+    said = gatepost(*words, "--campaign", "spring", "--domain", "Example.ORG.").output
+    assert said.startswith("acme: campaign spring to example.org paused; in force")
+    found = json.loads(gatepost(*words, "--domain", "example.net", "--json").output)
+    assert [each["domain"] for each in found["parts"]] == ["example.org", "example.net"]
+    assert [each["queued"] for each in found["parts"]] == ["keep", "keep"]
+    assert found["operator"]["scope"] == "all"
+    shown = gatepost("tenant", "show", "acme", status=1).output
+    assert "mail to example.net paused by anna" in shown
+    said = gatepost("tenant", "resume", "acme", "--domain", "example.net").output
+    assert said.startswith("acme: mail to example.net goes on (was: mail to example.net paused by")
+    said = gatepost("tenant", "resume", "acme", "--domain", "example.net").output
+    assert said.startswith("acme: mail to example.net was not paused")
+    assert [each.domain for each in store.find("acme").parts] == ["example.org"]
+    assert store.find("acme").pause is not None
+    gatepost("tenant", "resume", "acme")
+    assert store.find("acme").pauses_at(time.time()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["acme", "--queued", "retry", "--campaign", "spring"], "--queued retry is for a whole"),
+        (["acme", "--scope", "marketing", "--domain", "a.example"], "does not go with --campaign"),
+        (["acme", "--domain", "not a domain"], "--domain: "),
+        (["shop", "--campaign", "spring"], "no header that names campaigns"),
+    ],
+)
+def test_which_parts_there_are_not(store, gatepost, words, complaint):
+    said = gatepost("tenant", "pause", *words, "--reason", "x", status=2).output
+    assert complaint in said
+    assert store.all() == {}
+
+
+def test_the_last_tenant_is_paused_only_if_that_is_meant(store, gatepost):
+    words = ("tenant", "pause", "shop", "--queued", "keep", "--reason", "x")
+    gatepost("tenant", "pause", "acme", "--queued", "keep", "--reason", "x")
+    said = gatepost(*words, status=2).output
+    assert "shop is the last tenant that is not paused" in said
+    assert "--yes" in said
+    assert store.find("shop") == NORMAL
+    # Less than the whole of it is no such thing.
+    gatepost(*words, "--domain", "a.example")
+    gatepost(*words, "--yes")
+    assert store.find("shop").pause is not None
+
+
+def test_the_platforms_own_tenant_is_paused_only_if_that_is_meant(tmp_path, store, gatepost):
+    path = tmp_path / "gatepost.yaml"
+    own = "platform: {feedback_domain: fbl.acme.example}\n"
+    path.write_text(path.read_text() + own)
+    words = ("tenant", "pause", "acme", "--queued", "keep", "--reason", "x")
+    said = gatepost(*words, status=2).output
+    assert "acme is the platform's own tenant: it owns the domain of fbl.acme.example" in said
+    assert store.find("acme") == NORMAL
+    gatepost("tenant", "pause", "shop", "--queued", "keep", "--reason", "x")
+    gatepost(*words, "--yes")
+    assert store.find("acme").pause is not None
+
+
+def test_a_hold_that_cannot_be_made_leaves_the_pause_and_says_so(store, gatepost, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    words = ("tenant", "pause", "acme", "--domain", "a.example", "--reason", "x")
+    said = gatepost(*words, status=1).output
+    assert "queued mail goes on: putting mail on hold works for root only" in said
+    assert store.find("acme").parts[0].queued is Queued.HOLD
+    for command in (["hold", "acme"], ["release", "acme"], ["purge", "acme", "--yes"], ["apply"]):
+        assert "root only" in gatepost("tenant", *command, status=2).output
 
 
 def test_a_resume_takes_back_both(store, gatepost):

@@ -20,7 +20,7 @@ from gatepost.feedback.event_ids import queue_change_id
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.status import WHOLE, Part, part_details
 from gatepost.postfix import queue
-from gatepost.runtime.traffic.queued import Chosen, Progress, Spot, still_there
+from gatepost.runtime.traffic.queued import Chosen, Progress, Spot, require_root, still_there
 from gatepost.store.held import Cause, Held, HeldStore
 
 PER_SECOND = 100.0
@@ -62,6 +62,7 @@ def hold(
         part: Of a pause: what it is about.
         progress: Is told how many were dealt with.
     """
+    require_root()
     done = Done()
     for instance, spots in chosen.batches(HOLD_BATCH):
         store.add(
@@ -95,6 +96,7 @@ def move(chosen: Chosen, store: HeldStore, tenant: str, now: float) -> Done:
     on by it whatever the transport map says since. A message that is held and let go at once is in
     the deferred queue.
     """
+    require_root()
     done = Done()
     for instance, spots in chosen.batches(HOLD_BATCH):
         rows = [

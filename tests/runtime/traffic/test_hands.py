@@ -1,0 +1,318 @@
+"""Holding, letting go, moving and deleting, with scripts for Postfix's commands; killed between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gatepost.decisions.queued import Selection
+from gatepost.errors import PostfixUnavailable
+from gatepost.feedback.sent import Message
+from gatepost.feedback.status import WHOLE, Part, Pause, Queued, Scope, Status, Statuses
+from gatepost.feedback.token import message_id_of
+from gatepost.postfix import commands, queue
+from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.traffic import hands, returns
+from gatepost.runtime.traffic.queued import DELIVERABLE, HELD, Chosen, QueueReader
+from gatepost.runtime.traffic.returns import ReturnWatch
+from gatepost.store.held import Cause, HeldStore
+from gatepost.store.messages import MessageStore
+from gatepost.store.open import open_held, open_messages
+from lab.process import wait_until
+from tests.world import NOW, snapshot, tenant
+
+ACME = tenant("acme", senders=("acme.example",), campaign_header="x-campaign")
+MADE = snapshot(ACME, tenant("shop", senders=("shop.example",)))
+HOST = "mail.example"
+
+
+class Postfix:
+    """Scripts that move lines between two files, one for what is held and one for the rest."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.config_dir = directory / "etc"
+        monkeypatch.setattr(commands, "_SEARCH", f"{directory / 'bin'}:{os.defpath}")
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        (directory / "bin").mkdir()
+        (directory / "state").mkdir()
+        self._put("postconf", f'[ "$4" = myhostname ] && echo {HOST} || echo')
+        self._put("postcat", f"cat {directory}/headers-$4 2>/dev/null || exit 1")
+        self._put("postqueue", f'[ "$3" = -j ] && exec cat {directory}/state/*; echo "$4" >> tried')
+        self._put(
+            "postsuper",
+            f"""while read id; do
+            [ -e {directory}/gone-$id ] && continue
+            file={directory}/state/$id; [ -e $file ] || continue
+            case $3 in
+            -d) rm $file; word=removed ;;
+            -h) grep -q '"hold"' $file && continue
+                sed -i 's/"queue_name": "[a-z]*"/"queue_name": "hold"/' $file
+                word="placed on hold" ;;
+            -H) grep -q '"hold"' $file || continue
+                sed -i 's/"queue_name": "[a-z]*"/"queue_name": "deferred"/' $file
+                word="released from hold" ;;
+            esac
+            echo "postsuper: $id: $word" >&2
+            done""",
+        )
+
+    def _put(self, name: str, script: str) -> None:
+        path = self.directory / "bin" / name
+        path.write_text(f"#!/bin/sh\ncd {self.directory}\n{script}\n")
+        path.chmod(0o755)
+
+    def add(
+        self,
+        queue_id: str,
+        sender: str = "a@acme.example",
+        queue: str = "deferred",
+        reason: str = "",
+        to: tuple[str, ...] = ("u@example.org",),
+    ) -> None:
+        recipients = [{"address": each, "delay_reason": reason} for each in to]
+        entry = {
+            "queue_name": queue,
+            "queue_id": queue_id,
+            "arrival_time": int(NOW),
+            "message_size": 100,
+            "sender": sender,
+            "recipients": recipients,
+        }
+        (self.directory / "state" / queue_id).write_text(json.dumps(entry) + "\n")
+
+    def queues(self) -> dict[str, str]:
+        files = sorted((self.directory / "state").iterdir())
+        return {each.name: json.loads(each.read_text())["queue_name"] for each in files}
+
+    def tried(self) -> list[str]:
+        path = self.directory / "tried"
+        return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def postfix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Postfix:
+    return Postfix(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[HeldStore]:
+    with contextlib.closing(open_held(f"sqlite:///{tmp_path}/held.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[MessageStore]:
+    with contextlib.closing(open_messages(f"sqlite:///{tmp_path}/held.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def choose(postfix: Postfix, book: MessageStore) -> Callable[..., Chosen]:
+    def choose(part: Part = WHOLE, queues: frozenset[str] = DELIVERABLE, **kw: bool) -> Chosen:
+        reader = QueueReader(postfix.config_dir, MADE, book, NOW)
+        return reader.choose(Selection(ACME, part), queues, **{"partly": True, **kw})
+
+    return choose
+
+
+def booked(queue_id: str, name: str = "acme", campaign: str = "spring") -> Message:
+    return Message(
+        message_id_of(HOST, queue_id), NOW, name, queue_id, "a@x.example", campaign=campaign
+    )
+
+
+A, B, C, D = "4AAAAAAAzA", "4BBBBBBBzB", "4CCCCCCCzC", "4DDDDDDDzD"
+
+
+def test_what_is_chosen_and_what_is_left_alone(postfix, book, choose) -> None:
+    postfix.add(A)
+    postfix.add(B, "b@elsewhere.example", "active", to=("u@example.org", "v@other.example"))
+    postfix.add(C, "c@elsewhere.example")
+    postfix.add(D)
+    postfix.add("4EEEEEEEzE", "e@shop.example")
+    postfix.add("4FFFFFFFzF", queue="hold")
+    postfix.add("4GGGGGGGzG", queue="maildrop")
+    # The book names the tenant of B, and another one for D, which so is nobody's.
+    book.add([booked(A), booked(B), booked(D, "shop")])
+    with choose() as chosen:
+        assert [spot.queue_id for _, spots in chosen.batches(9) for spot in spots] == [A, B]
+        summary = chosen.summary
+    assert (summary.messages, summary.recipients, summary.unnamed) == (2, 3, 1)
+    assert summary.queues == {"deferred": 1, "active": 1}
+    assert summary.campaigns == {"spring": 2}
+    assert summary.domains == {"example.org": 2, "other.example": 1}
+    with choose(Part("", "other.example"), partly=False) as chosen:
+        assert chosen.summary.messages == 0
+        assert list(chosen.summary.others.values()) == [1]
+
+
+def test_the_header_tells_a_campaign_that_the_book_does_not(postfix, choose, monkeypatch) -> None:
+    for queue_id, header in ((A, "X-Campaign:\r\n spring\r\n"), (B, "Subject: x\r\n")):
+        postfix.add(queue_id)
+        (postfix.directory / f"headers-{queue_id}").write_text(header)
+    postfix.add(C)
+    with choose(Part("spring")) as chosen:
+        assert [spot.queue_id for _, spots in chosen.batches(9) for spot in spots] == [A]
+        # C has gone before it could be looked at.
+        assert sum(chosen.summary.others.values()) == 1
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with choose(Part("spring")) as chosen:
+        assert (chosen.summary.messages, sum(chosen.summary.others.values())) == (0, 3)
+
+
+def test_what_the_operator_holds_is_not_remembered_and_stays(postfix, held, choose) -> None:
+    postfix.add(A)
+    postfix.add(B, queue="hold")
+    postfix.add(C)
+    with choose() as chosen:
+        # Held by somebody else, and gone, between the look and the hold.
+        postfix.add(C, queue="hold")
+        done = hands.hold(chosen, held, "acme", Cause.OPERATOR, NOW)
+    assert (done.count, done.gone) == (1, 1)
+    assert [each.queue_id for each in held.all()] == [A]
+    done = hands.release(postfix.config_dir, held.all(), held, per_second=1000)
+    assert (done.count, done.gone) == (1, 0)
+    assert postfix.queues() == {A: "deferred", B: "hold", C: "hold"}
+    assert postfix.tried() == [A]
+    assert held.all() == []
+
+
+@pytest.mark.parametrize("when", ["hold", "release"])
+def test_a_message_that_is_being_moved_survives_a_kill(
+    postfix, held, choose, monkeypatch, when
+) -> None:
+    postfix.add(A, queue="active")
+
+    def killed(*_: object) -> set[str]:
+        raise KeyboardInterrupt
+
+    with choose() as chosen, monkeypatch.context() as patch:
+        patch.setattr(queue, when, killed)
+        with pytest.raises(KeyboardInterrupt):
+            hands.move(chosen, held, "acme", NOW)
+    assert [each.cause for each in held.all()] == [Cause.MOVED]
+    hands.release(postfix.config_dir, held.all(), held, per_second=1000)
+    assert postfix.queues()[A] in {"active", "deferred"}
+    assert held.all() == []
+
+
+def test_a_purge_deletes_what_was_counted(postfix, held, choose) -> None:
+    postfix.add(A)
+    postfix.add(B, queue="hold")
+    postfix.add(C)
+    with choose(queues=DELIVERABLE | HELD) as chosen:
+        postfix.add(D)
+        (postfix.directory / "state" / C).unlink()
+        done = hands.purge(postfix.config_dir, chosen, held, None)
+    assert (done.count, done.gone) == (2, 1)
+    assert postfix.queues() == {D: "deferred"}
+
+
+def test_a_short_id_that_names_another_message_now_is_left_alone(postfix, held, choose) -> None:
+    short, other = "ABCDEF0123", "ABCDEF0124"
+    postfix.add(short)
+    postfix.add(other)
+    with choose() as chosen:
+        assert chosen.summary.short_ids == 2
+        path = postfix.directory / "state" / short
+        path.write_text(path.read_text().replace(str(int(NOW)), str(int(NOW) + 1)))
+        done = hands.purge(postfix.config_dir, chosen, held, None)
+    assert (done.count, done.gone) == (1, 1)
+    assert postfix.queues() == {short: "deferred"}
+
+
+def test_a_release_that_is_broken_off_remembers_the_rest(postfix, held, choose) -> None:
+    for queue_id in (A, B, C):
+        postfix.add(queue_id)
+    with choose() as chosen:
+        hands.hold(chosen, held, "acme", Cause.PAUSE, NOW, Part("spring"))
+    rows = held.all()
+    assert {(each.cause, each.campaign) for each in rows} == {(Cause.PAUSE, "spring")}
+    done = hands.release(
+        postfix.config_dir, rows, held, per_second=1, stopped=lambda _: len(held.all()) == 1
+    )
+    assert done.count == 2
+    assert [each.queue_id for each in held.all()] == [C]
+    assert postfix.queues() == {A: "deferred", B: "deferred", C: "hold"}
+
+
+def test_without_root_nothing_is_held_and_nothing_remembered(
+    postfix, held, choose, monkeypatch
+) -> None:
+    postfix.add(A)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with choose() as chosen, pytest.raises(PostfixUnavailable, match="root only"):
+        hands.hold(chosen, held, "acme", Cause.OPERATOR, NOW)
+    assert postfix.queues() == {A: "deferred"}
+    assert held.all() == []
+
+
+PAUSE = Pause(Scope.ALL, "x", 1.0, queued=Queued.RETRY)
+TEXT = "sending of acme is paused: x, since 1970-01-01 00:00 UTC"
+
+
+def test_mail_is_tried_again_when_its_pause_ends_by_itself(postfix, monkeypatch, request) -> None:
+    monkeypatch.setattr(returns, "SETTLE_S", 0.0)
+    postfix.add(A, reason=TEXT)
+    postfix.add(B)
+    postfix.add(C, reason="host mx.example said: 450 " + TEXT)
+    postfix.add(D, "d@shop.example", reason=TEXT)
+    looked = threading.Event()
+    statuses: dict[str, Statuses] = {"now": {"acme": Status(pause=PAUSE)}}
+
+    def current() -> Statuses:
+        looked.set()
+        return statuses["now"]
+
+    watch = ReturnWatch(
+        postfix.config_dir,
+        lambda: MADE,
+        current,
+        Metrics("back"),
+        every_s=0.02,
+        first_s=0.02,
+        again_s=0.02,
+    )
+    request.addfinalizer(watch.stop)
+    assert looked.wait(10)
+    # Those of a tenant that is paused wait; the text of one tenant says nothing of another.
+    assert not set(postfix.tried()) & {A, C, D}
+    statuses["now"] = {"acme": Status(pause=replace(PAUSE, until=2.0))}
+    wait_until(lambda: {A, B} <= set(postfix.tried()), 20, "the attempt")
+    assert not set(postfix.tried()) & {C, D}
+
+
+def test_mail_of_a_pause_that_ended_while_nobody_looked_is_found_at_the_start(
+    postfix, monkeypatch, request
+) -> None:
+    monkeypatch.setattr(returns, "SETTLE_S", 0.0)
+    postfix.add(A, reason=TEXT)
+    watch = ReturnWatch(
+        postfix.config_dir, lambda: MADE, dict, Metrics("back"), every_s=0.02, first_s=0.02
+    )
+    request.addfinalizer(watch.stop)
+    wait_until(lambda: A in postfix.tried(), 20, "the attempt")
+
+
+def test_a_queue_that_cannot_be_read_is_told_once(postfix, request, caplog) -> None:
+    postfix._put("postqueue", "echo 'postqueue: fatal: Permission denied' >&2; exit 69")
+    watch = ReturnWatch(
+        postfix.config_dir,
+        lambda: MADE,
+        dict,
+        metrics := Metrics("back"),
+        every_s=0.02,
+        first_s=0.02,
+    )
+    request.addfinalizer(watch.stop)
+    wait_until(lambda: "queue-unknown" in caplog.text, 20, "the warning")
+    assert "Permission denied" in caplog.text
+    assert metrics.counts()["errors"]["queue"] == 1
