@@ -80,6 +80,7 @@ class Outcome:
         applied: What was done; None for a dry run.
         apart: What becomes of lanes' own instances.
         left: Those of them that are to go and still have mail.
+        told: Whether a running Postfix is told of what changes.
     """
 
     config_dir: Path
@@ -91,6 +92,7 @@ class Outcome:
     applied: Applied | None = None
     apart: Apart = field(default_factory=Apart)
     left: tuple[Left, ...] = ()
+    told: bool = True
 
     @property
     def needed(self) -> bool:
@@ -233,7 +235,16 @@ def _finish(
     applied = None
     if not options.dry_run:
         applied = apply(postfix, plan, order, reload=options.reload and facts.running)
-    return Outcome(postfix.config_dir, plan, facts, changed, troubles, unfinished, applied)
+    return Outcome(
+        postfix.config_dir,
+        plan,
+        facts,
+        changed,
+        troubles,
+        unfinished,
+        applied,
+        told=options.reload and facts.running,
+    )
 
 
 def _not_running(troubles: list[str]) -> str:

@@ -120,7 +120,7 @@ def _apart(outcome: Outcome, verb: str, options: str, *, dry_run: bool) -> Itera
         if change.changed:
             word = "brought up to date" if change.old else "made"
             yield f"Lane {change.place.lane}: its instance {change.place.config_dir} {would}{word}."
-            if outcome.applied is not None and not outcome.applied.reloaded:
+            if outcome.applied is not None and not outcome.told:
                 yield f"    Start it with Postfix: postfix -c {change.place.config_dir} start"
     left = {each.lane: each for each in outcome.left}
     for change in outcome.apart.leaving:
@@ -136,7 +136,7 @@ def _still(left: Left, outcome: Outcome, again: str) -> str:
     several = left.messages != 1
     if not outcome.facts.running:
         goes_on = "gives them back when Postfix runs"
-    elif outcome.applied is not None and not outcome.applied.reloaded:
+    elif not outcome.told:
         goes_on = "gives them back after a run without --no-reload"
     else:
         goes_on = "goes on giving them back to this one"
@@ -178,12 +178,13 @@ def _done(outcome: Outcome, verb: str, options: str) -> Iterator[str]:
     if applied is None or not outcome.needed:
         yield _nothing(verb)
         return
-    if applied.changed:
-        yield f"Written: {', '.join(applied.changed)}. postfix check accepts it."
+    if not (applied.changed or applied.resumed):
+        # Only the instances of lanes change, as is told below.
+        return
+    yield f"Written: {', '.join(applied.changed) or 'nothing'}. postfix check accepts it."
     for line in applied.warnings.splitlines():
         yield f"    {line}"
-    if applied.backup is not None:
-        yield f"Backup:  {applied.backup}"
+    yield f"Backup:  {applied.backup}"
     if applied.reloaded:
         yield "Postfix has been told to reload."
     elif outcome.facts.running:

@@ -7,6 +7,7 @@ Errors: `AttachError`.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def lanes_present(config_dir: Path) -> tuple[str, ...]:
     Also one that is not registered, as after an attach that was killed.
     """
     try:
-        found = sorted(config_dir.parent.glob(f"{config_dir.name}-gp-*"))
+        found = sorted(config_dir.parent.glob(f"{glob.escape(config_dir.name)}-gp-*"))
     except OSError:
         return ()
     lanes = ((each, lane_of(each.name)) for each in found)

@@ -120,11 +120,17 @@ def _run(postfix: PostfixCommands, *, changed: bool) -> None:
 
 
 def _make_directories(place: Place, mail_owner: str) -> None:
-    place.config_dir.mkdir(mode=0o755, exist_ok=True)
-    place.queue_directory.mkdir(mode=0o755, exist_ok=True)
-    if not place.data_directory.exists():
-        place.data_directory.mkdir(mode=0o700)
-        os.chown(place.data_directory, pwd.getpwnam(mail_owner).pw_uid, -1)
+    for directory, mode in (
+        (place.config_dir, 0o755),
+        (place.queue_directory, 0o755),
+        (place.data_directory, 0o700),
+    ):
+        if not directory.exists():
+            directory.mkdir()
+            # Whatever the umask is: Postfix's own account must be able to enter.
+            directory.chmod(mode)
+            if directory == place.data_directory:
+                os.chown(directory, pwd.getpwnam(mail_owner).pw_uid, -1)
 
 
 def _write(place: Place, texts: Mapping[str, str]) -> None:

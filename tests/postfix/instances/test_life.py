@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,16 @@ def put(place: Place, queue: str, name: str = "4AAAA") -> None:
 
 
 def test_it_is_made_checked_and_started_once(place: Place, commands: Commands) -> None:
-    bring_up(change_of(place, NEW), "root", run=True)
+    before = os.umask(0o077)
+    try:
+        bring_up(change_of(place, NEW), "root", run=True)
+    finally:
+        os.umask(before)
     assert commands.done == ["check", "start"]
     assert (place.config_dir / MAIN_CF).read_text() == NEW[MAIN_CF]
-    assert place.data_directory.stat().st_mode & 0o777 == 0o700
+    directories = (place.config_dir, place.queue_directory, place.data_directory)
+    assert [each.stat().st_mode & 0o777 for each in directories] == [0o755, 0o755, 0o700]
+    assert (place.config_dir / MAIN_CF).stat().st_mode & 0o777 == 0o644
     assert change_of(place, NEW).changed == ()
     bring_up(change_of(place, NEW), "root", run=True)
     assert commands.done == ["check", "start"], "nothing to do a second time"
