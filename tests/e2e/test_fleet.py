@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import smtplib
 import threading
 from collections import Counter
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 # What holds on all nodes within two seconds; here many processes share few processors.
 SOON_S = 6
 TARGET = Target(f"redis://{ADDRESS}:6379", "the lab's")
-QUOTAS = {"crowd": 20, "load": 60, "lost": 30}
+QUOTAS = {"crowd": 20, "load": 60, "lost": 30, "left": 60}
 KEY = bytes(range(32)).hex()
 TENANTS = (*QUOTAS, "quiet", "mute")
 
@@ -78,16 +79,21 @@ def valkey(world: World) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-def fleet(world: World, valkey: Valkey) -> Iterator[list[Node]]:
-    with contextlib.closing(PrivatePostgres((f"listen_addresses={ADDRESS}",))) as postgres:
-        url = open_to_nodes(postgres)
-        # Nobody waits because of refusals, or is shut out.
-        main = dict.fromkeys(("smtpd_soft_error_limit", "smtpd_hard_error_limit"), "1000")
-        main["smtpd_client_connection_count_limit"] = "0"
-        with nodes(
-            world, lambda node: configuration(node, valkey, url), TENANTS, main=main
-        ) as running:
-            yield running
+def postgres(valkey: Valkey) -> Iterator[PrivatePostgres]:
+    """Return the store, at the address that comes with Valkey."""
+    del valkey
+    with contextlib.closing(PrivatePostgres((f"listen_addresses={ADDRESS}",))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet(world: World, valkey: Valkey, postgres: PrivatePostgres) -> Iterator[list[Node]]:
+    url = open_to_nodes(postgres)
+    # Nobody waits because of refusals, or is shut out.
+    main = dict.fromkeys(("smtpd_soft_error_limit", "smtpd_hard_error_limit"), "1000")
+    main["smtpd_client_connection_count_limit"] = "0"
+    with nodes(world, lambda node: configuration(node, valkey, url), TENANTS, main=main) as running:
+        yield running
 
 
 def attempt(node: Node, tenant: str, subject: str = "") -> str:
@@ -141,6 +147,8 @@ def load(
                     replies["250"] += 1
                 except smtplib.SMTPResponseException as error:
                     replies[f"{error.smtp_code}"] += 1
+                except (smtplib.SMTPServerDisconnected, OSError):
+                    replies["lost"] += 1
                 begun.release()
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
@@ -232,3 +240,39 @@ def test_a_node_that_is_cut_off_from_all_goes_on_with_its_share(fleet: list[Node
     wait_until(lambda: settled(fleet), 20, "the node to be back")
     assert used("lost") == 40
     assert attempt(lost, "lost") == "450"
+
+
+def test_postgresql_is_killed_under_load(fleet: list[Node], postgres: PrivatePostgres) -> None:
+    replies = load(fleet, "quiet", 6, 10, lambda: postgres.stop(signal.SIGKILL))
+    try:
+        assert replies == {"250": 60}
+    finally:
+        postgres.start()
+    one, *others = fleet
+    one.command("tenant", "pause", "quiet", "--reason", "a test", "--yes")
+    for node in others:
+        wait_until(lambda: attempt(node, "quiet") == "450", 20, "the pause")  # noqa: B023
+
+
+def test_a_node_is_killed_under_load(fleet: list[Node]) -> None:
+    lost, others = fleet[2], fleet[:2]
+
+    def kill() -> None:
+        lost.postfix.kill()
+        for role in ("milter", "policy", "back"):
+            lost.gatepost.kill(role)
+
+    replies = load(fleet, "left", 6, 10, kill)
+    assert set(replies) <= {"250", "450", "lost"}
+    more = load(others, "left", 4, 10, lambda: None)
+    # What was reserved on the node that is gone, or whose reply was lost, counts for two minutes
+    # or for good; nothing else is lost, and nothing passes twice.
+    taken = replies["250"] + more["250"]
+    assert taken <= used("left") <= 60
+    assert taken >= 60 - 2
+    assert set(more) == {"250", "450"}
+    with lost.inside():
+        lost.postfix.start()
+        lost.gatepost.start("milter", "policy", "back")
+    assert attempt(lost, "left") == ("450" if used("left") == 60 else "250")
+    assert settled(fleet)
