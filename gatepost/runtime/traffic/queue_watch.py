@@ -57,6 +57,7 @@ SOON_S: Final = 60.0
 AT_ONCE_S: Final = 2.0
 MANY: Final = 1_000
 SHARE: Final = 20.0
+RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 30.0
 LABELS: Final = 20
 _OUTSTANDING = frozenset({"incoming", "active", "deferred"})
@@ -191,7 +192,7 @@ class QueueWatch:
             self._as_of = 0.0
             if since_boot() - began > RETRY_MAX_S:
                 retry_s = 0.0
-            retry_s = min(retry_s * 2 or 1.0, RETRY_MAX_S)
+            retry_s = min(retry_s * 2 or RETRY_FIRST_S, RETRY_MAX_S)
             self._stop.wait(retry_s)
 
     def _follow(self) -> None:
