@@ -18,6 +18,7 @@ BENCHES = {
     "milter": "milter: CPU per message",
     "maillog": "log lines: CPU per line, parsed and joined to deliveries",
     "suppression": "suppression list: import and look-up of a million addresses",
+    "store": "the databases: CPU, time and room of what is stored",
     "reload": "reload with 100,000 tenants",
     "survey": "survey: CPU and memory of probes, and pacing",
     "postfix": "whole Postfix, attached and enforcing beside plain",
