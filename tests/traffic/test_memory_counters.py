@@ -124,20 +124,6 @@ def test_however_many_campaigns_share_a_counter_beyond_the_thousandth() -> None:
     assert commit(counters, campaign_name("acme", "one more"), "v", NOW + 4_000)
 
 
-def test_a_campaign_that_counted_with_others_goes_on_with_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_IN_FAMILY", 1)
-    counters = MemoryCounters()
-    assert commit(counters, campaign_name("acme", "a"), 1, NOW)
-    assert commit(counters, campaign_name("acme", "b"), 2, NOW + 1_800)
-    assert commit(counters, campaign_name("acme", "b"), 3, NOW + 1_801)
-    counters.take_changed(10_000)
-    counters.tidy(NOW + 3_800)
-    # There is room for a counter of its own now, which would begin at nothing.
-    assert not commit(counters, campaign_name("acme", "b"), 4, NOW + 3_801)
-
-
 def test_the_families_of_all_tenants_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_FAMILIES", 10)
     counters = MemoryCounters()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gatepost.traffic import counters as module
 from gatepost.traffic.counters import (
     RESERVED_S,
     Amount,
@@ -15,7 +16,7 @@ from gatepost.traffic.counters import (
     Holder,
     MemoryCounters,
 )
-from gatepost.traffic.quota import MAX_COUNT, STEPS, Claim, Limit, Unit
+from gatepost.traffic.quota import MAX_COUNT, STEPS, Claim, Limit, Unit, campaign_name
 from tests.traffic.valkey_servers import Server, Waiting, server
 
 NOW = 1_800_000_000.0
@@ -32,10 +33,20 @@ def valkey() -> Iterator[Server]:
 
 
 @pytest.fixture(params=["memory", "valkey"])
-def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
-    """Return what makes counters of each kind, with nothing counted."""
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
+    """Return what makes counters of each kind, with nothing counted.
+
+    It takes how many counters one family may have, and all of them.
+    """
     if request.param == "memory":
-        yield MemoryCounters
+
+        def in_memory(sizes: tuple[int, int] | None = None) -> MemoryCounters:
+            if sizes is not None:
+                monkeypatch.setattr(module, "MAX_IN_FAMILY", sizes[0])
+                monkeypatch.setattr(module, "MAX_IN_FAMILIES", sizes[1])
+            return MemoryCounters()
+
+        yield in_memory
         return
     running: Server = request.getfixturevalue("valkey")
     made: list[Waiting] = []
@@ -187,6 +198,60 @@ def test_counts_at_the_edge_of_what_every_engine_holds(counters: Counters) -> No
     assert counters.commit(holder(2), most, Amount(1, 2), NOW) is not None
     assert counters.commit(holder(3), most, Amount(1, 1), NOW) is None
     assert used(counters, most[0]) == (MAX_COUNT, 0)
+
+
+def is_taken(counters: Counters, name: str, number: int, now: float = NOW) -> bool:
+    return counters.commit(holder(number), [claim(2, 3_600, name=name)], ONE, now) is None
+
+
+def forget(counters: Counters, now: float) -> None:
+    """Have counters in memory forget what counts nothing any more; others do by themselves."""
+    if isinstance(counters, MemoryCounters):
+        counters.take_changed(10_000)
+        counters.tidy(now)
+
+
+def test_campaigns_beyond_so_many_share_a_counter(make: Maker) -> None:
+    counters = make(sizes=(20, 1_000))
+    names = [campaign_name("acme", f"c{number}") for number in range(60)]
+    taken = [is_taken(counters, name, n, NOW + n / 1_000) for n, name in enumerate(names)]
+    assert taken == [True] * 22 + [False] * 38
+    # Whoever makes up names finds no way around; others do not notice.
+    assert not is_taken(counters, campaign_name("acme", "one more"), 100, NOW + 31)
+    assert is_taken(counters, campaign_name("acme", "c5"), 101, NOW + 31)
+    assert is_taken(counters, campaign_name("globex", "c5"), 102, NOW + 31)
+    forget(counters, NOW + 4_000)
+    assert is_taken(counters, campaign_name("acme", "one more"), 103, NOW + 4_000)
+
+
+def test_a_campaign_that_counted_with_others_goes_on_with_them(make: Maker) -> None:
+    counters = make(sizes=(1, 1_000))
+    assert is_taken(counters, campaign_name("acme", "a"), 1)
+    assert is_taken(counters, campaign_name("acme", "b"), 2, NOW + 1_800)
+    assert is_taken(counters, campaign_name("acme", "b"), 3, NOW + 1_801)
+    forget(counters, NOW + 3_800)
+    # There is room for a counter of its own now, which would begin at nothing.
+    assert not is_taken(counters, campaign_name("acme", "b"), 4, NOW + 3_801)
+
+
+def test_the_campaigns_of_all_tenants_are_bounded_together(make: Maker) -> None:
+    counters = make(sizes=(20, 10))
+    for number in range(30):
+        name = campaign_name(f"t{number % 3}", f"c{number}")
+        assert is_taken(counters, name, number) == (number < 16), number
+
+
+def test_reservations_of_a_campaign_move_with_it_to_nobody_else(make: Maker) -> None:
+    counters = make(sizes=(1, 10))
+    claims = [claim(2, 3_600, name=campaign_name("acme", name)) for name in "abc"]
+    for number, each in enumerate(claims):
+        assert counters.reserve(holder(number), [each], ONE, NOW) is None
+        assert counters.reserve(holder(number), [each], ONE, NOW) is None
+    assert counters.reserve(holder(9), [claims[2]], ONE, NOW) is not None
+    for number, each in enumerate(claims):
+        assert counters.commit(holder(number), [each], ONE, NOW) is None
+    assert counters.commit(holder(9), [claims[2]], ONE, NOW) is not None
+    assert counters.commit(holder(8), [claims[0]], ONE, NOW) is None
 
 
 ACTIONS = st.lists(
