@@ -112,7 +112,9 @@ class ApiTenantKeeper:
                 found = before
             else:
                 mark, tenants = store.all()
-                found = ApiTenants(mark, tuple((each.id, each.settings) for each in tenants))
+                # Each database has an order of its own.
+                rows = sorted((each.id, each.settings) for each in tenants)
+                found = ApiTenants(mark, tuple(rows))
                 if mark.version == 0 and before is not None and before.rows:
                     return found
             if found is not before or not copy_path(settings).exists():
@@ -172,7 +174,7 @@ class ApiTenantWatch:
         if self._store is None:
             if path is not None and not _is_there(path):
                 return
-            self._store = open_api_tenants(state, create=False)
+            self._store = _open(state)
         moved = self._keeper.is_behind(self._store.mark())
         if self._away:
             self._away = False
@@ -187,6 +189,12 @@ class ApiTenantWatch:
             count = len(known.rows) if known is not None else 0
             log_event(_log, logging.WARNING, "api-tenants-unknown", reason=reason, in_force=count)
         self._away = True
+
+
+def _open(state: str) -> ApiTenantStore:
+    # A file has been found to be there, and nobody must make it who only looks. Of a server, the
+    # first who asks makes the tables.
+    return open_api_tenants(state, create=sqlite_path(state) is None)
 
 
 def _is_there(path: Path) -> bool:

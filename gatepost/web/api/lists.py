@@ -33,7 +33,6 @@ from gatepost.runtime.api_token import Caller
 from gatepost.runtime.feedback.known import entry_document, record_list_change
 from gatepost.runtime.log import clean, log_event
 from gatepost.settings.api_tenants import copy_path
-from gatepost.store.open import open_suppression
 from gatepost.web.api.models import (
     BadLineView,
     Changed,
@@ -189,7 +188,7 @@ def remove_global(given: Removal, site: SiteOf, caller: PlatformWriter) -> Chang
 def check_all(given: CheckRequest, site: SiteOf, caller: PlatformCaller) -> CheckedAll:
     """Say on which lists addresses are."""
     del caller
-    return _check(site.open(open_suppression).lists(), given, site)
+    return _check(site.suppression().lists(), given, site)
 
 
 @router.post(
@@ -213,7 +212,7 @@ async def import_global(
 def _page(tenant: str, site: Site, reason: str | None, limit: int, cursor: str) -> EntryPage:
     wanted = None if reason is None else ListReason(reason)
     try:
-        page = site.open(open_suppression).page(tenant, wanted, cursor, limit)
+        page = site.suppression().page(tenant, wanted, cursor, limit)
     except MalformedMessage as error:
         raise ProblemError("not-possible", "no page ended at this cursor") from error
     return EntryPage(entries=list(map(_entry, page.entries)), next=page.after or None)
@@ -234,7 +233,7 @@ def _add(tenant: str, given: NewEntry, site: Site, caller: Caller) -> Changed:
         )
     ends = expiry_of(reason, now, rules) if given.seconds is None else now + given.seconds
     entry = Suppressed(tenant, _canonical(given.address), reason, now, ends, SOURCE, given.note)
-    changed = site.open(open_suppression).add([entry], rules)
+    changed = site.suppression().add([entry], rules)
     if changed:
         _record(site, tenant, "add", {"reason": reason.value}, caller, entry.address)
     return Changed(entries=[_entry(entry)] if changed else [])
@@ -242,7 +241,7 @@ def _add(tenant: str, given: NewEntry, site: Site, caller: Caller) -> Changed:
 
 def _remove(tenant: str, given: Removal, site: Site, caller: Caller) -> Changed:
     reason = None if given.reason is None else ListReason(given.reason)
-    removed = site.open(open_suppression).remove(
+    removed = site.suppression().remove(
         tenant, _canonical(given.address), site.current().suppression, reason
     )
     for entry in removed:
@@ -254,7 +253,7 @@ def _remove(tenant: str, given: Removal, site: Site, caller: Caller) -> Changed:
 def _check(lists: list[str], given: CheckRequest, site: Site) -> CheckedAll:
     now = site.clock()
     rules = site.current().suppression
-    store = site.open(open_suppression)
+    store = site.suppression()
     found = []
     for address in given.addresses:
         _canonical(address)
@@ -310,7 +309,7 @@ def _store(tenant: str, file: IO[bytes], site: Site, caller: Caller, asked: _Ask
             for _ in entries:
                 pass
         else:
-            changed = site.open(open_suppression).load(entries, site.current().suppression)
+            changed = site.suppression().load(entries, site.current().suppression)
             for owner, count in reading.taken.items():
                 _record(site, owner, "import", {"file": SOURCE, "entries": count}, caller)
     except MalformedMessage as error:

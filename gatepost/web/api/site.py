@@ -19,10 +19,8 @@ from gatepost.runtime.tenant_writer import TenantWriter
 from gatepost.settings import Loaded, Settings
 from gatepost.snapshot import Snapshot
 from gatepost.store.api_tenants import ApiTenant
-from gatepost.store.open import (
-    open_api_tenants,
-    open_api_tokens,
-)
+from gatepost.store.open import open_api_tenants, open_api_tokens, open_suppression
+from gatepost.store.suppression import SuppressionStore
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -72,6 +70,16 @@ class Site:
             if found is None:
                 found = self._stores[opener] = opener(self.settings.state)
         return cast("T_co", found)
+
+    def suppression(self) -> SuppressionStore:
+        """Return the suppression lists, as `open` does."""
+        with self._lock:
+            found = self._stores.get(open_suppression)
+            if found is None:
+                settings = self.settings
+                found = open_suppression(settings.state, local=settings.local_state)
+                self._stores[open_suppression] = found
+        return cast("SuppressionStore", found)
 
     def caller(self, token: str) -> Caller | None:
         """Return who has a token, or None."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.store.open import open_events, open_suppression
+from gatepost.store.open import open_events
 from gatepost.web.api import guard, lists
 from tests.web.api.place import CONFIGURATION, NOW, Api
 
@@ -119,7 +119,7 @@ def test_an_import_stores_what_is_good_and_tells_the_rest(api: Api) -> None:
     assert found["ended"] == 1
     assert [each["line"] for each in found["bad_lines"]] == [3, 5]
     assert found["bad_lines"][1]["problem"].isprintable()
-    store = api.site.open(open_suppression)
+    store = api.site.suppression()
     entries = store.page("acme").entries
     assert [(each.address, each.reason.value) for each in entries] == [
         ("b@example.org", "complaint")
@@ -138,7 +138,7 @@ def test_an_import_stores_what_is_good_and_tells_the_rest(api: Api) -> None:
 def test_imports_that_store_nothing(api: Api, table: bytes, kind: str, status: int) -> None:
     answer = api.post("/v1/tenants/acme/suppressions/import", content=table, kind=kind)
     assert answer.status_code == status
-    assert api.site.open(open_suppression).page(None).entries == ()
+    assert api.site.suppression().page(None).entries == ()
 
 
 def test_a_tenants_import_goes_to_no_other_list(api: Api) -> None:
