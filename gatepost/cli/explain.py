@@ -63,8 +63,10 @@ def command(
     suppressed, which headers and which envelope sender the message gets, which service delivers it
     and which TLS policy that service is told. With tls.dane or tls.mta_sts, DNS and the policy host
     of the destination are asked. A feature in mode observe is shown with what it would do. Quotas
-    are shown as far as they were used at most a second ago. What keeps Postfix from doing as
-    explained, such as a hook that was not needed at the last attach, stands under BUT.
+    are shown as far as they were used at most a second ago. What slows the lane towards the
+    provider, or towards whomever if its mail servers are not known, stands under slowed. What keeps
+    Postfix from doing as explained, such as a hook that was not needed at the last attach, stands
+    under BUT.
 
     Exit status: 0 the message is accepted; 1 it is refused or would wait in the queue; 2 usage or
     configuration error.
@@ -85,6 +87,7 @@ def command(
     else:
         _print(explained.result)
         _rows("quotas", explained.quotas.lines)
+        _rows("slowed", explained.slowed_lines())
         _rows("BUT", explained.problems)
     if not explained.accepted:
         raise typer.Exit(NO)

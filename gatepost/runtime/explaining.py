@@ -18,10 +18,13 @@ from gatepost.runtime.feedback.known import known_statuses, lookup_for
 from gatepost.runtime.installed import look_at_postfix
 from gatepost.runtime.tls.found import NOTHING_FOUND, find_out, find_out_in_loop, look_up_sights
 from gatepost.runtime.traffic.known_quotas import QuotaReport, quota_report
+from gatepost.runtime.traffic.known_shaping import document as slowed_document
+from gatepost.runtime.traffic.known_shaping import line, slowed_for
 from gatepost.runtime.traffic.reading import SheetTraffic, unknown_traffic
 from gatepost.settings import Loaded
 from gatepost.tls.knowledge import Knowledge
 from gatepost.tls.nexthop import NextHop, parse_nexthop
+from gatepost.traffic.shaping import Slowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,14 @@ class Explained:
         result: What was decided.
         version: The Postfix that would ask.
         quotas: How far its quotas are used.
+        slowed: What slows the delivery, by lane and provider.
         problems: Why Postfix would not do what is explained, or what is not known.
     """
 
     result: Explanation
     version: PostfixVersion
     quotas: QuotaReport
+    slowed: list[Slowed]
     problems: list[str]
 
     @property
@@ -49,7 +54,16 @@ class Explained:
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
         document = _document(self.result, self.version)
-        return document | {"quotas": self.quotas.document, "postfix_problems": self.problems}
+        now = time.time()
+        return document | {
+            "quotas": self.quotas.document,
+            "slowed": [slowed_document(each, now) for each in self.slowed],
+            "postfix_problems": self.problems,
+        }
+
+    def slowed_lines(self) -> list[str]:
+        """Return what slows the delivery, in sentences."""
+        return [line(each, time.time()) for each in self.slowed]
 
 
 def gather(case: Case, loaded: Loaded) -> Explained:
@@ -88,6 +102,7 @@ def decide(case: Case, loaded: Loaded, knowledge: Knowledge | None) -> Explained
     problems += unknown
     traffic = SheetTraffic(loaded.settings.run_dir)
     problems += unknown_traffic(traffic, loaded.snapshot)
+    sights = look_up_sights(loaded.settings, case.recipient)
     result = explain(
         case,
         loaded.snapshot,
@@ -95,14 +110,17 @@ def decide(case: Case, loaded: Loaded, knowledge: Knowledge | None) -> Explained
         time.time(),
         operator,
         knowledge,
-        look_up_sights(loaded.settings, case.recipient),
+        sights,
         statuses=statuses,
         suppressed=lookup_for(case.recipient, loaded, problems),
         traffic=traffic,
     )
     campaign = "" if result.plan is None else result.plan.campaign
     quotas = quota_report(loaded, result.tenant, case.sender, case.client.login, campaign)
-    return Explained(result, version, quotas, problems + quotas.problems)
+    known = [each.name for each in knowledge.hosts] if knowledge is not None else []
+    hosts = known or [each.host for each in sights.hosts]
+    slowed, unread = slowed_for(result, hosts, loaded, time.time())
+    return Explained(result, version, quotas, slowed, problems + quotas.problems + unread)
 
 
 def _nexthop(case: Case) -> NextHop | None:

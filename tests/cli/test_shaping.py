@@ -113,6 +113,18 @@ def test_what_rules_did_is_told_and_what_is_over_only_on_request(gatepost: Cli) 
     assert "bulk to b.example: free again (by rule fast): 450" in shown
 
 
+def test_explain_says_what_slows_a_message(gatepost: Cli) -> None:
+    message = ("explain", "--login", "a", "--sender", "n@a.example", "--recipient", "u@b.example")
+    assert gatepost.json(*message)["slowed"] == []
+    for lane in ("normal", "bulk"):
+        gatepost.text(*SLOW[:2], lane, *SLOW[3:], "--to", "suspend")
+    assert "slowed     normal to google.com: suspended, free again" in gatepost.text(*message)
+    (slowed,) = gatepost.json(*message)["slowed"]
+    assert (slowed["lane"], slowed["rate_per_minute"]) == ("normal", 0)
+    gatepost.configure("off")
+    assert gatepost.json(*message)["slowed"] == []
+
+
 @pytest.mark.parametrize(
     ("rules", "mode", "why"),
     [

@@ -16,9 +16,10 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.cli.shaping.common import LaneArgument, ProviderArgument, check_pair, document, tell
+from gatepost.cli.shaping.common import LaneArgument, ProviderArgument, check_pair, tell
 from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import account, reason_of
+from gatepost.runtime.traffic.known_shaping import document
 from gatepost.runtime.traffic.shaping import event_of_lift
 from gatepost.settings import Loader
 from gatepost.store.open import open_lanes

@@ -17,8 +17,8 @@ from gatepost.cli.common import (
     errors_to_exit,
     print_json,
 )
-from gatepost.cli.shaping.common import document, effect, line
 from gatepost.cli.stores import open_existing
+from gatepost.runtime.traffic.known_shaping import document, effect, line
 from gatepost.settings import Loader
 from gatepost.store.open import open_lanes
 

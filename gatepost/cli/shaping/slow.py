@@ -22,13 +22,11 @@ from gatepost.cli.shaping.common import (
     LaneArgument,
     ProviderArgument,
     check_pair,
-    document,
-    effect,
-    line,
     tell,
 )
 from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import account, reason_of
+from gatepost.runtime.traffic.known_shaping import document, effect, line
 from gatepost.runtime.traffic.shaping import event_of_strike
 from gatepost.settings import Loader
 from gatepost.settings.kinds_shaping import TARGET
