@@ -56,32 +56,35 @@ def _counters(text: str) -> CountersUrl | None:
         raise Rejected(
             f"{said} is nothing that counts", did_you_mean(scheme, [*_SCHEMES, "memory"]) or _REMEDY
         )
+    url = f"{_SCHEMES[scheme]}://{rest}"
     try:
-        parts = urlsplit(f"{_SCHEMES[scheme]}://{rest}")
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise Rejected("is no URL, or its port is no number", _REMEDY) from error
     if parts.query or parts.fragment:
         raise Rejected("has options behind a ? or #, which mean nothing here", _REMEDY)
     if parts.scheme == "unix":
-        return _by_socket(scheme, parts)
+        return _by_socket(scheme, url, parts)
     if not parts.hostname:
         raise Rejected("names no host", _REMEDY)
     if not _DATABASE.fullmatch(parts.path):
         raise Rejected(f"{quoted(parts.path)} is no number of a database", _REMEDY)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     shown = f"{scheme}://{host}:{port or _PORT}{parts.path.rstrip('/')}"
-    return CountersUrl(parts.geturl(), shown, bool(parts.password), parts.scheme == "rediss")
+    return CountersUrl(url, shown, bool(parts.password), parts.scheme == "rediss")
 
 
-def _by_socket(scheme: str, parts: SplitResult) -> CountersUrl:
+def _by_socket(scheme: str, url: str, parts: SplitResult) -> CountersUrl:
     if parts.hostname or not parts.path.startswith("/") or parts.path == "/":
         raise Rejected("names no absolute path of a socket", "write three slashes before the path")
     shown = f"{scheme}://{parts.path}"
-    return CountersUrl(parts.geturl(), shown, bool(parts.password), encrypted=False)
+    return CountersUrl(url, shown, bool(parts.password), encrypted=False)
 
 
 COUNTERS = Scalar("memory, or the URL of Valkey or Redis", _counters, "valkey://127.0.0.1:6379")
 NODE = matching(
-    "a name of at most 63 letters, digits, dots and hyphens", r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", "mx1"
+    "a name of at most 63 letters, digits, dots and hyphens",
+    r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}",
+    "mx1",
 )

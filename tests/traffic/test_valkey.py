@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from gatepost.traffic.quota import MAX_COUNT, Claim, Limit, Shortage, Unit, camp
 from gatepost.traffic.valkey import ValkeyCounters
 from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_target import Target
+from lab.ca import Authority
 from tests.traffic.valkey_servers import Server, Waiting, Wire, server
 
 NOW = 1_800_000_000.0
@@ -549,5 +552,40 @@ def test_nodes_are_alive_that_were_heard_lately(valkey: Server) -> None:
             await node.used(claim(1))
             assert node.counters.calls.nodes == 1
             assert node.counters.alone.nodes == 1
+
+    run(work())
+
+
+def test_a_password_in_a_file_and_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    chain = str(authority.issue("127.0.0.1").chain_file)
+    (tmp_path / "p").write_text("hidden\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--tls-port", str(port), "--tls-cert-file", chain, "--tls-key-file", chain]
+    options += ["--tls-ca-cert-file", str(authority.ca_file), "--tls-auth-clients", "no"]
+
+    async def work() -> None:
+        with server(*options, "--requirepass", "hidden"):
+            target = Target(f"rediss://127.0.0.1:{port}", "x", ca_file=str(authority.ca_file))
+            async with fleet(target, 1, join=False) as (node,):
+                async with asyncio.timeout(20):
+                    await node.left.wait()
+                assert "authenticat" in node.reasons[0]
+            target = replace(target, password_file=f"{tmp_path}/p")
+            async with fleet(target, 1) as (node,):
+                assert await node.take(claim(1))
+                assert node.counters.calls.shared
+            # Without the authority's certificate nobody is believed.
+            async with fleet(replace(target, ca_file=None), 1, join=False) as (node,):
+                async with asyncio.timeout(20):
+                    await node.left.wait()
+                assert "certificate" in node.reasons[0].lower()
+            target = replace(target, password_file=f"{tmp_path}/nothing")
+            async with fleet(target, 1, join=False) as (node,):
+                async with asyncio.timeout(20):
+                    await node.left.wait()
+                assert "No such file" in node.reasons[0]
 
     run(work())
