@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -445,6 +448,32 @@ def test_a_server_without_a_free_connection_says_so(url: str, postgres) -> None:
             open_events(url)
     finally:
         postgres.sql("alter role gatepost connection limit -1")
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(postgres, events: PostgresEvents) -> None:
+    draw = random.Random(1)
+    large = {f"d{n}": draw.randbytes(490).hex() for n in range(15)}
+    batch = [replace(event(f"e{n}"), details=large) for n in range(100)]
+    assert len(events.add(batch)) == 100
+    events.close()
+    # Files of the write-ahead log have 16 MiB; those of tables may not grow beyond this.
+    resource.prlimit(postgres.pid, resource.RLIMIT_FSIZE, (17 << 20, 17 << 20))
+    stored = 100
+
+    def fill() -> None:
+        nonlocal stored
+        for number in range(1, 99):
+            more = [replace(each, id=f"{number}-{each.id}") for each in batch]
+            stored += len(events.add(more))
+
+    with pytest.raises(StoreUnavailable, match="could not extend file"):
+        fill()
+    assert events.end() == stored
+    assert len(events.page(0, 9999).events) == stored
+    resource.prlimit(postgres.pid, resource.RLIMIT_FSIZE, (-1, -1))
+    events.close()
+    assert len(events.add([replace(each, id=f"x-{each.id}") for each in batch])) == 100
+    assert events.end() == stored + 100
 
 
 def test_a_statement_that_fails_leaves_the_store_usable(url: str, events: PostgresEvents) -> None:
