@@ -58,6 +58,8 @@ class PrivatePostgres:
             raise LabError("PostgreSQL is not installed; apt-get install postgresql")
         self._programs = found
         self._settings = (*_SETTINGS, *settings)
+        # Octets that no file may exceed once the server is started anew, as on a full disk, or 0.
+        self.largest_file = 0
         self.directory = Path(tempfile.mkdtemp(prefix="gatepost-pg-"))
         self.directory.chmod(0o755)
         if os.geteuid() == 0:
@@ -107,9 +109,10 @@ class PrivatePostgres:
         options = [word for setting in self._settings for word in ("-c", setting)]
         data, socket = str(self.directory / "data"), str(self.directory)
         program = [str(self._programs / "postgres"), "-D", data, "-k", socket, *options]
+        limit = ["prlimit", f"--fsize={self.largest_file}"] if self.largest_file else []
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_account(), *program], stdout=log, stderr=log, start_new_session=True
+                [*limit, *_as_account(), *program], stdout=log, stderr=log, start_new_session=True
             )
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -450,14 +449,19 @@ def test_a_server_without_a_free_connection_says_so(url: str, postgres) -> None:
         postgres.sql("alter role gatepost connection limit -1")
 
 
+def restart(postgres, largest_file: int) -> None:
+    postgres.stop()
+    postgres.largest_file = largest_file
+    postgres.start()
+
+
 def test_a_full_disk_loses_nothing_that_was_stored(postgres, events: PostgresEvents) -> None:
     draw = random.Random(1)
     large = {f"d{n}": draw.randbytes(490).hex() for n in range(15)}
     batch = [replace(event(f"e{n}"), details=large) for n in range(100)]
     assert len(events.add(batch)) == 100
-    events.close()
     # Files of the write-ahead log have 16 MiB; those of tables may not grow beyond this.
-    resource.prlimit(postgres.pid, resource.RLIMIT_FSIZE, (17 << 20, 17 << 20))
+    restart(postgres, largest_file=17 << 20)
     stored = 100
 
     def fill() -> None:
@@ -470,8 +474,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(postgres, events: PostgresEve
         fill()
     assert events.end() == stored
     assert len(events.page(0, 9999).events) == stored
-    resource.prlimit(postgres.pid, resource.RLIMIT_FSIZE, (-1, -1))
-    events.close()
+    restart(postgres, largest_file=0)
     assert len(events.add([replace(each, id=f"x-{each.id}") for each in batch])) == 100
     assert events.end() == stored + 100
 
