@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import smtplib
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -202,6 +203,17 @@ def test_bounces_return_as_the_main_instance_s_own(
     postfix.wait_log(r" postfix/smtp\[\d+\]: \w+: to=<n@beta\.example>.*status=sent")
     notices = [each for each in world.fleet.messages() if each.recipients == ("n@beta.example",)]
     assert len(notices) == 1
+
+
+def test_what_the_client_asked_for_goes_along(gatepost: Gatepost, world: World) -> None:
+    assert gatepost
+    with smtplib.SMTP(ADDRESS, 587) as client:
+        client.login("beta", "secret")
+        body = "Subject: asked\r\n\r\nj\u00f6\r\n".encode()
+        asked = ["BODY=8BITMIME", "RET=HDRS", "ENVID=abc"]
+        client.sendmail("n@beta.example", ["asked@good.example"], body, asked)
+    words = world.fleet.wait_subject("asked").parameters.split()
+    assert {each for each in words if not each.startswith("SIZE=")} == set(asked)
 
 
 def test_nobody_else_can_put_mail_in(
