@@ -9,7 +9,8 @@ Source: Postfix SCHEDULER_README, "Concurrency scheduling"; the generic cell rat
 I.371) for the distances.
 Limits: `WAITING` wait for one pair, `WAITING_OF_LANE` for a lane, which is less than half of the
 processes that a service may have (default_process_limit, 100), each for at most `WAIT_S`, less than
-the 100 s after which Postfix gives up on a map. After a pause up to `BURST` pass at once.
+the 100 s after which Postfix gives up on a map. After a pause up to `BURST` pass at once. Beyond
+`MAX_TURNS` pairs, twice as many as are slowed at once, those without deliveries are forgotten.
 Errors: none.
 """
 
@@ -22,6 +23,7 @@ WAITING: Final = 10
 WAITING_OF_LANE: Final = 40
 WAIT_S: Final = 60.0
 BURST: Final = 2
+MAX_TURNS: Final = 2_000
 
 Pair = tuple[str, str]
 
@@ -70,6 +72,7 @@ class Gate:
         distance = 60 / rate
         turns = self._turns.get(pair)
         if turns is None:
+            self._make_room(now)
             turns = self._turns[pair] = _Turns(now)
         at = max(turns.next_at, now - distance * (BURST - 1))
         wait = at - now
@@ -88,14 +91,17 @@ class Gate:
         self._of_lane[lane] = self._of_lane.get(lane, 0) + 1
         return wait
 
+    def _make_room(self, now: float) -> None:
+        """Forget pairs that nobody waits for and whose turn is past, if there are many."""
+        if len(self._turns) >= MAX_TURNS:
+            self._turns = {
+                pair: turns
+                for pair, turns in self._turns.items()
+                if turns.waiting or turns.next_at > now
+            }
+
     def left(self, pair: Pair) -> None:
         """Take note that one that waited does so no more."""
         self._of_lane[pair[0]] -= 1
         if (turns := self._turns.get(pair)) is not None:
             turns.waiting -= 1
-
-    def forget(self, pair: Pair) -> None:
-        """Take note that a pair is slowed no more; who waits for it goes on to wait."""
-        turns = self._turns.get(pair)
-        if turns is not None and not turns.waiting:
-            del self._turns[pair]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatepost.traffic import shaping_gate
 from gatepost.traffic.shaping_gate import BURST, WAIT_S, WAITING, WAITING_OF_LANE, Gate
 
 PAIR = ("bulk", "mail.example")
@@ -64,14 +65,18 @@ def test_another_rate_counts_from_the_next_on(gate: Gate) -> None:
     assert faster == pytest.approx([1, 1.1, 1.2])
 
 
-def test_who_is_forgotten_begins_anew_once_nobody_waits(gate: Gate) -> None:
-    assert [gate.ask(PAIR, RATE, 0.0) for _ in range(2)] == [0, 1]
-    gate.forget(PAIR)
-    assert len(gate) == 1
-    gate.left(PAIR)
-    gate.forget(PAIR)
-    assert (len(gate), gate.waiting) == (0, 0)
-    gate.forget(PAIR)
+def test_pairs_without_deliveries_are_forgotten(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shaping_gate, "MAX_TURNS", 3)
+    waiting, idle, busy = ("a", "x"), ("a", "y"), ("a", "z")
+    assert [gate.ask(waiting, RATE, 0.0) for _ in range(2)] == [0, 1]
+    assert gate.ask(idle, RATE, 0.0) == 0
+    assert gate.ask(busy, RATE, 9.5) == 0
+    assert gate.ask(("a", "new"), RATE, 10.0) == 0
+    assert len(gate) == 3
+    gate.left(waiting)
+    assert gate.waiting == 0
 
 
 @settings(max_examples=40)

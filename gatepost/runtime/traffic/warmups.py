@@ -28,6 +28,8 @@ from gatepost.traffic.handed import HandedOut
 from gatepost.traffic.warmup import Warmup, WarmupRules, day_of
 
 MAX_SHOWN: Final = 1_000
+# So long after a start nobody is told that the log is not read: the back role starts, too.
+GRACE_S: Final = 30.0
 
 _log = logging.getLogger("gatepost.warmup")
 
@@ -69,6 +71,7 @@ class WarmupDesk:
         self._seen: dict[str, tuple[int, int]] = {}
         self._told: dict[str, int] = {}
         self._unread_told = False
+        self._started_at = steady()
         metrics.registry.register(_Shown(self))
 
     def over(self, key: str) -> bool:
@@ -136,7 +139,8 @@ class WarmupDesk:
 
     def _is_read(self) -> bool:
         read = self._log_is_read() and self._sent() is not None
-        if read is self._unread_told:
+        starting = self._steady() - self._started_at < GRACE_S
+        if read is self._unread_told and (read or not starting):
             if read:
                 log_event(_log, logging.INFO, "warmup-counted")
             else:

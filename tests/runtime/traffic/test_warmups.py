@@ -84,13 +84,15 @@ def test_while_the_log_is_not_read_nothing_is_given_up(
     with caplog.at_level(logging.INFO):
         world.hand_out(3)
         world.read = False
+        # The back role may be about to start.
+        assert world.desk.over(KEY)
         world.steady = 100 * KEEP_S
         assert world.desk.over(KEY)
         world.read = True
         assert not world.desk.over(KEY)
     assert [line.split(" ")[0] for line in caplog.messages] == [
-        "warmup-uncounted",
         "warmup-over",
+        "warmup-uncounted",
         "warmup-counted",
     ]
     world.sent = None
