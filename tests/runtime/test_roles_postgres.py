@@ -15,6 +15,8 @@ from gatepost.feedback.status import Pause, Scope
 from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.postfix.spec import POLICY_SOCKET
 from gatepost.store.open import open_events, open_statuses, open_suppression
+from gatepost.store.postgres_schema import MIGRATIONS, Step, migrate
+from gatepost.store.postgres_server import connect
 from lab.postgres import PrivatePostgres, programs
 from lab.process import wait_until
 from tests.runtime.place import Site
@@ -78,6 +80,14 @@ def test_state_on_a_server_is_used_and_mail_goes_on_without_it(
         wait_until(lambda: b"paused" in asked(node, "bob@example.org"), 5, "the pause")
         statuses.resume("acme", time.time(), "root", "")
     wait_until(lambda: asked(node, "bob@example.org") == CLEAR, 5, "the resume")
+    # Another node is upgraded, and with it the tables: this one goes on, and may even start anew.
+    more = Step("more", ("alter table events add column more text not null default ''",))
+    with contextlib.closing(connect(server.url)) as db:
+        migrate(db, steps=(*MIGRATIONS, more))
+    suppress(node, server, "carl@example.org")
+    wait_until(lambda: asked(node, "carl@example.org") != CLEAR, 5, "an address of the other node")
+    with connected(node) as milter:
+        assert message(milter)[-1] == "continue"
     # Killed: what is suppressed is not known, and goes out as on_failure: pass has it.
     server.stop(signal.SIGKILL)
     assert asked(node, "ann@example.org") == CLEAR

@@ -108,7 +108,8 @@ class WebhookQueue:
             hooks: How far webhooks have got.
             clock: Unix time in seconds.
             chance: Returns random numbers from 0 to 1.
-            node: Which node this is, by default that of this name: after a restart, it goes on at once.
+            node: Which node this is, or empty for the host's name: after a restart, it goes on at
+                once.
         """
         self._events = events
         self._hooks = hooks

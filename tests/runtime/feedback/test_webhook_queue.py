@@ -131,3 +131,19 @@ def test_a_dead_letter_that_fails_again_is_dead_again(queue: Queue, clock: Clock
         assert letter.span == Span(0, 1)
     assert letter.tries == 4
     assert at(queue.hooks).position == 1
+
+
+def test_of_two_nodes_one_tells_a_webhook_and_the_other_takes_its_place(queue: Queue) -> None:
+    queue.queue.look(["acme"])
+    queue.events.add(some(3))
+    first = WebhookQueue(queue.events, queue.hooks, time.time, node="mx1")
+    second = WebhookQueue(queue.events, queue.hooks, time.time, node="mx2")
+    work = first.next(PLAIN)
+    assert work is not None
+    assert second.next(PLAIN) is None
+    # A start anew, after a kill, goes on with the batch that was begun.
+    assert WebhookQueue(queue.events, queue.hooks, time.time, node="mx1").next(PLAIN) == work
+    assert second.next(PLAIN) is None
+    queue.hooks.release("mx1")
+    assert second.next(PLAIN) == work
+    assert first.next(PLAIN) is None
