@@ -5,7 +5,8 @@ SIGHUP if they have. What it has read it keeps in memory and in a copy, `COPY_NA
 processes and for the commands, so that a store that is away changes nothing, also over a restart.
 Format: see `gatepost.settings.api_tenants`.
 Limits: 1 s between two looks, so that a change is in force within 2 s in all processes of all
-nodes, and the time that a load takes.
+nodes, and the time that a load takes; of changes that come in a row, as many at once as come within
+`PAUSE` times that.
 Errors: `ApiTenantKeeper.load` raises `StoreUnavailable`; the copy is written as well as it can be.
 Security: a start that can neither ask the store nor read a copy must fail. Without its tenants
 their mail would be nobody's: without a tag, and without the TLS that it was promised. For the same
@@ -20,6 +21,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 STOP_S = 2.0
+# Between two reloads passes so many times as long as the last one took.
+PAUSE = 3
 COPY_MODE = 0o640
 
 _log = logging.getLogger("gatepost.api-tenants")
@@ -131,6 +135,7 @@ class ApiTenantWatch:
         settings: Settings,
         reload: Callable[[], object],
         every_s: float = EVERY_S,
+        took: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Start the thread.
 
@@ -139,7 +144,10 @@ class ApiTenantWatch:
             settings: Where the store is.
             reload: Asks for a reload; must return at once.
             every_s: Seconds between two looks.
+            took: Returns how many seconds the last reload took.
         """
+        self._took = took
+        self._not_before = 0.0
         self._keeper = keeper
         self._settings = settings
         self._reload = reload
@@ -180,8 +188,11 @@ class ApiTenantWatch:
             self._away = False
             log_event(_log, logging.INFO, "api-tenants-known")
             moved = moved or bool(self._keeper.problem)
-        if moved:
+        now = time.monotonic()
+        if moved and now >= self._not_before:
             self._reload()
+            # With very many tenants a stream of changes must leave time for mail.
+            self._not_before = now + PAUSE * self._took()
 
     def _tell(self, reason: str) -> None:
         if not self._away:

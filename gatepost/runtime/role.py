@@ -139,7 +139,9 @@ class Role:
             seconds=time.time() - self.started_at,
         )
         notify_ready()
-        self._watch = ApiTenantWatch(self.api_tenants, self.settings, self.reloader.request)
+        self._watch = ApiTenantWatch(
+            self.api_tenants, self.settings, self.reloader.request, took=self._took
+        )
 
     def reload(self) -> ReloadResult:
         """Reload the configuration; see `SnapshotHolder.reload`."""
@@ -196,6 +198,10 @@ class Role:
 
     def _open_store(self) -> ObservationStore:
         return open_store(self.settings.state)
+
+    def _took(self) -> float:
+        last = self.holder.last_reload
+        return 0.0 if last is None else last.duration_s
 
     def _in_force(self) -> None:
         self.metrics.snapshot_in_force(self.holder.current.digest, self.holder.loaded_at)

@@ -230,6 +230,32 @@ def test_the_watch_tells_once_that_the_store_is_away_and_once_that_it_is_back(
     assert watch.known is not None
 
 
+def test_changes_in_a_row_are_taken_in_together_where_a_load_takes_long(
+    settings: Settings, put: Put, asked: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    keeper = ApiTenantKeeper()
+    keeper.load(settings)
+    put(acme="{}")
+
+    def reload() -> None:
+        keeper.load(settings)
+        asked.release()
+
+    running = ApiTenantWatch(keeper, settings, reload, 3600, lambda: 5.0)
+    running._look()
+    put(beta="{}")
+    put(gamma="{}")
+    running._look()
+    assert asked._value == 1  # type: ignore[attr-defined]
+    now += 15.0
+    running._look()
+    assert asked._value == 2  # type: ignore[attr-defined]
+    assert len(keeper.load(settings).rows) == 3
+    running.stop()
+
+
 def test_a_bug_does_not_end_the_watch(
     put: Put,
     watch: ApiTenantKeeper,

@@ -151,12 +151,13 @@ class Guard:
         if caller is None:
             self._failed(call)
         else:
+            call.is_silent = False
             call.caller = call.scope.setdefault("state", {})["caller"] = caller
 
     def _failed(self, call: _Call) -> None:
         count = self._failures.add(call.client)
+        call.is_silent = count > self._most + 1
         if count > self._most:
-            call.is_silent = count != self._most + 1
             raise ProblemError(
                 "too-many",
                 "too many requests without a valid token",
@@ -187,7 +188,8 @@ class _Call:
         self.scope = scope
         self.caller: Caller | None = None
         self.status = 0
-        self.is_silent = False
+        # Whoever has no token must not be able to fill the log.
+        self.is_silent = True
         self._receive = receive
         self._send = send
         self._begun = time.monotonic()

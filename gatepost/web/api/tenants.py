@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from gatepost.runtime.feedback.known import known_statuses
 from gatepost.runtime.tenant_writer import ALREADY, ChangeRefused, NeedsAttach, Overtaken
 from gatepost.store.api_tenants import MAX_SETTINGS, ApiTenant, TenantChange
+from gatepost.store.open import open_api_tokens
 from gatepost.web.api.models import (
     NewTenant,
     TenantPage,
@@ -211,8 +212,8 @@ def delete_tenant(
     """Delete a tenant.
 
     Mail of it that is still in Postfix's queue goes on as mail of nobody, by Postfix's own TLS
-    level: first pause it, and wait until its queue is empty or purge it. Its suppression list, its
-    events and its status stay.
+    level: first pause it, and wait until its queue is empty or purge it. Its tokens are revoked;
+    its suppression list, its events and its status stay.
     """
 
     def decide(known: Mapping[str, ApiTenant]) -> Sequence[TenantChange]:
@@ -221,6 +222,11 @@ def delete_tenant(
         return [TenantChange(tenant, None)]
 
     _change(site, decide, caller.by)
+    # Whoever is given this id later is somebody else.
+    tokens = site.open(open_api_tokens)
+    for token in tokens.all():
+        if token.tenant == tenant:
+            tokens.revoke(token.name)
 
 
 def _change(site: Site, decide: Any, by: str) -> None:

@@ -81,6 +81,14 @@ def test_failures_are_bounded_and_do_not_shut_out_who_has_a_token(
     assert api.get("/v1/tenants").status_code == 200
 
 
+def test_who_has_no_token_cannot_fill_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gatepost.api")
+    for _ in range(5):
+        assert api.get("/v1/docs", token=None).status_code == 200
+        assert api.post("/v1/explain", content=b"x" * 70_000, token=None).status_code == 413
+    assert [each for each in caplog.messages if each.startswith("api ")] == []
+
+
 def test_failures_are_forgotten_after_a_minute_and_kept_for_few_addresses() -> None:
     now = 0.0
     failures = Failures(lambda: now)

@@ -23,7 +23,7 @@ from gatepost.runtime import explaining
 from gatepost.tls.operator import ASKS_NOTHING
 from tests.web.api.place import Api, secret_of
 
-EXAMPLES = 4
+EXAMPLES = 3
 HEADERS = {"Authorization": f"Bearer {secret_of('platform')}"}
 CONFIG = SchemathesisConfig.from_dict(
     {

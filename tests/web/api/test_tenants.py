@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.web.api.place import CONFIGURATION, Api
+from gatepost.runtime.api_token import digest_of
+from gatepost.store.api_tokens import ApiToken
+from gatepost.store.open import open_api_tokens
+from tests.web.api.place import CONFIGURATION, Api, secret_of
 
 NEW = {"logins": ["shop"], "senders": ["shop.example"], "check_from": True}
 
@@ -192,6 +196,18 @@ def test_one_that_was_deleted_and_made_again_has_another_version(api: Api) -> No
     assert api.get("/v1/tenants/shop").status_code == 404
     assert word(api.call("DELETE", "/v1/tenants/shop")) == "not-found"
     assert make(api).headers["ETag"] == '"3"'
+
+
+def test_the_tokens_of_one_that_is_deleted_end_with_it(api: Api) -> None:
+    make(api)
+    with closing(open_api_tokens(api.settings.state)) as store:
+        store.add(ApiToken("shop", "shop", False, 0.0, "x"), digest_of(secret_of("shop")))
+    assert api.get("/v1/tenants/shop", token="shop").status_code == 200
+    assert api.call("DELETE", "/v1/tenants/shop").status_code == 204
+    assert api.get("/v1/tenants", token="shop").status_code == 401
+    make(api)
+    assert api.get("/v1/tenants/shop", token="shop").status_code == 401
+    assert api.get("/v1/tenants/acme", token="acme").status_code == 200
 
 
 def test_a_patch_changes_what_it_names_and_null_takes_away(api: Api) -> None:
