@@ -77,7 +77,7 @@ def attach_master(
     for instance in spec.instances:
         add_hand_over(editor, instance.lane, facts.value("syslog_name") or "postfix", before)
     if spec.lanes_apart:
-        add_return(editor, before)
+        add_return(editor, {**before, **after})
     return editor.draft(position)
 
 

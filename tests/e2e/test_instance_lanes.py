@@ -7,6 +7,7 @@ import json
 import smtplib
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,15 +21,17 @@ from gatepost.store.open import open_events
 from lab.gatepost import Gatepost
 from lab.mx import Kind
 from lab.postfix import PrivatePostfix
-from lab.process import wait_until
+from lab.process import add_address, wait_until
 from lab.send import Mail, queue_id, send
 from lab.world import ADDRESS, BOUNCE_DOMAIN, World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-BURST = {"concurrency": 17, "instance": "yes"}
+SOURCES = ("198.18.2.60", "198.18.2.61")
+BURST = {"concurrency": 17, "instance": "yes", "addresses": [f"{SOURCES[0]} weight=2", SOURCES[1]]}
 CONFIGURATION: dict[str, Any] = {
-    "platform": {"bounce_domain": BOUNCE_DOMAIN},
+    # What comes back from the instance has no login; nobody may be asked about it again.
+    "platform": {"bounce_domain": BOUNCE_DOMAIN, "unknown": "reject"},
     "modes": {"default": "enforce"},
     "lanes": {"burst": BURST},
     "tls": {"profiles": {"private": {"level": "encrypt", "on_failure": "bounce"}}},
@@ -94,6 +97,8 @@ def postfix(world: World) -> Iterator[PrivatePostfix]:
         "message_size_limit": "40000",
         "smtp_tls_loglevel": "1",
     }
+    for address in SOURCES:
+        add_address(address)
     with world.postfix(main=main, users=("acme", "beta")) as running:
         wait_until(running.maillog.exists, 10, "Postfix's log")
         running.maillog.chmod(0o644)
@@ -158,6 +163,11 @@ def test_it_is_made_started_registered_and_as_it_should_be(
     assert status["instances"] == [
         {"lane": "burst", "config_dir": str(place.config_dir), "running": True, "messages": 0}
     ]
+    assert "lane burst: running, 0 messages in queue" in gatepost.command("status")
+    asked = ("--login", "beta", "--sender", "n@beta.example", "--recipient", "u@good.example")
+    assert "lane burst, profile standard, by its own instance" in gatepost.command(
+        "explain", *asked
+    )
     sides = {side["name"]: side for side in gatepost.json("doctor")["sides"]}
     found = [finding["what"] for finding in sides["instances"]["findings"]]
     assert found == [f"{postfix.config_dir} is not the host's default instance."]
@@ -176,7 +186,7 @@ def test_a_profile_is_not_lost_on_the_way(
     received = world.fleet.wait_subject("kept")
     assert received.tls is None, "beta asks for nothing"
     delivered = wait_told(events, EventKind.DELIVERED, fine)
-    assert delivered.details["service"] == "gp-burst-private"
+    assert str(delivered.details["service"]).startswith("gp-burst-private")
     assert delivered.details["tls"] == "encrypted"
     bounced = wait_told(events, EventKind.BOUNCED, refused)
     assert bounced.details["status"] == "5.7.4"
@@ -190,6 +200,19 @@ def test_a_profile_is_not_lost_on_the_way(
     classes = ("encrypted", "plaintext", "unknown", "refused")
     sent = {row["name"]: [row["deliveries"][each] for each in classes] for row in shares}
     assert sent == {"acme": [1, 0, 0, 1], "beta": [0, 1, 0, 0]}, "handing over is no delivery"
+
+
+def test_its_sources_share_the_mail(gatepost: Gatepost, world: World) -> None:
+    assert gatepost
+    count = 24
+    for number in range(count):
+        hand_in("acme", Kind.GOOD, f"shared {number}")
+    for number in range(count):
+        world.fleet.wait_subject(f"shared {number}")
+    clients = Counter(
+        each.client for each in world.fleet.messages() if "shared" in each.message["Subject"]
+    )
+    assert set(clients) == set(SOURCES), "each message has a token, and each its source by that"
 
 
 def test_bounces_return_as_the_main_instance_s_own(

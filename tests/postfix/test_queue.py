@@ -12,7 +12,9 @@ import pytest
 
 from gatepost.errors import PostfixUnavailable
 from gatepost.postfix import commands, queue
+from gatepost.postfix.hooks_in_use import hooks_in_use
 from gatepost.postfix.queue import QueuedRecipient, delete, hold, read_queue, release, requeue
+from gatepost.postfix.spec import Hook
 
 Command = Callable[[str, str], None]
 
@@ -187,3 +189,13 @@ def test_requeue_is_paced_and_can_be_stopped(command: Command, tmp_path: Path) -
 def test_which_ids_never_come_again() -> None:
     assert queue.is_long("4jYy8m18F9zKmMf")
     assert not queue.is_long("A1B2C3D4E5")
+
+
+def test_which_hooks_an_instance_has(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "values").write_text(
+        "smtpd_recipient_restrictions = $gatepost_policy, permit\n"
+        "smtpd_milters = inet:127.0.0.1:8891\n"
+        "sender_dependent_default_transport_maps =\n"
+    )
+    command("postconf", f"cat {tmp_path}/values")
+    assert hooks_in_use(Path("/etc/x")) == {Hook.POLICY}

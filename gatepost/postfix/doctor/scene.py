@@ -92,11 +92,13 @@ class Scene:
     def listeners(self) -> Iterator[Service]:
         """Yield the smtpd(8) services at which clients hand in mail.
 
-        Left out are those where a content filter gives mail back, and those where the operator
-        has switched us off by our own parameters.
+        Left out are those where a content filter or a lane's own instance gives mail back, and
+        those where the operator has switched us off by our own parameters.
         """
         for entry in self.entries:
-            ours = any(option.name.startswith(PRIVATE_PREFIX) for option in entry.options)
+            ours = is_our_service(entry) or any(
+                option.name.startswith(PRIVATE_PREFIX) for option in entry.options
+            )
             if entry.command == "smtpd" and not ours and not takes_mail_back(entry, self.value):
                 yield entry
 

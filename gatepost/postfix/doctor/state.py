@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gatepost.errors import StoreUnavailable
 from gatepost.postfix.doctor.findings import Finding, note, problem, warning
-from gatepost.store.postgres_look import OLDEST, SeenServer, look_at_server
 from gatepost.store.suppression_key import FILE_NAME
+
+if TYPE_CHECKING:
+    from gatepost.store.postgres_look import SeenServer
+
+_OLDEST: Final = (13, 0)
 
 # What a node takes with all roles, and some for commands.
 _CONNECTIONS: Final = 30
@@ -28,6 +32,9 @@ def state_findings(url: str, key_dir: Path) -> Iterator[Finding]:
         url: Where it is.
         key_dir: Where this node's copy of the key of the suppression list is.
     """
+    # Loads a driver that a platform with a file never needs.
+    from gatepost.store.postgres_look import look_at_server  # noqa: PLC0415
+
     try:
         seen = look_at_server(url)
     except StoreUnavailable as error:
@@ -49,11 +56,11 @@ def state_findings(url: str, key_dir: Path) -> Iterator[Finding]:
 def _judge(seen: SeenServer) -> Iterator[Finding]:
     where = f"{seen}:"
     yield note(f"{where} in use.", f"{seen.connections} of {seen.max_connections} connections.")
-    if seen.number < OLDEST:
+    if seen.number < _OLDEST:
         yield problem(
-            f"{where} older than version {OLDEST[0]}.",
+            f"{where} older than version {_OLDEST[0]}.",
             "Gatepost is not tried with it.",
-            f"install PostgreSQL {OLDEST[0]} or newer",
+            f"install PostgreSQL {_OLDEST[0]} or newer",
         )
     if seen.needs > seen.known:
         yield problem(

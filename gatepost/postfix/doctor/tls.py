@@ -128,7 +128,9 @@ def _behind_main_cf(scene: Scene) -> Iterator[Finding]:
     level = scene.level
     listed = elements(scene.value("smtp_tls_policy_maps", base))
     maps = [each for each in listed if not scene.is_our_tls_map(each)]
-    for entry in filter(is_our_service, scene.entries):
+    for entry in scene.entries:
+        if entry.command != "smtp" or not is_our_service(entry):
+            continue
         own = scene.value("smtp_tls_security_level", entry).lower()
         if strictness(own) < strictness(level):
             yield problem(

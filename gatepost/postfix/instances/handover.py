@@ -64,6 +64,10 @@ _OPEN_DOOR = {
     "content_filter": "",
     "smtpd_sasl_auth_enable": "no",
     "smtpd_tls_security_level": "none",
+    "smtpd_enforce_tls": "no",
+    "smtpd_tls_wrappermode": "no",
+    "smtpd_reject_unlisted_sender": "no",
+    "strict_rfc821_envelopes": "no",
     "smtpd_discard_ehlo_keywords": "",
     "smtpd_discard_ehlo_keyword_address_maps": "",
     "smtpd_upstream_proxy_protocol": "",
@@ -141,7 +145,12 @@ def add_hand_over(editor: Editor, lane: str, syslog: str, main: Mapping[str, str
 
 
 def add_return(editor: Editor, main: Mapping[str, str]) -> None:
-    """Add the services by which lanes' own instances give mail back."""
+    """Add the services by which lanes' own instances give mail back.
+
+    Args:
+        editor: The master.cf on its way.
+        main: Parameter to value in main.cf as it will be, what attach sets included.
+    """
     editor.add(
         f"{RETURN} unix -     -       n       -       -       smtpd",
         "What lanes' own instances give back: their bounces, which go from here as this "
@@ -153,6 +162,11 @@ def add_return(editor: Editor, main: Mapping[str, str]) -> None:
     for name, value in _OPEN_DOOR.items():
         if name in main:
             editor.add(override(Setting(name, value, "")), _HELD, indent=_INDENT)
+    editor.add(
+        override(Setting("receive_override_options", "no_unknown_recipient_checks", "")),
+        "A notice to a user who is gone fails where this instance's own would.",
+        indent=_INDENT,
+    )
     editor.add(
         override(Setting("cleanup_service_name", RETURN_CLEANUP, "")),
         "A cleanup(8) that does once more only what a bounce of this instance meets, too.",
@@ -169,7 +183,7 @@ def add_return(editor: Editor, main: Mapping[str, str]) -> None:
             editor.add(override(Setting(name, value, "")), _HELD, indent=_INDENT)
 
 
-_HELD = "Yours has held before."
+_HELD = "That of main.cf has held before."
 _ROOM = "The main instance has taken it already, and it has one header more now."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gatepost.postfix.doctor import hooks, tls
 from gatepost.postfix.doctor.findings import Finding
 from gatepost.postfix.doctor.instances import check
 from gatepost.postfix.doctor.scene import Scene
@@ -75,3 +76,15 @@ def test_one_that_nobody_would_start(scene: MakeScene, tmp_path: Path) -> None:
     made = as_default(scene(config=CONFIG, multi_instance_enable="no"))
     (found,) = check(made, lambda _directory: [state()])
     assert found.mend == (f"postconf -c {tmp_path} -e 'multi_instance_enable = yes'",)
+
+
+def test_what_is_ours_is_no_listener_and_no_way_out_that_lacks_anything(scene: MakeScene) -> None:
+    made = scene(
+        "smtpd_milters = inet:localhost:1\nsmtp_tls_policy_maps = hash:/x\n",
+        config=CONFIG,
+        smtp_tls_security_level="encrypt",
+    )
+    names = [entry.name for entry in made.listeners()]
+    assert "gatepost-return" not in names
+    found = [*hooks.check(made), *tls.check(made)]
+    assert not [each.what for each in found if "gatepost-" in each.what or "gp-burst/" in each.what]

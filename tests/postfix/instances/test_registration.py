@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,22 @@ def test_what_comes_back_meets_no_restriction_milter_or_copy_a_second_time() -> 
     cleanup = next(entry for entry in entries if entry.name == door.value("cleanup_service_name"))
     assert cleanup.value("always_bcc", "missing") == ""
     assert cleanup.value("header_checks", "missing") == ""
+
+
+def test_what_comes_back_asks_gatepost_nothing_where_only_attach_has_set_the_lists() -> None:
+    """Given back, mail has no login: it would be nobody's, and its tag be taken off."""
+    every = replace(SPEC, hooks=frozenset({Hook.TRANSPORT, Hook.MILTER, Hook.POLICY, Hook.QUOTA}))
+    plan = attach(spec=every)
+    assert main_cf.settings(plan.new[MAIN_CF])["smtpd_milters"] == "$gatepost_milter"
+    entries = {entry.name: entry for entry in master_cf.services(plan.new[MASTER_CF])}
+    door, cleanup = entries["gatepost-return"], entries["gatepost-cleanup"]
+    for name in (
+        "smtpd_milters",
+        "smtpd_recipient_restrictions",
+        "smtpd_end_of_data_restrictions",
+    ):
+        assert door.value(name, "missing") == ""
+    assert cleanup.value("non_smtpd_milters", "missing") == ""
 
 
 def test_what_is_left_while_one_still_has_mail() -> None:
