@@ -40,6 +40,8 @@ def _print(found: Overview) -> None:
     restarts = (found.supervisor or {}).get("roles", {})
     for role, answer in found.roles.items():
         _row(role, _role(answer, restarts.get(role, {})))
+    if found.state:
+        _row("state", found.state)
     for socket in found.sockets:
         _row("socket", f"{socket['path']}: {socket['problem'] or 'answers'}")
     for instance in found.instances:

@@ -33,6 +33,7 @@ from gatepost.runtime.paths import (
 )
 from gatepost.runtime.privileges import group_name
 from gatepost.runtime.sockets import answers
+from gatepost.runtime.state_server import state_server
 from gatepost.settings import Loader, Settings
 
 
@@ -47,6 +48,7 @@ class Overview:
         sockets: ``path``, ``role``, and ``problem`` or null.
         instances: Lanes' own Postfix instances: ``lane``, ``config_dir``, ``running`` and
             ``messages``, each null where it cannot be found out.
+        state: What the server of state says of itself, or why it cannot be used; empty for a file.
         down: What does not work, one sentence each; empty if all is well.
         attention: What works and should be looked at.
     """
@@ -56,6 +58,7 @@ class Overview:
     supervisor: dict[str, Any] | None = None
     sockets: list[dict[str, Any]] = field(default_factory=list)
     instances: list[dict[str, Any]] = field(default_factory=list)
+    state: str = ""
     down: list[str] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
 
@@ -74,9 +77,10 @@ def look(config: Path, on_disk: dict[str, Any] | None = None) -> Overview:
     found.supervisor = _supervisor(settings.run_dir)
     found.sockets = list(look_at_sockets(settings))
     found.instances = [asdict(state) for state in instance_states(settings.postfix_config_dir)]
+    found.state, trouble = state_server(settings)
     name_unreachable(found.roles, found.sockets, settings.run_dir)
     found.down = list(_down(found))
-    found.attention = [*_attention(found), *_attention_to_postfix(found, settings)]
+    found.attention = [*trouble, *_attention(found), *_attention_to_postfix(found, settings)]
     return found
 
 

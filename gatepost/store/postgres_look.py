@@ -15,7 +15,6 @@ from gatepost.errors import StoreUnavailable
 from gatepost.store.postgres_schema import MIGRATIONS, version_of
 from gatepost.store.postgres_server import Connection, connect, shown, told
 
-OLDEST = (13, 0)
 _ASK = """
 select current_setting('server_version'), current_setting('server_version_num')::integer,
     current_setting('max_connections')::integer, current_setting('synchronous_commit'),
