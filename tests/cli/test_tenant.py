@@ -14,6 +14,7 @@ from gatepost.cli.app import build as command_line
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step
 from gatepost.feedback.status import NORMAL, Change, Queued, Scope, Whose
+from gatepost.postfix.spec import Hook
 from gatepost.store.open import open_events, open_statuses
 
 WHY = "complaints 0.70 % (7 of 1,000, at least 0.34 %)"
@@ -177,6 +178,19 @@ def test_a_hold_that_cannot_be_made_leaves_the_pause_and_says_so(store, gatepost
     assert store.find("acme").parts[0].queued is Queued.HOLD
     for command in (["hold", "acme"], ["release", "acme"], ["purge", "acme", "--yes"], ["apply"]):
         assert "root only" in gatepost("tenant", *command, status=2).output
+
+
+def test_a_pause_says_where_nothing_asks(store, gatepost, monkeypatch):
+    hooks = {Hook.MILTER}
+    monkeypatch.setattr("gatepost.cli.tenant.pause.hooks_in_use", lambda _: hooks)
+    words = ("tenant", "pause", "acme", "--reason", "x")
+    said = gatepost(*words, status=1).output
+    assert "queued mail goes on: Postfix does not ask the map transport" in said
+    assert "nothing waits at RCPT TO" in said
+    assert store.find("acme").pause is not None
+    hooks.clear()
+    said = gatepost(*words, "--campaign", "spring", "--queued", "keep").output
+    assert "no message waits at its end" in said
 
 
 def test_a_resume_takes_back_both(store, gatepost):

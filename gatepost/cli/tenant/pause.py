@@ -39,12 +39,19 @@ from gatepost.cli.tenant.parts import (
     part_of,
 )
 from gatepost.cli.tenant.queue_work import desk, stop_queued, wait_in_force, warn
-from gatepost.errors import GatepostError
+from gatepost.errors import GatepostError, PostfixUnavailable
 from gatepost.feedback.status import WHOLE, Part, Pause, Queued, Scope, moment
+from gatepost.postfix.hooks_in_use import hooks_in_use
+from gatepost.postfix.spec import Hook
 from gatepost.settings import Loaded, Loader
 from gatepost.store.open import open_statuses
 from gatepost.store.tenant_status import TenantStatusStore
 from gatepost.tenants.model import Tenant
+
+_NO_MAP = (
+    "Postfix does not ask the map transport, which attach puts in where a tenant has a lane or TLS "
+    "profile of its own; --queued hold puts queued mail on hold"
+)
 
 
 class Whole(StrEnum):
@@ -143,7 +150,8 @@ def command(
         words = paused_what(pause)
         say_done(name, words if until is None else f"{words} until {moment(until)}")
         _say_queue(name, done)
-    if done.get("problem") and then is Queued.HOLD:
+    _warn_of_hooks(loaded, pause)
+    if done.get("goes_on"):
         raise typer.Exit(NO)
 
 
@@ -175,11 +183,31 @@ def _stop(
     try:
         if pause.queued is Queued.HOLD and os.geteuid() != 0:
             raise GatepostError("putting mail on hold works for root only")
+        if pause.queued is Queued.RETRY and Hook.TRANSPORT not in hooks_in_use(
+            loaded.settings.postfix_config_dir
+        ):
+            return {"queued": pause.queued.value, "problem": _NO_MAP, "goes_on": True}
         wait_in_force(loaded, statuses)
         with desk(loaded, tenant) as at:
             return stop_queued(at, pause.queued, pause.part, pause.scope, pause.reason, quiet=quiet)
     except GatepostError as error:
-        return {"queued": pause.queued.value, "problem": str(error)}
+        goes_on = pause.queued is Queued.HOLD
+        return {"queued": pause.queued.value, "problem": str(error), "goes_on": goes_on}
+
+
+def _warn_of_hooks(loaded: Loaded, pause: Pause) -> None:
+    """Say if nothing asks at the place where the pause acts."""
+    try:
+        hooks = hooks_in_use(loaded.settings.postfix_config_dir)
+    except PostfixUnavailable:
+        return
+    at_end = pause.scope in {Scope.MARKETING, Scope.CAMPAIGN, Scope.CAMPAIGN_DOMAIN}
+    if at_end and Hook.MILTER not in hooks:
+        warn("no message waits at its end: Postfix does not ask the milter; run gatepost attach")
+    if not at_end and Hook.POLICY not in hooks:
+        warn(
+            "nothing waits at RCPT TO: Postfix does not ask the policy server; see gatepost doctor"
+        )
 
 
 def _say_queue(name: str, done: dict[str, Any]) -> None:
@@ -189,6 +217,8 @@ def _say_queue(name: str, done: dict[str, Any]) -> None:
                 f"queued mail goes on: {problem}; as root, gatepost tenant apply puts on hold "
                 "what this pause is about"
             )
+        elif done["goes_on"]:
+            warn(f"queued mail goes on: {problem}")
         else:
             warn(f"queued mail is deferred from now on; it was not counted: {problem}")
     elif done["queued"] == Queued.HOLD.value:

@@ -14,9 +14,10 @@ from gatepost.cli.common import (
     ConfigOption,
     JsonOption,
     errors_to_exit,
+    number,
     print_json,
 )
-from gatepost.cli.stores import open_existing
+from gatepost.cli.stores import open_existing, url_of
 from gatepost.cli.tenant.common import TenantArgument, document, in_words, is_active, tenant_in
 from gatepost.feedback.events import Event
 from gatepost.feedback.ladder import Evidence, evidence_of, window_start
@@ -25,7 +26,7 @@ from gatepost.feedback.reporting import SHARES_ONLY, listed
 from gatepost.feedback.status import Status, moment
 from gatepost.settings import Loader, Settings
 from gatepost.snapshot import Snapshot
-from gatepost.store.open import open_gmail, open_rates, open_statuses
+from gatepost.store.open import is_missing, open_gmail, open_held, open_rates, open_statuses
 
 _HISTORY = 10
 
@@ -56,10 +57,12 @@ def command(
             status = store.find(name)
             history = store.history(name, _HISTORY)
         evidence = _evidence(loaded.settings, loaded.snapshot, name, status, now)
+        held = _held(loaded.settings, name)
     if as_json:
         print_json(
             {
                 **document(name, status, tenant, now),
+                "held": held,
                 "rates": [_rate(each, loaded.snapshot) for each in evidence],
                 "history": [_change(each) for each in history],
             }
@@ -67,6 +70,8 @@ def command(
     else:
         for index, line in enumerate(in_words(status, tenant, now)):
             _row("" if index else name, line)
+        if held:
+            _row("on hold", f"{number(held, 'message')} by Gatepost in the queue of this node")
         types = ", ".join(tenant.marketing_types) or "none is set, so nothing waits for marketing"
         _row("marketing", types)
         for index, each in enumerate(evidence):
@@ -76,6 +81,15 @@ def command(
             _row("" if index else "changes", _line(event))
     if not is_active(status, now):
         raise typer.Exit(NO)
+
+
+def _held(settings: Settings, name: str) -> int:
+    """Return how many messages Gatepost holds on this node."""
+    url = url_of(open_held, settings)
+    if is_missing(url):
+        return 0
+    with closing(open_held(url, create=False)) as store:
+        return len(store.all(name))
 
 
 def _evidence(
