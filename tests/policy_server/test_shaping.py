@@ -39,6 +39,7 @@ class Hosts:
     """Next-hops whose mail server is known."""
 
     async def host_of(self, key: str) -> str | None:
+        assert not key.startswith("."), "a parent is no next-hop"
         return {"a.example": "mx.mail.example", "b.example": "mx.other.example"}.get(key)
 
 
@@ -129,6 +130,9 @@ def test_a_few_wait_for_their_turn(handlers: Any, pairs: Pairs, steps: Steps) ->
     assert replies.count(NotFound()) == 11
     assert sum(isinstance(reply, Temp) for reply in replies) == 4
     assert steps.counts == {"passed": 1, "waited": 10, "deferred": 4}
+    # Whose turn it was waits no more.
+    steps.now += 1
+    assert handlers.run(many()).count(NotFound()) == 12
 
 
 def test_who_waits_comes_again_when_gatepost_stops(handlers: Any, pairs: Pairs) -> None:
