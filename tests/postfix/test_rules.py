@@ -10,7 +10,6 @@ import pytest
 
 from gatepost.errors import AttachError
 from gatepost.postfix import main_cf, master_cf
-from gatepost.postfix.bounce_filter import HELD_BACK
 from gatepost.postfix.facts import PostfixFacts
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan, Weight
 from gatepost.postfix.planning import bare, plan_attach, plan_detach
@@ -398,31 +397,6 @@ def test_a_service_asks_our_map_first_and_then_the_operators() -> None:
     assert made.value("smtp_tls_policy_maps") == (
         "socketmap:unix:gatepost/maps.sock:tls-private, hash:/a, hash:/b"
     )
-
-
-SHAPED = replace(ALL, shaping=True)
-
-
-def test_with_shaping_a_service_tells_its_lane_before_each_delivery() -> None:
-    made = service(attach("smtp_tls_policy_maps = hash:/a\n", spec=SHAPED), PRIVATE.name)
-    assert made.value("smtp_tls_policy_maps") == (
-        "socketmap:unix:gatepost/maps.sock:tls-private@normal, hash:/a"
-    )
-    # Over a connection that is used again, nobody would be asked.
-    assert made.value("smtp_connection_cache_on_demand") == "no"
-    assert "smtp_connection_cache_on_demand" not in attach().new[MASTER_CF]
-
-
-def test_with_shaping_what_is_held_back_is_called_so_and_still_bounces_what_bounced() -> None:
-    main = "default_delivery_status_filter = pcre:/f\n"
-    made = service(attach(main, spec=SHAPED), PRIVATE.name)
-    assert made.value("smtp_delivery_status_filter") == (
-        f"{HELD_BACK}, regexp:$config_directory/gatepost-tls-bounce.regexp, "
-        "$default_delivery_status_filter"
-    )
-    deferring = replace(SHAPED, services=(replace(PRIVATE, on_failure=OnFailure.DEFER),))
-    made = service(attach(spec=deferring), PRIVATE.name)
-    assert made.value("smtp_delivery_status_filter") == HELD_BACK
 
 
 def test_the_operators_own_status_filter_is_asked_after_ours() -> None:
