@@ -177,7 +177,7 @@ class Handlers:
         measures = self._traffic if snapshot.bursts.any else None
         if measures is not None:
             verdict = measures.recipient(
-                verdict, facts.sender, instance, facts.queue_id, snapshot, self._clock()
+                verdict, facts.sender, instance, facts.queue_id, snapshot, self._clock
             )
         answer: Verdict | Awaitable[Verdict] = verdict
         if self.quota is not None and snapshot.quotas.any:

@@ -13,14 +13,14 @@ Not handled: mail of sendmail(1) passes no policy service; the log tells of it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gatepost.decisions.backlog import asks_for_backlog, is_full, over_cap
 from gatepost.decisions.recipient import Verdict
 from gatepost.modes import Mode
 from gatepost.snapshot import Snapshot
-from gatepost.traffic.burst import BurstRules
+from gatepost.traffic.burst import BurstRules, Cap
 from gatepost.traffic.quota import Unit
 from gatepost.traffic.state import TrafficState
 
@@ -32,6 +32,9 @@ class Desk(TrafficState, Protocol):
 
     def count(self, tenant_id: str, messages: int, recipients: int, rules: BurstRules) -> None:
         """Take note of mail that was let through."""
+
+    def is_full(self, tenant_id: str, cap: Cap) -> bool:
+        """Tell whether as much of a tenant is outstanding as may be; False where nobody knows."""
 
     def refused(self, tenant_id: str, mode: Mode) -> None:
         """Count mail that finds a full backlog."""
@@ -57,7 +60,7 @@ class TrafficCheck:
         instance: str,
         queue_id: str,
         snapshot: Snapshot,
-        now: float,
+        clock: Callable[[], float],
     ) -> Verdict:
         """Return the answer for one recipient at RCPT TO.
 
@@ -67,15 +70,17 @@ class TrafficCheck:
             instance: Postfix's name for the message.
             queue_id: Queue id, or empty.
             snapshot: The configuration.
-            now: Unix time in seconds.
+            clock: Returns Unix time in seconds.
         """
         cap = snapshot.bursts.cap_of(verdict.tenant)
         if cap is None or verdict.reject is not None:
             return verdict
+        if not self._desk.is_full(verdict.tenant, cap):
+            return verdict
         if cap.unit is Unit.MESSAGES and self._has_begun(instance):
             # It counts already, and one recipient more makes it no longer.
             return verdict
-        return self._ask(verdict, sender, queue_id, snapshot, now)
+        return self._ask(verdict, sender, queue_id, snapshot, clock())
 
     def message(
         self, verdict: Verdict, sender: str, queue_id: str, snapshot: Snapshot, now: float
@@ -93,11 +98,19 @@ class TrafficCheck:
         snapshot: Snapshot,
     ) -> Verdict | Awaitable[Verdict]:
         """Count a recipient if the answer lets it pass, now or when it is there; return it."""
-        if isinstance(answer, Verdict):
-            if answer.reject is None and answer.tenant and sender:
-                self._count(answer.tenant, instance, snapshot)
-            return answer
-        return self._counted_later(answer, sender, instance, snapshot)
+        if not isinstance(answer, Verdict):
+            return self._counted_later(answer, sender, instance, snapshot)
+        if answer.reject is None and answer.tenant and sender:
+            # Here and not in a function of its own, which costs as much as all of this.
+            last, session = self._last, instance.partition(".")[0]
+            if last.get(session) == instance:
+                self._desk.count(answer.tenant, 0, 1, snapshot.bursts)
+            else:
+                if len(last) >= _MAX_SESSIONS:
+                    last.clear()
+                last[session] = instance
+                self._desk.count(answer.tenant, 1, 1, snapshot.bursts)
+        return answer
 
     def admitted(self, tenant_id: str, sender: str, recipients: int, snapshot: Snapshot) -> None:
         """Count a message of a platform login."""
@@ -108,22 +121,11 @@ class TrafficCheck:
         self, answer: Awaitable[Verdict], sender: str, instance: str, snapshot: Snapshot
     ) -> Verdict:
         verdict = await answer
-        if verdict.reject is None and verdict.tenant and sender:
-            self._count(verdict.tenant, instance, snapshot)
+        self.counted(verdict, sender, instance, snapshot)
         return verdict
 
     def _has_begun(self, instance: str) -> bool:
         return self._last.get(instance.partition(".")[0]) == instance
-
-    def _count(self, tenant_id: str, instance: str, snapshot: Snapshot) -> None:
-        last = self._last
-        session = instance.partition(".")[0]
-        begins = last.get(session) != instance
-        if begins:
-            if len(last) >= _MAX_SESSIONS:
-                last.clear()
-            last[session] = instance
-        self._desk.count(tenant_id, 1 if begins else 0, 1, snapshot.bursts)
 
     def _ask(
         self, verdict: Verdict, sender: str, queue_id: str, snapshot: Snapshot, now: float

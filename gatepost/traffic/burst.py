@@ -73,12 +73,19 @@ class BurstRules:
         cap: Likewise.
         bursts: Rules of tenants, by tenant id; None for a tenant that is never moved.
         caps: Likewise; None for a tenant to which `cap` does not apply.
+        any: Whether there is any rule; follows from the others.
     """
 
     burst: Burst | None = None
     cap: Cap | None = None
     bursts: Mapping[str, Burst | None] = field(default_factory=dict)
     caps: Mapping[str, Cap | None] = field(default_factory=dict)
+    any: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look once whether there is any rule, as each recipient asks for it."""
+        found = self.burst or self.cap or self.bursts or self.caps
+        object.__setattr__(self, "any", bool(found))
 
     def burst_of(self, tenant_id: str) -> Burst | None:
         """Return when a tenant is moved, or None if it never is."""
@@ -87,11 +94,6 @@ class BurstRules:
     def cap_of(self, tenant_id: str) -> Cap | None:
         """Return how much of a tenant's mail may be outstanding, or None for any number."""
         return self.caps.get(tenant_id, self.cap)
-
-    @property
-    def any(self) -> bool:
-        """Tell whether there is any rule."""
-        return bool(self.burst or self.cap or self.bursts or self.caps)
 
     @property
     def asks_for_backlog(self) -> bool:

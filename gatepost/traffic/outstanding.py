@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gatepost.traffic.burst import Cap
+from gatepost.traffic.quota import Unit
 from gatepost.traffic.state import NO_BACKLOG, Backlog
 
 KEEP_S: Final = 10.0
@@ -62,29 +64,35 @@ _NOTHING: Final = Told()
 
 
 class _Waiting:
-    """What of one tenant was taken and is in no reading yet: steps, oldest first."""
+    """What of one tenant was taken and is in no reading yet: steps, oldest first, and the present.
 
-    __slots__ = ("messages", "recipients", "steps")
+    Attributes:
+        messages: How many, in all of them.
+        recipients: Likewise.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_at", "_messages", "_recipients", "_steps", "messages", "recipients")
+
+    def __init__(self, now: float) -> None:
         # Each is when it began, messages, recipients.
-        self.steps: deque[tuple[float, int, int]] = deque()
-        self.messages = 0
-        self.recipients = 0
+        self._steps: deque[tuple[float, int, int]] = deque()
+        # The step to which is added, apart from the others because that is done for each message.
+        self._at = now
+        self._messages = self._recipients = 0
+        self.messages = self.recipients = 0
 
     def add(self, messages: int, recipients: int, now: float) -> None:
-        steps = self.steps
-        if steps and now - steps[-1][0] < _STEP_S:
-            began, before, also = steps[-1]
-            steps[-1] = began, before + messages, also + recipients
-        else:
-            steps.append((now, messages, recipients))
+        if now - self._at >= _STEP_S:
+            self._close(now)
+        self._messages += messages
+        self._recipients += recipients
         self.messages += messages
         self.recipients += recipients
 
     def take(self, messages: int) -> None:
         """Let so many messages go, with their share of the recipients."""
-        steps = self.steps
+        self._close(self._at)
+        steps = self._steps
         while messages > 0 and steps:
             began, most, recipients = steps[0]
             if most <= messages:
@@ -99,11 +107,19 @@ class _Waiting:
 
     def take_until(self, at: float) -> None:
         """Let go what was taken before a time."""
-        while self.steps and self.steps[0][0] < at:
+        self._close(self._at)
+        while self._steps and self._steps[0][0] < at:
             self._drop()
 
+    def _close(self, now: float) -> None:
+        """Put the present step to the others, and begin another."""
+        if self._messages or self._recipients:
+            self._steps.append((self._at, self._messages, self._recipients))
+            self._messages = self._recipients = 0
+        self._at = now
+
     def _drop(self) -> None:
-        _, messages, recipients = self.steps.popleft()
+        _, messages, recipients = self._steps.popleft()
         self.messages -= messages
         self.recipients -= recipients
 
@@ -137,8 +153,20 @@ class Outstanding:
             return
         found = self._waiting.get(tenant_id)
         if found is None:
-            found = self._waiting[tenant_id] = _Waiting()
+            found = self._waiting[tenant_id] = _Waiting(now)
         found.add(messages, recipients, now)
+
+    def is_full(self, tenant_id: str, cap: Cap) -> bool:
+        """Tell whether as much of a tenant is outstanding as may be; False where nobody knows."""
+        reading = self._reading
+        if reading is None:
+            return False
+        told, waiting = reading.tenants.get(tenant_id), self._waiting.get(tenant_id)
+        if cap.unit is Unit.MESSAGES:
+            found = 0 if told is None else told.backlog.messages
+            return found + (0 if waiting is None else waiting.messages) >= cap.count
+        found = 0 if told is None else told.backlog.recipients
+        return found + (0 if waiting is None else waiting.recipients) >= cap.count
 
     def of(self, tenant_id: str) -> Backlog | None:
         """Return what is outstanding of a tenant, or None where nobody knows."""
@@ -170,6 +198,20 @@ class Outstanding:
         first = before is None or before.reader != reading.reader
         if first:
             self._seen.clear()
+        others = self._arrive(reading, first=first)
+        for tenant_id, waiting in list(self._waiting.items()):
+            # How many had come before the first reading is not known.
+            named = tenant_id in reading.tenants and not first
+            waiting.take_until(reading.as_of - (KEEP_S if named else UNNAMED_S))
+            if not (waiting.messages or waiting.recipients):
+                del self._waiting[tenant_id]
+        if reading.whole:
+            for tenant_id in self._seen.keys() - reading.tenants.keys():
+                del self._seen[tenant_id]
+        return others
+
+    def _arrive(self, reading: Reading, *, first: bool) -> dict[str, int]:
+        """Let go what a reading tells of, and return what has come otherwise."""
         others = {}
         for tenant_id, told in reading.tenants.items():
             seen = self._seen.get(tenant_id, told if first else _NOTHING)
@@ -182,13 +224,4 @@ class Outstanding:
             waiting = self._waiting.get(tenant_id)
             if waiting is not None and not first:
                 waiting.take(told.arrived - seen.arrived)
-        for tenant_id, waiting in list(self._waiting.items()):
-            # How many had come before the first reading is not known.
-            named = tenant_id in reading.tenants and not first
-            waiting.take_until(reading.as_of - (KEEP_S if named else UNNAMED_S))
-            if not waiting.steps:
-                del self._waiting[tenant_id]
-        if reading.whole:
-            for tenant_id in self._seen.keys() - reading.tenants.keys():
-                del self._seen[tenant_id]
         return others

@@ -38,7 +38,7 @@ from gatepost.runtime.traffic.reading import (
 )
 from gatepost.runtime.traffic.sheet import SheetWatch, TrafficSheet, since_boot
 from gatepost.snapshot import Snapshot
-from gatepost.traffic.burst import Burst, BurstBook, BurstRules, LaneChange
+from gatepost.traffic.burst import Burst, BurstBook, BurstRules, Cap, LaneChange
 from gatepost.traffic.outstanding import Outstanding
 from gatepost.traffic.state import Backlog, Moved
 
@@ -122,6 +122,10 @@ class BurstDesk:
         """Return what is outstanding of a tenant, or None where nobody knows."""
         return self._outstanding.of(tenant_id)
 
+    def is_full(self, tenant_id: str, cap: Cap) -> bool:
+        """Tell whether as much of a tenant is outstanding as may be; False where nobody knows."""
+        return self._outstanding.is_full(tenant_id, cap)
+
     def over_warmup(self, key: str) -> bool:
         """Tell whether what was sent under a warm-up is over its cap of today."""
         return self.warmups is not None and self.warmups.over(key)
@@ -140,12 +144,13 @@ class BurstDesk:
             rules: The configuration.
         """
         now = self._clock()
-        burst = rules.burst_of(tenant_id)
+        # As `burst_of` and `cap_of`, which are two calls more for each recipient.
+        burst = rules.bursts.get(tenant_id, rules.burst)
         if burst is not None:
             why = self._book.count(tenant_id, burst, messages, recipients, now)
             if why is not None:
                 self._move(tenant_id, burst, why, now)
-        if rules.cap_of(tenant_id) is not None:
+        if rules.caps.get(tenant_id, rules.cap) is not None:
             self._outstanding.accept(tenant_id, messages, recipients, now)
 
     def refused(self, tenant_id: str, mode: Mode) -> None:

@@ -31,13 +31,14 @@ BEAT_S: Final = 5.0
 FRESH_S: Final = 15.0
 MAX_OCTETS: Final = 16 * 2**20
 _MODE: Final = 0o640
+_SINCE_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _log = logging.getLogger("gatepost.traffic")
 
 
 def since_boot() -> float:
     """Return the seconds since the boot, which every process of a host has in common."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_SINCE_BOOT)
 
 
 class TrafficSheet:
