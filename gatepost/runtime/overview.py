@@ -271,12 +271,7 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
     if trouble := (answer.get("queue") or {}).get("trouble"):
         yield f"backlogs are not, or not wholly, known: {trouble}"
     yield from answer.get("promoted_dropped", ())
-    fleet = (answer.get("quota") or {}).get("fleet")
-    if fleet is not None and not fleet["shared"]:
-        yield (
-            f"quotas are counted by this node alone, with {fleet['share']} of each: "
-            f"{fleet['url']}: {fleet['reason']}"
-        )
+    yield from _of_counters(answer.get("quota") or {})
     yield from answer.get("webhooks_attention", ())
     if answer.get("events_file_trouble"):
         yield f"events are not written to their file: {answer['events_file_trouble']}"
@@ -285,6 +280,15 @@ def _attention_to(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"{weaker:g} deliveries had less TLS than asked; run gatepost tls share --check"
     for reason, count in answer.get("counts", {}).get("recorder_dropped", {}).items():
         yield f"{count:g} observations were not stored ({reason})"
+
+
+def _of_counters(quota: Mapping[str, Any]) -> Iterator[str]:
+    fleet = quota.get("fleet")
+    if fleet is not None and not fleet["shared"]:
+        yield (
+            f"quotas are counted by this node alone, with {fleet['share']} of each: "
+            f"{fleet['url']}: {fleet['reason']}"
+        )
 
 
 def together(said: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
