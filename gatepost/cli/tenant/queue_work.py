@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,11 +139,9 @@ def stop_queued(
     if queued is Queued.KEEP:
         return {"queued": queued.value}
     selection = Selection(at.tenant, part, scope is Scope.MARKETING)
-    with shown("reading the queue", quiet=quiet) as progress:
-        chosen = at.reader.choose(selection, DELIVERABLE, partly=True, progress=progress)
-    with chosen:
-        if queued is Queued.RETRY:
-            return _defer(at, chosen, selection, quiet=quiet)
+    if queued is Queued.RETRY:
+        return _defer(at, selection, quiet=quiet)
+    with _chosen(at, selection, DELIVERABLE, quiet=quiet) as chosen:
         with shown("put on hold", quiet=quiet) as progress:
             done = hold(chosen, at.held, at.tenant.id, Cause.PAUSE, at.now, part, progress)
         if done.count:
@@ -156,23 +154,26 @@ def stop_queued(
         }
 
 
-def _defer(at: Desk, chosen: Chosen, selection: Selection, *, quiet: bool) -> dict[str, Any]:
-    summary = chosen.summary
-    found: dict[str, Any] = {
+def _defer(at: Desk, selection: Selection, *, quiet: bool) -> dict[str, Any]:
+    moved = 0
+    if os.geteuid() == 0:
+        # First: it is going out while we count.
+        with _chosen(at, selection, {"active"}, quiet=quiet) as active:
+            moved = move(active, at.held, at.tenant.id, at.now).count
+    with _chosen(at, selection, DELIVERABLE, quiet=quiet) as chosen:
+        summary = chosen.summary
+    return {
         "queued": Queued.RETRY.value,
         "waiting": summary.messages - summary.unnamed,
         "not_stopped": summary.unnamed,
-        "moved": 0,
-        "active": summary.queues["active"],
+        "moved": moved,
+        "active": 0 if os.geteuid() == 0 else summary.queues["active"],
     }
-    if not summary.queues["active"] or os.geteuid() != 0:
-        return found
-    with (
-        shown("reading the queue", quiet=quiet) as progress,
-        at.reader.choose(selection, {"active"}, partly=True, progress=progress) as active,
-    ):
-        done = move(active, at.held, at.tenant.id, at.now)
-    return {**found, "moved": done.count, "active": 0}
+
+
+def _chosen(at: Desk, selection: Selection, queues: Collection[str], *, quiet: bool) -> Chosen:
+    with shown("reading the queue", quiet=quiet) as progress:
+        return at.reader.choose(selection, queues, partly=True, progress=progress)
 
 
 def let_go(
