@@ -25,6 +25,9 @@ TEXTS = (
 COLUMNS = f"id, kind, at, {', '.join(TEXTS)}, details"
 MAX_OF = {"campaign": MAX_CAMPAIGNS, "mail_type": MAX_MAIL_TYPES}
 
+# `json.dumps` would make one for each event.
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 CountKey = tuple[int, str, str, str, str, str, str, str]
 
 
@@ -78,7 +81,7 @@ def row_of(event: Event) -> tuple[str | float, ...]:
         text_of(event.mail_type),
         text_of(event.provider),
         text_of(event.reporter),
-        json.dumps(details, ensure_ascii=False, separators=(",", ":")) if details else "",
+        _JSON.encode(details) if details else "",
     )
 
 

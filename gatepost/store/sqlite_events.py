@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlite_utils import Database
 
@@ -38,14 +38,15 @@ from gatepost.store.events import (
     StoredEvent,
 )
 from gatepost.store.sqlite_file import SqliteFile
+from gatepost.store.sqlite_rows import insert_many
 
 PRUNE_ROWS = 500
 
-_INSERT = f"insert or ignore into events ({COLUMNS}) values ({', '.join('?' * 13)})"
-_KEEP_ID = "insert or ignore into event_ids (id, day) values (?, ?)"
+_INSERT = f"insert or ignore into events ({COLUMNS})"
+_KEEP_ID = "insert or ignore into event_ids (id, day)"
 _KEY = "hour, tenant, campaign, mail_type, provider, kind, bounce_class, severity"
-_COUNT = f"""
-insert into event_counts ({_KEY}, count) values ({", ".join("?" * 9)})
+_COUNT = f"insert into event_counts ({_KEY}, count)"
+_ADDING = f"""
 on conflict ({_KEY}) do update set count = count + excluded.count
 """
 _LABEL = "insert into event_labels (day, tenant, label, value) values (?, ?, ?, ?)"
@@ -197,23 +198,33 @@ def put_events(db: Database, events: Sequence[Event]) -> list[str]:
         db: Within a transaction that holds the write lock.
         events: As of `EventStore.add`, which also says what is returned.
     """
-    new = [event for event in events if _insert(db, event)]
+    new = _insert(db, _unknown(db, events))
     _count(db, new)
     return [event.id for event in new]
 
 
-def _insert(db: Database, event: Event) -> bool:
-    if event.kind in LASTING:
-        row = (event.id, int(event.at // SECONDS_A_DAY))
-        if db.conn.execute(_KEEP_ID, row).rowcount == 0:
-            return False
-    return db.conn.execute(_INSERT, row_of(event)).rowcount == 1
+def _unknown(db: Database, events: Iterable[Event]) -> dict[str, Event]:
+    """Return those whose ids have not outlived their events, by id, each once."""
+    found: dict[str, Event] = {}
+    for event in events:
+        found.setdefault(event.id, event)
+    lasting = [event for event in found.values() if event.kind in LASTING]
+    rows = [(event.id, int(event.at // SECONDS_A_DAY)) for event in lasting]
+    kept = {key for (key,) in insert_many(db, _KEEP_ID, rows, " returning id")}
+    known = {event.id for event in lasting} - kept
+    return {key: event for key, event in found.items() if key not in known}
+
+
+def _insert(db: Database, events: Mapping[str, Event]) -> list[Event]:
+    rows = [row_of(event) for event in events.values()]
+    new = {key for (key,) in insert_many(db, _INSERT, rows, " returning id")}
+    return [event for key, event in events.items() if key in new]
 
 
 def _count(db: Database, events: Iterable[Event]) -> None:
     labels = _Labels(db)
     sums = Counter(count_key(event, labels.counted) for event in events)
-    db.conn.executemany(_COUNT, ((*key, count) for key, count in sums.items()))
+    insert_many(db, _COUNT, [(*key, count) for key, count in sums.items()], _ADDING)
 
 
 class _Labels:

@@ -17,14 +17,15 @@ from itertools import islice
 from gatepost.store.message_rows import COLUMNS, message_of, message_row
 from gatepost.store.messages import REUSED_S, Message
 from gatepost.store.sqlite_file import SqliteFile
+from gatepost.store.sqlite_rows import insert_many
 
 PRUNE_ROWS = 20_000
 FIND_ROWS = 500
 
 _REPLACE = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", ")[1:])
 # A short queue id, and so the id of a message, may come again: then it goes where the newest are.
-_ADD = f"""
-insert into messages ({COLUMNS}) values ({", ".join("?" * 9)})
+_ADD = f"insert into messages ({COLUMNS})"
+_AGAIN = f"""
 on conflict (id) do update set {_REPLACE}, number = (select max(number) + 1 from messages)
 where excluded.sender <> '' and (sender = '' or excluded.at > at + {REUSED_S})
 """
@@ -47,7 +48,7 @@ class SqliteMessages(SqliteFile):
         """See `MessageStore.add`."""
         rows = [message_row(message) for message in messages]
         with self._writing() as db:
-            db.conn.executemany(_ADD, rows)
+            insert_many(db, _ADD, rows, _AGAIN)
 
     def find(self, message_id: bytes) -> Message | None:
         """See `MessageStore.find`."""
