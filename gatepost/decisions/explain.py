@@ -172,9 +172,8 @@ def explain(
     told = Explanation(
         plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
     )
-    if route.tenant is None:
-        return told
-    return replace(told, lane=choose_lane(route.tenant, snapshot, statuses, traffic))
+    tenant = route.tenant
+    return replace(told, lane=tenant and choose_lane(tenant, snapshot, statuses, traffic))
 
 
 def _admitted(

@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     QUEUE_PURGED = "tenant.queue_purged"
     # An operator put addresses on a suppression list, or took them off.
     SUPPRESSION_CHANGED = "suppression.changed"
+    # A tenant's mail was moved to another lane for its amount, or has come back.
+    LANE_CHANGED = "tenant.lane_changed"
     # A lane was slowed down towards a provider, or an operator has lifted that.
     SHAPING_CHANGED = "lane.shaping_changed"
     # Something that the tenant or the operator should look at.

@@ -21,6 +21,7 @@ from gatepost.runtime.paths import roles_of, traffic_path
 from gatepost.runtime.role import OK, Role, run
 from gatepost.runtime.signals import STOP_SIGNALS, catching, wait_for_stop
 from gatepost.runtime.tls.promoted_watch import PromotedWatch
+from gatepost.runtime.traffic.lane_events import LaneEvents
 from gatepost.runtime.traffic.queue_watch import QueueWatch
 from gatepost.runtime.traffic.refusals import RefusalBook
 from gatepost.runtime.traffic.returns import ReturnWatch
@@ -58,6 +59,7 @@ def _serve(role: Role) -> int:
         observer = _observer(role, shaping)
         sheet = TrafficSheet(traffic_path(settings.run_dir))
         queue = _queue(role, sheet)
+        moves = LaneEvents(settings.run_dir, lambda: open_events(settings.state), role.metrics)
         promoted = PromotedWatch(
             lambda: role.current().tls.promoted.table,
             lambda: open_deliveries(settings.local_state),
@@ -96,7 +98,7 @@ def _serve(role: Role) -> int:
         ladder.stop()
         returns.stop()
         statuses.stop()
-        _stop(postmaster, outlets, observer, shaping, queue, sheet)
+        _stop(postmaster, outlets, observer, shaping, moves, queue, sheet)
         if web is not None:
             web.close()
     return OK
