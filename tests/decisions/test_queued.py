@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gatepost.decisions.queued import (
     Evidence,
@@ -135,3 +137,31 @@ def test_labels_from_the_message_itself_fill_what_the_book_does_not_know():
     assert labelled(unknown, [], ACME) == Owner("acme", Evidence.DOMAIN, "", "")
     assert labelled(replace(SPRING, campaign=""), headers, ACME).campaign == ""
     assert labelled(unknown, headers, SHOP) == Owner("acme", Evidence.DOMAIN, "", "")
+
+
+SENDERS = ["", "a@acme.example", "b@shop.example", "c@other.example", "root"]
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from([*SENDERS, "acme", "shop"]),
+    st.sampled_from([None, "acme", "shop"]),
+    st.sampled_from(["spring", "autumn", ""]),
+    st.lists(st.sampled_from([IN, OUT]), max_size=3),
+    st.sampled_from(
+        [Part(), Part("spring"), Part("", "example.org"), Part("spring", "example.org")]
+    ),
+)
+def test_nothing_is_meant_that_anything_names_somebody_elses(
+    sender, owner, campaign, recipients, part
+):
+    numbers = {"acme": ACME.number, "shop": SHOP.number}
+    found = named(token(numbers[sender]) if sender in numbers else sender)
+    book = None if owner is None else booked(owner, campaign)
+    known = owner_of(found, book)
+    fit = Fit.NO if known is None else fits(known, recipients, Selection(ACME, part))
+    if fit in {Fit.YES, Fit.PARTLY}:
+        assert {found.tenant, owner} - {"", None} == {"acme"}
+        assert not part.campaign or campaign == part.campaign
+        assert not part.domain or IN in recipients
+        assert fit is Fit.PARTLY or not part.domain or OUT not in recipients

@@ -136,8 +136,9 @@ def stop_queued(
     Raises:
         GatepostError: If it cannot be done.
     """
-    if queued is Queued.KEEP:
-        return {"queued": queued.value}
+    if queued is Queued.KEEP or (queued is Queued.RETRY and scope is not Scope.ALL):
+        # The map that defers queued mail knows no part of it.
+        return {"queued": Queued.KEEP.value}
     selection = Selection(at.tenant, part, scope is Scope.MARKETING)
     if queued is Queued.RETRY:
         return _defer(at, selection, quiet=quiet)

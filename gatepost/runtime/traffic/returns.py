@@ -199,12 +199,10 @@ class ReturnWatch:
         while not self._stop.wait(self._every_s):
             try:
                 self._look()
-            except PostfixUnavailable as error:
-                self._fail(str(error))
-            except Exception as error:
+            except Exception:
                 # The thread must live.
+                self._metrics.error("queue")
                 _log.exception("queue-failed")
-                self._fail(repr(error))
 
     def _look(self) -> None:
         # A pause may end by itself, without any change in the store.
@@ -218,8 +216,13 @@ class ReturnWatch:
         # First: what fails is not tried again each second.
         self._due = [each for each in self._due if each[0] > now]
         for names in due:
-            self._send(names)
-            self._told = ""
+            try:
+                self._send(names)
+                self._told = ""
+            except PostfixUnavailable as error:
+                # At the start there may be nothing to do, and never be: who pauses nobody need not
+                # let us ask for the queue.
+                self._fail(str(error), logging.INFO if names is None else logging.WARNING)
 
     def _send(self, names: frozenset[str] | None) -> None:
         snapshot = self._current()
@@ -232,11 +235,13 @@ class ReturnWatch:
         if tried:
             log_event(_log, logging.INFO, "queue-tried-again", messages=tried, reason="pause over")
 
-    def _fail(self, reason: str) -> None:
-        self._metrics.error("queue")
-        if reason != self._told:
-            log_event(_log, logging.WARNING, "queue-unknown", reason=reason)
-        self._told = reason
+    def _fail(self, reason: str, level: int) -> None:
+        if level >= logging.WARNING:
+            self._metrics.error("queue")
+        told = f"{level} {reason}"
+        if told != self._told:
+            log_event(_log, level, "queue-unknown", reason=reason)
+        self._told = told
 
 
 def _deferring(statuses: Statuses, snapshot: Snapshot, now: float) -> frozenset[str]:

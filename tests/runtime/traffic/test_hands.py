@@ -302,17 +302,35 @@ def test_mail_of_a_pause_that_ended_while_nobody_looked_is_found_at_the_start(
     wait_until(lambda: A in postfix.tried(), 20, "the attempt")
 
 
-def test_a_queue_that_cannot_be_read_is_told_once(postfix, request, caplog) -> None:
+def test_a_queue_that_cannot_be_read_is_told_once_a_pause_has_ended(
+    postfix, request, caplog
+) -> None:
     postfix._put("postqueue", "echo 'postqueue: fatal: Permission denied' >&2; exit 69")
+    caplog.set_level("INFO")
+    statuses: list[Statuses] = [{}]
     watch = ReturnWatch(
         postfix.config_dir,
         lambda: MADE,
-        dict,
+        lambda: statuses[-1],
         metrics := Metrics("back"),
         every_s=0.02,
         first_s=0.02,
+        again_s=0.02,
     )
     request.addfinalizer(watch.stop)
-    wait_until(lambda: "queue-unknown" in caplog.text, 20, "the warning")
+    wait_until(lambda: "queue-unknown" in caplog.text, 20, "the word about the start")
+    assert [each.levelname for each in caplog.records] == ["INFO"]
+    assert "queue" not in metrics.counts().get("errors", {})
+    looked = threading.Event()
+
+    class Paused(dict):
+        def items(self):
+            looked.set()
+            return super().items()
+
+    statuses.append(Paused(acme=Status(pause=PAUSE)))
+    assert looked.wait(20)
+    statuses.append({})
+    wait_until(lambda: metrics.counts().get("errors", {}).get("queue") == 2, 20, "both attempts")
+    assert [each.levelname for each in caplog.records] == ["INFO", "WARNING"]
     assert "Permission denied" in caplog.text
-    assert metrics.counts()["errors"]["queue"] == 1
