@@ -94,6 +94,11 @@ class ApiTenantKeeper:
             self.known = found
         return found
 
+    @property
+    def count(self) -> int:
+        """How many are known."""
+        return len(self.known.rows) if self.known is not None else 0
+
     def is_behind(self, mark: Mark) -> bool:
         """Tell whether the store, in this state, has others than were loaded last."""
         known = self.known
@@ -196,8 +201,7 @@ class ApiTenantWatch:
 
     def _tell(self, reason: str) -> None:
         if not self._away:
-            known = self._keeper.known
-            count = len(known.rows) if known is not None else 0
+            count = self._keeper.count
             log_event(_log, logging.WARNING, "api-tenants-unknown", reason=reason, in_force=count)
         self._away = True
 

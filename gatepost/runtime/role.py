@@ -170,6 +170,7 @@ class Role:
             "digest": snapshot.digest,
             "loaded_at": self.holder.loaded_at,
             "tenants": len(snapshot.tenants.by_id),
+            "api_tenants": self.api_tenants.count,
             "modes": modes_summary(snapshot),
             "postfix_version": str(self.version),
             "postfix_tls_level": self.operator.level,

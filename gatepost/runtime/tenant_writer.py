@@ -162,7 +162,8 @@ class TenantWriter:
             rows.pop(change.id, None)
             if change.settings is not None:
                 rows[change.id] = change.settings
-        candidate = ApiTenants(mark, tuple(sorted(rows.items())))
+        # What changes comes last: of two that claim the same, it is the one that is told.
+        candidate = ApiTenants(mark, tuple(rows.items()))
         try:
             snapshot = Loader(self._config, lambda _settings: candidate).load().snapshot
         except ConfigErrors as error:

@@ -238,8 +238,7 @@ def _change(site: Site, decide: Any, by: str) -> None:
         raise ProblemError(
             "needs-attach",
             "; ".join(error.shortfalls),
-            "add the lane or the profile with a tenant in a file, run gatepost attach and gatepost "
-            "reload, and try again",
+            "give a tenant in a file the same, run gatepost attach, and try again",
         ) from error
     except Overtaken as error:
         raise ProblemError("busy", str(error), "try again") from error
