@@ -37,6 +37,7 @@ COMMANDS: Final[Commands] = {
     "suppression": ("gatepost.cli.suppression", "build"),
     "keys": ("gatepost.cli.keys", "app"),
     "events": ("gatepost.cli.events", "build"),
+    "state": ("gatepost.cli.state", "build"),
     "api": ("gatepost.cli.api", "build"),
 }
 
