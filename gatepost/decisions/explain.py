@@ -133,8 +133,8 @@ def explain(
     occasion = Occasion(case.sender, "", "EXPLAIN")
     listed = asks_for_suppression(rcpt, case.sender, snapshot)
     if listed is not None:
-        entry = suppressed(listed.id)
-        rcpt = decide_suppressed(rcpt, listed, occasion, case.recipient, entry, now).verdict
+        found = suppressed(listed.id)
+        rcpt = decide_suppressed(rcpt, listed, occasion, case.recipient, found, now).verdict
     if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
         rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
     rcpt = decide_backlog(rcpt, case.sender, snapshot, now, traffic)
@@ -172,8 +172,10 @@ def explain(
     told = Explanation(
         plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
     )
-    tenant = route.tenant
-    return replace(told, lane=tenant and choose_lane(tenant, snapshot, statuses, traffic))
+    who = route.tenant
+    return (
+        told if who is None else replace(told, lane=choose_lane(who, snapshot, statuses, traffic))
+    )
 
 
 def _admitted(
