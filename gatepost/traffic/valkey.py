@@ -27,7 +27,7 @@ from gatepost.traffic.counters import (
     Row,
 )
 from gatepost.traffic.quota import STEPS, Claim, Shortage, Usage, family_of
-from gatepost.traffic.valkey_calls import Calls, Operation
+from gatepost.traffic.valkey_calls import Calls, Operation, Own
 from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_words import Asked, Place, Taken
 
@@ -44,7 +44,7 @@ class _Counted(NamedTuple):
     ends: float
     places: list[Place]
     # The same of the node's own counters.
-    own: list[tuple[Key, int, int]]
+    own: list[Own]
 
 
 class ValkeyCounters:
@@ -188,12 +188,14 @@ class ValkeyCounters:
         operation = Operation(words_of.take(b"c", drops, asked, amount, ()))
         line = await self._ask(operation)
         if line is not None:
-            return self._take(line, holder.message, asked, amount, now)
+            return self._take(operation, line, holder.message, asked, amount, now)
         shortage = self.alone.commit(holder, claims, amount, now)
 
         def later(line: str | None) -> None:
             """Count in one place only what was counted in two."""
-            if line is None or self._take(line, holder.message, asked, amount, now) is not None:
+            if line is None:
+                return
+            if self._take(operation, line, holder.message, asked, amount, now) is not None:
                 return
             counted = self._counted[holder.message]
             if shortage is not None:
@@ -207,7 +209,13 @@ class ValkeyCounters:
         return shortage
 
     def _take(
-        self, line: str, message: str, asked: Sequence[Asked], amount: Amount, now: float
+        self,
+        operation: Operation,
+        line: str,
+        message: str,
+        asked: Sequence[Asked],
+        amount: Amount,
+        now: float,
     ) -> Shortage | None:
         """Take note of what was counted."""
         found = words_of.taken(line, asked)
@@ -220,6 +228,7 @@ class ValkeyCounters:
         ]
         for each in own:
             self.alone.own.count(*each)
+        self.calls.told(operation, own)
         self._counted[message] = _Counted(now + REMEMBERED_S, places, own)
         self._forget(now)
         return None
@@ -275,7 +284,7 @@ class ValkeyCounters:
         return line
 
 
-def _own(asked: Asked, taken: Taken, amount: int, now: float) -> tuple[Key, int, int]:
+def _own(asked: Asked, taken: Taken, amount: int, now: float) -> Own:
     name, unit, window_s = asked.claim.key
     key = (family_of(name), unit, window_s) if taken.shared else asked.claim.key
     return key, math.floor(now * (STEPS / window_s)), amount

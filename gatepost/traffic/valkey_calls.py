@@ -2,12 +2,14 @@
 
 Purpose: what waits together goes together in one call. What is counted is counted once: after an
 interruption the node asks what had been carried out. What was counted alone is told to Valkey when
-it is back; a Valkey that has lost its data is told all that this node had counted.
+it is back; a Valkey that has lost its data is told all that this node had counted, and one that
+came back with older data what it had counted since.
 Limits: a call takes `valkey_link.TIMEOUT_S` at most, and who waits, waits for two. Tried again
 after 0.1 to 2 s, not by all nodes at the same time. A node is alive that was heard within 10 s. Of
-what others refused during an interruption, 20,000 messages are given back.
+what others refused during an interruption, 20,000 messages are given back. Of what Valkey was told,
+the last 20,000 messages of 10 minutes are remembered, for when it has forgotten them.
 Errors: none; whoever made it is told of each change.
-Not handled: Valkey clusters and sentinels. A failover to a replica that lags loses what it lags.
+Not handled: Valkey clusters and sentinels.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from gatepost.errors import CountersUnavailable
 from gatepost.traffic import valkey_words as words_of
 from gatepost.traffic.alone import Alone
-from gatepost.traffic.counters import Row
+from gatepost.traffic.counters import Key, Row
 from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_words import MAX_OPERATIONS
 
@@ -33,8 +35,12 @@ LAST_WAIT_S: Final = 2.0
 # Who held for so long is tried again soon after it has gone.
 _CALM_S: Final = 5.0
 _MAX_OWED: Final = 20_000
+_MAX_RECENT: Final = 20_000
+_RECENT_S: Final = 600.0
 
 Later = Callable[[str | None], None]
+# Counter, step and amount, by the clock of the node.
+Own = tuple[Key, int, int]
 
 
 @dataclass(slots=True)
@@ -47,11 +53,13 @@ class Operation:
             the node has to decide alone.
         later: Is told the reply where nobody waits, and where it comes too late for who did; None
             means that it was not carried out.
+        number: Of the call that it went with.
     """
 
     words: list[bytes]
     answer: asyncio.Future[str | None] | None = None
     later: Later | None = None
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -78,12 +86,16 @@ class _Sending:
         refill: What Valkey had and has no more.
         owed: What others refused meanwhile.
         flying: The call on its way, by number.
+        recent: What it was told lately: number of the call, time, and what was counted.
     """
 
     unsent: deque[Row] = field(default_factory=deque)
     refill: deque[Row] = field(default_factory=deque)
     owed: deque[Operation] = field(default_factory=lambda: deque(maxlen=_MAX_OWED))
     flying: tuple[int, list[Operation]] | None = None
+    recent: deque[tuple[int, float, Sequence[Own]]] = field(
+        default_factory=lambda: deque(maxlen=_MAX_RECENT)
+    )
 
 
 class Calls:
@@ -159,6 +171,10 @@ class Calls:
         else:
             self._sending.owed.append(operation)
 
+    def told(self, operation: Operation, counted: Sequence[Own]) -> None:
+        """Take note of what Valkey has counted with an operation."""
+        self._sending.recent.append((operation.number, self._clock(), counted))
+
     async def ask(self, operation: Operation) -> str | None:
         """Return the reply to an operation, or None if the node has to decide alone."""
         operation.answer = asyncio.get_running_loop().create_future()
@@ -221,11 +237,27 @@ class Calls:
             self._alone.forget_known()
             sending.owed.clear()
             sending.refill = deque(self._alone.own.rows())
+            sending.recent.clear()
             self._next_era = hello.era
+        else:
+            sending.refill.extend(self._forgotten(int(hello.number or 0)))
         sending.unsent = deque(self._alone.memory.rows())
         self._queue.extend(sending.owed)
         sending.owed.clear()
         self._note_era()
+
+    def _forgotten(self, number: int) -> list[Row]:
+        """Return what Valkey was told after its last call that it knows, by the number of that.
+
+        It is an older state of its data, such as a file or a replica had.
+        """
+        recent, since = self._sending.recent, self._clock() - _RECENT_S
+        lost = []
+        while recent and recent[-1][0] > number:
+            _, at, counted = recent.pop()
+            if at > since:
+                lost += [Row(key, ((step, amount),), 0.0) for key, step, amount in counted]
+        return lost
 
     async def _serve(self) -> None:
         """Carry calls, one after the other."""
@@ -240,6 +272,8 @@ class Calls:
                 await self._wake.wait()
             operations = self._next()
             self._number += 1
+            for operation in operations:
+                operation.number = self._number
             sending.flying = (self._number, operations)
             words = [word for operation in operations for word in operation.words]
             lines = await self._link.call(self._number, words, self._now())
@@ -264,22 +298,33 @@ class Calls:
         return operations
 
     def _send_alone(self, row: Row) -> Operation:
+        operation = Operation(words_of.add(row, self._clock()))
+
         def later(line: str | None) -> None:
             if line is not None:
                 self._alone.sent(row)
-                self._alone.learn(row.key, words_of.added(line), self._clock())
+                self._has(operation, row, line)
 
-        return Operation(words_of.add(row, self._clock()), later=later)
+        operation.later = later
+        return operation
 
     def _send_again(self, row: Row) -> Operation:
+        operation = Operation(words_of.add(row, self._clock()))
+
         def later(line: str | None) -> None:
             if line is None:
                 self._sending.refill.append(row)
             else:
-                self._alone.learn(row.key, words_of.added(line), self._clock())
+                self._has(operation, row, line)
                 self._note_era()
 
-        return Operation(words_of.add(row, self._clock()), later=later)
+        operation.later = later
+        return operation
+
+    def _has(self, operation: Operation, row: Row, line: str) -> None:
+        """Take note that Valkey has what it was told."""
+        self._alone.learn(row.key, words_of.added(line), self._clock())
+        self.told(operation, [(row.key, step, count) for step, count in row.counts])
 
     def _note_era(self) -> None:
         if not self._sending.refill and self._next_era:

@@ -82,6 +82,8 @@ class Link:
         if not isinstance(said, list) or len(said) != 5 or not isinstance(said[4], int):
             raise CountersUnavailable("answers that make no sense")
         number, reply, era = map(_text, said[1:4])
+        if number and not number.isdecimal():
+            raise CountersUnavailable("answers that make no sense")
         self._epoch = said[0]
         return Hello(number, reply.split("\n")[1:], era, said[4])
 

@@ -211,6 +211,40 @@ def test_a_valkey_that_lost_its_data_gets_it_again_from_each(valkey: Server) -> 
     run(work())
 
 
+def test_a_valkey_that_comes_back_with_old_data_is_told_what_it_forgot() -> None:
+    async def work() -> None:
+        quota = claim(90)
+        with server() as valkey:
+            async with fleet(valkey.target) as nodes:
+                for node in nodes:
+                    assert all([await node.take(quota) for _ in range(3)])
+                valkey.send("SAVE")
+                for node in nodes:
+                    assert all([await node.take(quota) for _ in range(4)])
+                # One of them has told nothing in the last ten minutes.
+                nodes[2].at += 700
+                valkey.kill()
+                for node in nodes:
+                    await node.left.wait()
+                assert await nodes[0].take(quota)
+                valkey.start()
+                for node in nodes:
+                    await node.settled()
+                used = 3 * 3 + 2 * 4 + 1
+                assert await nodes[0].used(quota) == used
+                # What was told again is not told a third time.
+                valkey.send("SAVE")
+                valkey.kill()
+                for node in nodes:
+                    await node.left.wait()
+                valkey.start()
+                for node in nodes:
+                    await node.settled()
+                assert await nodes[0].used(quota) == used
+
+    run(work())
+
+
 def test_a_restart_of_a_node_tells_valkey_only_what_it_does_not_have() -> None:
     async def work() -> None:
         quota = claim(60)
