@@ -172,10 +172,15 @@ def explain(
     told = Explanation(
         plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
     )
-    who = route.tenant
-    return (
-        told if who is None else replace(told, lane=choose_lane(who, snapshot, statuses, traffic))
-    )
+    return replace(told, lane=_lane_of(route, snapshot, statuses, traffic))
+
+
+def _lane_of(
+    route: Route, snapshot: Snapshot, statuses: Statuses, traffic: TrafficState
+) -> LaneChoice | None:
+    """Return the lane of a route's tenant, and why; None if it has no tenant."""
+    tenant = route.tenant
+    return None if tenant is None else choose_lane(tenant, snapshot, statuses, traffic)
 
 
 def _admitted(
