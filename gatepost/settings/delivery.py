@@ -22,6 +22,7 @@ from gatepost.tls.rules import OnFailure, Profile
 from gatepost.traffic.burst import BurstRules
 from gatepost.traffic.lanes import DEFAULT_LANE, Lane
 from gatepost.traffic.services import is_ordinary
+from gatepost.traffic.warmup import NO_WARMUP
 
 
 class TenantCheck:
@@ -58,6 +59,7 @@ class TenantCheck:
         self._slow = slow
         # When tenants are moved; and whose own settings say so.
         self.bursts = BurstRules()
+        self.warmups = NO_WARMUP
         self.own_bursts: AbstractSet[str] = frozenset()
         self._ordinary: dict[tuple[str, str], bool] = {}
         self._headers = {platform.tenant_header.lower(), platform.token_header.lower()}
@@ -83,6 +85,8 @@ class TenantCheck:
             self._ladder(tenant, at)
         if not self._unsure and self.bursts.burst_of(tenant.id) is not None:
             self._burst(tenant, at)
+        if not self._unsure and tenant.id in self.warmups.tenants:
+            self._warmup(tenant, at)
         wishes = tenant.profile != DEFAULT_PROFILE or tenant.lane != DEFAULT_LANE
         if known and wishes and not self._unsure and self._known_at_delivery(tenant, at):
             self._bounces(tenant, at)
@@ -187,6 +191,22 @@ class TenantCheck:
                 "tells whose mail it is",
                 self._remedy(tenant),
                 group="not to be slowed down",
+            )
+
+    def _warmup(self, tenant: Tenant, at: Place) -> None:
+        """Check that a tenant whose mail is to take another lane can be told at delivery."""
+        mode = tenant.modes.lane
+        if mode is Mode.OFF or self._by_token(tenant, mode) or self._by_domain(tenant, mode):
+            return
+        place, nothing = _below(at, "warmup"), "at delivery nothing tells whose mail it is"
+        if mode is Mode.ENFORCE:
+            self._report.error(place, f"is enforced, but {nothing}", self._remedy(tenant))
+        else:
+            self._report.warn(
+                place,
+                f"could not be enforced as it is, since {nothing}",
+                self._remedy(tenant),
+                group="warm-up that cannot be enforced",
             )
 
     def _burst(self, tenant: Tenant, at: Place) -> None:

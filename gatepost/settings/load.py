@@ -192,6 +192,7 @@ class _Load:
         general, slow = modes.general, ladder.lane
         check = TenantCheck(platform, general, lanes, tls.profiles, report, self._unsure, slow)
         check.bursts, check.own_bursts = bursts, builder.traffic.keys()
+        check.warmups = warmups
         self._check_tenants(check, builder, index, platform)
         quotas = load_quotas(main, file, builder, self._broken, self._unsure, report)
         self._check_surroundings(main, modes.general, platform, index)
