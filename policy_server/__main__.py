@@ -161,6 +161,7 @@ async def _serve_with(role: Role, discovery: Discovery, desks: _Desks) -> None:
         "suppression": desks.suppression.status(),
         "quota": desks.quotas.status(),
         "traffic": desks.bursts.status(),
+        "lanes": desks.lanes.status(),
         "status_version": desks.statuses.version(),
     }
     role.metrics.watch_connections(lambda: sum(pump.connections for pump in pumps.values()))

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
@@ -120,6 +121,12 @@ class LaneBook:
         """Return a day and what was sent on it by key of a warm-up, or None if nobody knows."""
         return self._known.sent
 
+    def status(self) -> dict[str, Any]:
+        """Return what ``gatepost status`` shows."""
+        now = self._steady()
+        slowed = [each for each in self._began.values() if _is_slowed(each, now)]
+        return {"known": not self._failed and self._known.sent is not None, "slowed": len(slowed)}
+
     def stop(self, timeout_s: float = FIRST_S) -> None:
         """End the thread."""
         self._stop.set()
@@ -163,7 +170,7 @@ class LaneBook:
         }
         held: dict[str, dict[str, tuple[Held, ...]]] = {}
         for each in self._began.values():
-            if each.slowed.rate_after(now - each.began) is None:
+            if not _is_slowed(each, now):
                 continue
             pairs = held.setdefault(each.slowed.lane, {})
             pairs[each.slowed.provider] = (*pairs.get(each.slowed.provider, ()), each)
@@ -181,3 +188,7 @@ class LaneBook:
         if self._failed:
             log_event(_log, logging.INFO, "lanes-known", slowed=len(self._began))
         self._failed = False
+
+
+def _is_slowed(held: Held, now: float) -> bool:
+    return held.slowed.rate_after(now - held.began) is not None

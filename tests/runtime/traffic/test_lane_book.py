@@ -84,6 +84,7 @@ def test_what_is_stored_is_known_from_the_start_and_comes_back_by_time(
     store.slow(SLOWED)
     book = book_of()
     assert book.is_slowed("bulk")
+    assert book.status() == {"known": True, "slowed": 1}
     assert not book.is_slowed("fast")
     assert book.rate_of("bulk", "b.example") is None
     seen = [rate(book)]
@@ -91,6 +92,7 @@ def test_what_is_stored_is_known_from_the_start_and_comes_back_by_time(
         clocks.go(30)
         seen.append(rate(book))
     assert seen == [10, 20, 20, None]
+    assert book.status() == {"known": True, "slowed": 0}
 
 
 def test_a_change_of_another_process_is_seen(
@@ -145,6 +147,7 @@ def test_without_a_store_it_comes_back_all_the_same(
         Broken.working = False
         wait_until(lambda: caplog.messages, 5, "trouble")
         assert rate(book) == 10
+        assert book.status() == {"known": False, "slowed": 1}
         clocks.go(90)
         assert rate(book) is None
         Broken.working = True
