@@ -81,6 +81,7 @@ class Outcome:
         apart: What becomes of lanes' own instances.
         left: Those of them that are to go and still have mail.
         told: Whether a running Postfix is told of what changes.
+        started: The lanes whose own instance was started.
     """
 
     config_dir: Path
@@ -93,11 +94,12 @@ class Outcome:
     apart: Apart = field(default_factory=Apart)
     left: tuple[Left, ...] = ()
     told: bool = True
+    started: tuple[str, ...] = ()
 
     @property
     def needed(self) -> bool:
         """Tell whether there is, or was, anything to do."""
-        return bool(self.changed) or self.unfinished
+        return bool(self.changed or self.started) or self.unfinished
 
 
 def attach(
@@ -143,10 +145,12 @@ def _attach(postfix: PostfixCommands, spec: AttachSpec, options: Options, probe:
     troubles = probe(spec, facts.queue_directory)
     if troubles and not (options.dry_run or options.even_if_not_running):
         raise AttachError(_not_running(troubles))
+    started: tuple[str, ...] = ()
     if not options.dry_run:
-        bring_all_up(apart, run=options.reload and facts.running)
+        started = bring_all_up(apart, run=options.reload and facts.running)
     outcome = _finish(postfix, plan, facts, options, ATTACH_ORDER, tuple(troubles))
-    return replace(outcome, changed=(*outcome.changed, *apart.changed), apart=apart)
+    changed = (*outcome.changed, *apart.changed)
+    return replace(outcome, changed=changed, apart=apart, started=started)
 
 
 def detach(config_dir: Path, options: Options = Options()) -> Outcome:

@@ -87,6 +87,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
         ],
         "leaving": [change.place.lane for change in outcome.apart.leaving],
         "left": [asdict(each) for each in outcome.left],
+        "started": list(outcome.started),
         "applied": None
         if applied is None
         else {
@@ -122,6 +123,8 @@ def _apart(outcome: Outcome, verb: str, options: str, *, dry_run: bool) -> Itera
             yield f"Lane {change.place.lane}: its instance {change.place.config_dir} {would}{word}."
             if outcome.applied is not None and not outcome.told:
                 yield f"    Start it with Postfix: postfix -c {change.place.config_dir} start"
+        if change.place.lane in outcome.started:
+            yield f"Lane {change.place.lane}: its instance {change.place.config_dir} started."
     left = {each.lane: each for each in outcome.left}
     for change in outcome.apart.leaving:
         lane = change.place.lane

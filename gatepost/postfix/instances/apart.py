@@ -101,14 +101,15 @@ def apart_of(spec: AttachSpec, sources: Sources) -> Apart:
     )
 
 
-def bring_all_up(apart: Apart, *, run: bool) -> None:
-    """Make, or bring up to date, all that are wanted.
+def bring_all_up(apart: Apart, *, run: bool) -> tuple[str, ...]:
+    """Make, or bring up to date, all that are wanted; return the lanes of those it has started.
 
     Raises:
         AttachError: If one could not be; those before it are up, and nobody hands them mail yet.
     """
-    for change in apart.wanted:
-        bring_up(change, apart.mail_owner, run=run)
+    return tuple(
+        change.place.lane for change in apart.wanted if bring_up(change, apart.mail_owner, run=run)
+    )
 
 
 def still_there(apart: Apart) -> Iterator[Left]:

@@ -85,7 +85,7 @@ def _refuse_foreign(place: Place) -> None:
         )
 
 
-def bring_up(change: Change, mail_owner: str, *, run: bool) -> None:
+def bring_up(change: Change, mail_owner: str, *, run: bool) -> bool:
     """Make an instance, or bring it up to date, and have it run.
 
     Args:
@@ -93,17 +93,20 @@ def bring_up(change: Change, mail_owner: str, *, run: bool) -> None:
         mail_owner: The account of Postfix's daemons.
         run: Whether it is to run.
 
+    Returns:
+        Whether it was started.
+
     Raises:
         AttachError: If it could not be done; its files are then as they were.
     """
     postfix = PostfixCommands(change.place.config_dir)
     try:
-        if change.changed:
-            _make_directories(change.place, mail_owner)
+        # A run that was killed while it removed them may have left the files without the rest.
+        made = _make_directories(change.place, mail_owner)
+        if change.changed or made:
             _write(change.place, change.new)
             postfix.check()
-        if run:
-            _run(postfix, changed=bool(change.changed))
+        return run and _run(postfix, changed=bool(change.changed))
     except (PostfixUnavailable, AttachError, OSError) as error:
         _put_back(change, postfix)
         raise AttachError(
@@ -112,14 +115,17 @@ def bring_up(change: Change, mail_owner: str, *, run: bool) -> None:
         ) from error
 
 
-def _run(postfix: PostfixCommands, *, changed: bool) -> None:
+def _run(postfix: PostfixCommands, *, changed: bool) -> bool:
     if not postfix.running():
         postfix.start()
-    elif changed:
+        return True
+    if changed:
         postfix.reload()
+    return False
 
 
-def _make_directories(place: Place, mail_owner: str) -> None:
+def _make_directories(place: Place, mail_owner: str) -> bool:
+    made = False
     for directory, mode in (
         (place.config_dir, 0o755),
         (place.queue_directory, 0o755),
@@ -131,6 +137,8 @@ def _make_directories(place: Place, mail_owner: str) -> None:
             directory.chmod(mode)
             if directory == place.data_directory:
                 os.chown(directory, pwd.getpwnam(mail_owner).pw_uid, -1)
+            made = True
+    return made
 
 
 def _write(place: Place, texts: Mapping[str, str]) -> None:

@@ -77,6 +77,21 @@ def test_it_is_made_checked_and_started_once(place: Place, commands: Commands) -
     assert lanes_present(place.config_dir.with_name("etc")) == ("burst",)
 
 
+def test_one_that_does_not_run_is_started_and_one_that_was_half_removed_is_whole_again(
+    place: Place, commands: Commands
+) -> None:
+    assert bring_up(change_of(place, NEW), "root", run=True)
+    assert not bring_up(change_of(place, NEW), "root", run=True)
+    commands.runs = False
+    assert bring_up(change_of(place, NEW), "root", run=True)
+    commands("stop")
+    place.queue_directory.rmdir()
+    commands.done.clear()
+    assert not bring_up(change_of(place, NEW), "root", run=False)
+    assert place.queue_directory.exists()
+    assert commands.done == ["check"]
+
+
 def test_a_change_is_a_reload_and_one_that_fails_is_taken_back(
     place: Place, commands: Commands
 ) -> None:

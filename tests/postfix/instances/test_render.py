@@ -54,6 +54,11 @@ def test_one_that_is_made_is_shown_whole() -> None:
 def test_without_a_reload_it_has_to_be_started_by_hand() -> None:
     assert "postfix -c /etc/postfix-gp-burst start" in said(replace(OUTCOME, told=False))
     assert "start" not in said(OUTCOME)
+    same = replace(OUTCOME, changed=(), apart=Apart(wanted=(replace(MADE, old=MADE.new),)))
+    assert "Nothing to do" in said(same)
+    started = said(replace(same, started=("burst",)))
+    assert "Lane burst: its instance /etc/postfix-gp-burst started." in started
+    assert "Nothing to do" not in started
 
 
 @pytest.mark.parametrize(
