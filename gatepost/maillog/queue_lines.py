@@ -27,7 +27,7 @@ _ADDRESS = rb"(?:\"(?:[^\"\\]|\\.)*+\"|[^\"<>])*+"
 _HEAD = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?"
     rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.,Z+-]{8,30}) "
-    rb"[^ ]{1,255} [^ \[\]:]{1,128}/([a-z]{2,16})(?:\[\d{1,10}\]:| \d{1,10} [^ ]{1,32} -) "
+    rb"[^ ]{1,255} [^ \[\]:]{1,128}/([a-z]{2,16})(?:\[(\d{1,10})\]:| (\d{1,10}) [^ ]{1,32} -) "
     rb"([0-9A-Za-z]{5,40}): ",
 )
 _ID = re.compile(rb"[0-9A-Za-z]{5,40}")
@@ -48,6 +48,7 @@ _FINAL = re.compile(
 _REFUSED = re.compile(
     rb"(?:(?:milter-)?reject: END-OF-MESSAGE|reject: (?:header|mime-header|nested-header|body)) "
 )
+_MESSAGE_ID = (b"message-id=", b"resent-message-id=")
 _GONE = frozenset({b"removed", b"placed on hold", b"requeued"})
 _CLEANUP = frozenset({b"cleanup", b"smtpd"})
 
@@ -59,11 +60,19 @@ class Came(NamedTuple):
         queue_id: Queue id.
         address: Address of the client.
         login: Its SASL login, or empty.
+        process: Process id of smtpd(8), which takes one message at a time.
     """
 
     queue_id: str
     address: str
     login: str
+    process: str = ""
+
+
+class Written(NamedTuple):
+    """cleanup(8) has got the header of a message, so its client has not just gone away."""
+
+    queue_id: str
 
 
 class Tried(NamedTuple):
@@ -86,7 +95,7 @@ class Gone(NamedTuple):
     queue_id: str
 
 
-QueueLine: TypeAlias = Came | Tried | Final | Gone
+QueueLine: TypeAlias = Came | Written | Tried | Final | Gone
 
 
 def parse_queue_line(line: bytes) -> QueueLine | None:
@@ -98,31 +107,29 @@ def parse_queue_line(line: bytes) -> QueueLine | None:
     head = _HEAD.match(line)
     if head is None:
         return None
-    return parse_queue_text(head[1], head[2].decode("ascii"), line[head.end() : MAX_OCTETS])
+    program, pid, pid_5424, queue_id = head.groups()
+    text = line[head.end() : MAX_OCTETS]
+    return _parse(program, pid or pid_5424, queue_id.decode("ascii"), text)
 
 
-def parse_queue_entry(program: str, text: str) -> QueueLine | None:
+def parse_queue_entry(program: str, pid: int, text: str) -> QueueLine | None:
     """Return what an entry of the journal says of the queue, or None if it says nothing.
 
     Args:
         program: Who has written it.
+        pid: Its process id.
         text: What it says.
     """
     octets = text.encode("utf-8", "surrogateescape")[:MAX_OCTETS]
     queue_id, colon, rest = octets.partition(b": ")
     if not colon or not _ID.fullmatch(queue_id):
         return None
-    return parse_queue_text(program.encode("utf-8", "replace"), queue_id.decode("ascii"), rest)
+    name = program.encode("utf-8", "replace")
+    return _parse(name, str(pid).encode("ascii"), queue_id.decode("ascii"), rest)
 
 
-def parse_queue_text(program: bytes, queue_id: str, text: bytes) -> QueueLine | None:
-    """Return what a line says of the queue, or None if it says nothing.
-
-    Args:
-        program: Who has written it, such as ``qmgr``.
-        queue_id: Of which message.
-        text: The line behind the queue id.
-    """
+def _parse(program: bytes, pid: bytes, queue_id: str, text: bytes) -> QueueLine | None:
+    """Return what a line says of the queue, given who wrote it and what stands behind the id."""
     if text.startswith(b"to=<"):
         return Final(queue_id) if _FINAL.match(text) else None
     found: QueueLine | None = None
@@ -130,9 +137,12 @@ def parse_queue_text(program: bytes, queue_id: str, text: bytes) -> QueueLine | 
         found = _of_qmgr(queue_id, text)
     elif program == b"smtpd" and text.startswith(b"client="):
         if client := _CLIENT.match(text):
-            found = Came(queue_id, _text(client[1]), _text(client[2] or b""))
+            login = _text(client[2] or b"")
+            found = Came(queue_id, _text(client[1]), login, pid.decode("ascii"))
     elif program == b"postsuper":
         found = Gone(queue_id) if text in _GONE else None
+    elif program == b"cleanup" and text.startswith(_MESSAGE_ID):
+        found = Written(queue_id)
     elif program in _CLEANUP and _REFUSED.match(text):
         found = Gone(queue_id)
     return found

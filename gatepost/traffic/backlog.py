@@ -5,8 +5,9 @@ exact as long as no line is lost; `Survey` puts right what is not.
 Format: a message counts from the line with which smtpd(8) begins to take it, or from its first
 attempt if it came otherwise, until it is removed, put on hold, refused at its end or requeued. Its
 tenant is that of the client, as smtpd(8) logs it, or else of its sender, as the queue manager does.
-A message that was begun and never came to an end counts until the next survey.
-Limits: `MAX_MESSAGES`, some 90 MB; of further ones the oldest are forgotten, and the backlogs of
+A message whose client went away counts until the same smtpd(8) process takes another, or if its
+header had been sent, until the next survey.
+Limits: `MAX_MESSAGES`, some 80 MB; of further ones the oldest are forgotten, and the backlogs of
 their tenants are taken for smaller than they are. Recipients that other agents than ours deliver
 count until the message is done with.
 Errors: none.
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gatepost.maillog.queue_lines import Came, QueueLine, Tried
+from gatepost.maillog.queue_lines import Came, QueueLine, Tried, Written
 from gatepost.maillog.queue_lines import Final as FinalOutcome
 from gatepost.traffic.outstanding import Told
 from gatepost.traffic.state import Backlog
@@ -27,6 +28,7 @@ MAX_MESSAGES: Final = 300_000
 # A tenant that has sent within this time is told even if nothing is outstanding.
 TELL_S: Final = 20.0
 OLDEST_EVERY_S: Final = 30.0
+MAX_PROCESSES: Final = 20_000
 # So long a message may be on its way into the queue.
 RECEIVE_S: Final = 120.0
 
@@ -55,18 +57,19 @@ class _Message:
         seen: Number of the last line about it.
         settled: Whether it is known whose it is, or that it is nobody's.
         sized: Whether its recipients are known.
+        written: Whether cleanup(8) has got its header.
         inner: Whether it came from this host itself without a login, as mail does that was counted
             before: from a content filter, or into the instance of a lane.
     """
 
-    __slots__ = ("at", "inner", "recipients", "seen", "settled", "sized", "tenant")
+    __slots__ = ("at", "inner", "recipients", "seen", "settled", "sized", "tenant", "written")
 
     def __init__(self, at: float, seen: int) -> None:
         self.tenant: _Tenant | None = None
         self.recipients = 1
         self.at = at
         self.seen = seen
-        self.settled = self.sized = self.inner = False
+        self.settled = self.sized = self.inner = self.written = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class QueueBook:
         self._lines = 0
         self._oldest_at = float("-inf")
         self._untold = 0
+        # The last message of each smtpd(8) process.
+        self._taken_by: dict[str, str] = {}
         # What was not seen to come has come otherwise, as long as all that was there is known.
         self._complete = False
 
@@ -153,8 +158,10 @@ class QueueBook:
         elif type(line) is Tried:
             self._try(line, message, now)
         elif message is None:
-            if self._survey is not None and type(line) is not FinalOutcome:
+            if self._survey is not None and type(line) not in (FinalOutcome, Written):
                 self._survey.gone.add(queue_id)
+        elif type(line) is Written:
+            message.written = True
         elif type(line) is FinalOutcome:
             message.seen = self._lines
             if message.recipients:
@@ -238,6 +245,8 @@ class QueueBook:
         }
 
     def _come(self, line: Came, now: float) -> None:
+        if line.process:
+            self._end_before(line, now)
         message = self._add(line.queue_id, now)
         message.inner = not line.login and _is_loopback(line.address)
         tenant = None if message.inner else self._tenant(self._of_client(line.login, line.address))
@@ -245,6 +254,16 @@ class QueueBook:
             self._settle(message, tenant)
             tenant.arrived += 1
             tenant.moved_at = now
+
+    def _end_before(self, line: Came, now: float) -> None:
+        """Forget what the same smtpd(8) process took before, if its client broke that off."""
+        before = self._taken_by.get(line.process)
+        if before is None and len(self._taken_by) >= MAX_PROCESSES:
+            self._taken_by.clear()
+        self._taken_by[line.process] = line.queue_id
+        message = None if before is None else self._messages.get(before)
+        if before is not None and message is not None and not (message.written or message.sized):
+            self._drop(before, now)
 
     def _try(self, line: Tried, message: _Message | None, now: float) -> None:
         came = message is not None

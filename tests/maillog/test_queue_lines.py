@@ -12,6 +12,7 @@ from gatepost.maillog.queue_lines import (
     Final,
     Gone,
     Tried,
+    Written,
     parse_queue_entry,
     parse_queue_line,
 )
@@ -30,22 +31,22 @@ TAIL = "delay=0.02, delays=0.01/0/0.01/0, dsn=2.0.0, status"
                 f"{HEAD}/submission/smtpd[181]: {ID}: client=unknown[198.18.0.1], "
                 "sasl_method=PLAIN, sasl_username=acme"
             ),
-            Came(ID, "198.18.0.1", "acme"),
+            Came(ID, "198.18.0.1", "acme", "181"),
         ),
         (
             f"{ISO}/smtpd[1]: {SHORT}: client=a.example[2001:db8::1]",
-            Came(SHORT, "2001:db8::1", ""),
+            Came(SHORT, "2001:db8::1", "", "1"),
         ),
         (
             (
                 f"{HEAD}/smtpd[1]: {SHORT}: client=a[192.0.2.1], sasl_method=LOGIN, "
                 "sasl_username=a, b, sasl_sender=c"
             ),
-            Came(SHORT, "192.0.2.1", "a, b"),
+            Came(SHORT, "192.0.2.1", "a, b", "1"),
         ),
         (
             f"{HEAD}/smtpd[1]: {SHORT}: client=a[127.0.0.1], orig_client=b[10.0.0.1]",
-            Came(SHORT, "127.0.0.1", ""),
+            Came(SHORT, "127.0.0.1", "", "1"),
         ),
         (
             f"{HEAD}/qmgr[237]: {ID}: from=<n@acme.example>, size=9, nrcpt=3 (queue active)",
@@ -118,7 +119,7 @@ TAIL = "delay=0.02, delays=0.01/0/0.01/0, dsn=2.0.0, status"
         (f"{HEAD}/smtpd[7]: {SHORT}: reject: RCPT from a[192.0.2.1]: 450 4.7.1", None),
         (f"{HEAD}/smtpd[7]: NOQUEUE: reject: RCPT from a[192.0.2.1]: 450 4.7.1", None),
         (f"{HEAD}/smtpd[7]: warning: {SHORT}: removed", None),
-        (f"{HEAD}/cleanup[7]: {SHORT}: message-id=<removed@x>", None),
+        (f"{HEAD}/cleanup[7]: {SHORT}: message-id=<removed@x>", Written(SHORT)),
         (f"{HEAD}/bounce[7]: {SHORT}: removed", None),
         (f"<22>1 2026-11-24T22:33:54Z mail postfix/qmgr 237 - - {ID}: removed", Gone(ID)),
         ("", None),
@@ -129,9 +130,9 @@ def test_lines(line: str, expected: object) -> None:
 
 
 def test_entries_of_the_journal() -> None:
-    assert parse_queue_entry("qmgr", f"{ID}: removed") == Gone(ID)
-    assert parse_queue_entry("qmgr", "warning: x: removed") is None
-    assert parse_queue_entry("smtpd", "connect from unknown[198.18.0.1]") is None
+    assert parse_queue_entry("qmgr", 7, f"{ID}: removed") == Gone(ID)
+    assert parse_queue_entry("qmgr", 7, "warning: x: removed") is None
+    assert parse_queue_entry("smtpd", 7, "connect from unknown[198.18.0.1]") is None
 
 
 @settings(max_examples=50)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatepost.maillog.queue_lines import Came, Final, Gone, QueueLine, Tried
+from gatepost.maillog.queue_lines import Came, Final, Gone, QueueLine, Tried, Written
 from gatepost.traffic.backlog import RECEIVE_S, TELL_S, QueueBook, Queued
 from gatepost.traffic.outstanding import Told
 from gatepost.traffic.state import Backlog
@@ -139,6 +139,18 @@ def test_a_message_that_never_came_to_an_end_is_taken_out_later(book) -> None:
     book.begin_survey()
     assert book.end_survey([], NOW + RECEIVE_S + 1) == 1
     assert backlog(book) == (0, 0)
+
+
+def test_what_a_client_breaks_off_counts_until_the_next_message_of_its_smtpd(book) -> None:
+    take(book, Came("A1", "x", "acme", "7"), Came("B1", "x", "beta", "8"))
+    assert backlog(book) == (1, 1)
+    take(book, Came("A2", "x", "acme", "7"))
+    assert backlog(book) == (1, 1)
+    take(book, Written("A2"), Came("A3", "x", "acme", "7"))
+    assert backlog(book) == (2, 2)
+    take(book, Tried("A3", ACME, 1), Came("A4", "x", "acme", "7"))
+    assert backlog(book) == (3, 3)
+    assert backlog(book, "beta") == (1, 1)
 
 
 def test_a_survey_tells_whose_waiting_mail_is(book) -> None:

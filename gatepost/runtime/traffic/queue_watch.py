@@ -372,5 +372,7 @@ def _lines_of(chunk: Chunk) -> Iterator[QueueLine]:
         if (found := parse_queue_line(line)) is not None:
             yield found
     for entry in chunk.entries:
-        if isinstance(entry, Entry) and (found := parse_queue_entry(entry.program, entry.text)):
+        if isinstance(entry, Entry) and (
+            found := parse_queue_entry(entry.program, entry.pid, entry.text)
+        ):
             yield found
