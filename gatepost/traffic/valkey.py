@@ -70,6 +70,8 @@ class ValkeyCounters:
         self.on_alone: Callable[[], object] = int
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._counted: OrderedDict[str, _Counted] = OrderedDict()
+        # By messages that Valkey may have counted or not: whether the node has.
+        self._uncertain: dict[str, bool] = {}
         self._asked: dict[Key, Asked] = {}
 
     def __len__(self) -> int:
@@ -120,7 +122,10 @@ class ValkeyCounters:
         self._forget(now)
         counted = self._counted.pop(message, None)
         if counted is None:
-            return self.alone.memory.refund(message, now)
+            known = self.alone.memory.refund(message, now)
+            if known and message in self._uncertain:
+                self._uncertain[message] = False
+            return known
         self._give_back(counted)
         return True
 
@@ -193,18 +198,21 @@ class ValkeyCounters:
 
         def later(line: str | None) -> None:
             """Count in one place only what was counted in two."""
+            here = self._uncertain.pop(holder.message, False)
             if line is None:
                 return
             if self._take(operation, line, holder.message, asked, amount, now) is not None:
                 return
             counted = self._counted[holder.message]
-            if shortage is not None:
+            if not here:
                 del self._counted[holder.message]
                 self._give_back(counted)
             elif not self.alone.memory.refund(holder.message, now):
                 for place in counted.own:
                     self.alone.memory.count_no_more(*place)
 
+        if operation.number:
+            self._uncertain[holder.message] = shortage is None
         operation.later = later
         return shortage
 

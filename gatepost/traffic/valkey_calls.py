@@ -53,7 +53,7 @@ class Operation:
             the node has to decide alone.
         later: Is told the reply where nobody waits, and where it comes too late for who did; None
             means that it was not carried out.
-        number: Of the call that it went with.
+        number: Of the call that it went with, or 0 while it went with none.
     """
 
     words: list[bytes]
@@ -336,6 +336,7 @@ class Calls:
         again = []
         for operation in operations:
             if operation.answer is not None:
+                operation.number = 0
                 again.append(operation)
             elif operation.later is not None:
                 operation.later(None)
