@@ -40,7 +40,7 @@ from gatepost.runtime.lock import RoleLock, holder_of
 from gatepost.runtime.log import log_event
 from gatepost.runtime.notify import NotifyListener, notify_ready, notify_stopping
 from gatepost.runtime.parent import SUPERVISOR_VARIABLE
-from gatepost.runtime.paths import ROLES, control_path, lock_path, supervisor_state_path
+from gatepost.runtime.paths import API, ROLES, control_path, lock_path, supervisor_state_path
 from gatepost.runtime.signals import STOP_SIGNALS, Signals, blocked
 
 FIRST_DELAY_S = 0.2
@@ -241,9 +241,12 @@ class Supervisor:
                     child.ready = child.ready or fields.get("READY") == "1"
                     child.leaving = child.leaving or fields.get("STOPPING") == "1"
                     child.silent = 0
-        if not self._announced and all(child.ready for child in self._children.values()):
+        # Of an API that cannot listen, no mail and no start must know.
+        needed = (child for child in self._children.values() if child.name != API)
+        if not self._announced and all(child.ready for child in needed):
             self._announced = True
-            log_event(_log, logging.INFO, "ready", roles=",".join(self._children))
+            ready = [child.name for child in self._children.values() if child.ready]
+            log_event(_log, logging.INFO, "ready", roles=",".join(ready))
             notify_ready()
 
     def _obey(self, numbers: Sequence[signal.Signals]) -> bool:

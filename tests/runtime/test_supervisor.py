@@ -24,6 +24,7 @@ from gatepost.runtime.lock import RoleLock
 from gatepost.runtime.paths import lock_path
 from gatepost.runtime.signals import Signals
 from gatepost.runtime.supervisor import Supervisor, describe_exit, next_delay
+from lab.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,6 +188,27 @@ def test_a_role_that_cannot_be_started_does_not_stop_the_others(
     monkeypatch.setattr(module, "role_command", command)
     site.start()
     assert "cannot start: No such file or directory" in caplog.text
+
+
+def test_an_api_that_does_not_start_keeps_nobody_from_being_ready(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    real = site.command
+
+    def command(role: str, config: Path) -> list[str]:
+        if role == "api":
+            return [sys.executable, "-S", "-c", "raise SystemExit(1)"]
+        return real(role, config)
+
+    told = threading.Event()
+    monkeypatch.setattr(module, "notify_ready", told.set)
+    monkeypatch.setattr(module, "role_command", command)
+    site.supervisor.roles = ("policy", "milter", "back", "api")
+    site.start()
+    assert told.wait(20)
+    assert "ready roles=policy,milter,back\n" in caplog.text
+    wait_until(lambda: "died role=api" in caplog.text, 20, "the API to be tried again")
 
 
 def test_a_role_that_falls_silent_is_killed_and_started_again(
