@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -11,9 +14,17 @@ from gatepost.modes import Mode, Modes, Observation
 from gatepost.postfix_version import PostfixVersion
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import PlatformLogin
-from gatepost.traffic.counters import MemoryCounters
-from gatepost.traffic.quota import Claim, Limit, OverQuota, QuotaRules, TenantQuota, Unit
-from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
+from gatepost.traffic.counters import Amount, Holder, MemoryCounters
+from gatepost.traffic.quota import (
+    Claim,
+    Limit,
+    OverQuota,
+    QuotaRules,
+    Shortage,
+    TenantQuota,
+    Unit,
+)
+from gatepost.wire.policy import AccessRequest, Action, AdmitRequest, PolicyReply
 from policy_server.handlers import Handlers
 from policy_server.quota import QuotaCheck, session_of
 from tests.world import snapshot, tenant
@@ -28,9 +39,37 @@ USED_UP = (
 
 
 @dataclass
+class Later:
+    """Counters of which each answer has to be waited for."""
+
+    counters: MemoryCounters
+
+    def reserve(
+        self, holder: Holder, claims: Sequence[Claim], amount: Amount, now: float
+    ) -> Coroutine[Any, Any, Shortage | None]:
+        return self._later(self.counters.reserve(holder, claims, amount, now))
+
+    def commit(
+        self, holder: Holder, claims: Sequence[Claim], amount: Amount, now: float
+    ) -> Coroutine[Any, Any, Shortage | None]:
+        return self._later(self.counters.commit(holder, claims, amount, now))
+
+    def release(self, session: str, message: str) -> None:
+        self.counters.release(session, message)
+
+    def refund(self, message: str, now: float) -> bool:
+        return self.counters.refund(message, now)
+
+    async def _later(self, shortage: Shortage | None) -> Shortage | None:
+        await asyncio.sleep(0)
+        return shortage
+
+
+@dataclass
 class Desk:
     """Handlers over one tenant with quotas, and what they told."""
 
+    later: ClassVar[bool] = False
     config: Snapshot
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     at: float = 0.0
@@ -41,7 +80,8 @@ class Desk:
         self.handlers = Handlers(
             lambda: self.config, self, self, lambda: NOW + self.at, PostfixVersion(3, 7, 11)
         )
-        self.handlers.quota = QuotaCheck(self.counters, lambda: 3_600.0 + self.at, self.counted)
+        counters = Later(self.counters) if self.later else self.counters
+        self.handlers.quota = QuotaCheck(counters, lambda: 3_600.0 + self.at, self.counted)
 
     def record(self, observation: Observation) -> None:
         self.observations.append(observation)
@@ -66,7 +106,15 @@ class Desk:
             "queue_id": "" if state == "RCPT" else "4Q",
             **changes,
         }
-        reply = self.handlers.policy(AccessRequest(attributes))
+        return self.text(self.handlers.policy(AccessRequest(attributes)))
+
+    @staticmethod
+    def text(reply: PolicyReply | Awaitable[PolicyReply]) -> str:
+        async def wait(later: Awaitable[PolicyReply]) -> PolicyReply:
+            return await later
+
+        if isinstance(reply, Awaitable):
+            reply = asyncio.run(wait(reply))
         assert isinstance(reply, Action)
         return reply.text
 
@@ -82,12 +130,16 @@ class Desk:
                 who, login, queue_id, "news@acme.example", ("a@x.example", "b@x.example"), **changes
             )
         )
-        assert isinstance(reply, Action)
-        return reply.text
+        return self.text(reply)
 
     def used(self, name: str, limit: Limit = TWO) -> tuple[int, int]:
         (usage,) = self.counters.usage([Claim(name, limit)], 3_600.0 + self.at)
         return usage.used, usage.reserved
+
+
+@pytest.fixture(params=[False, True], ids=["at once", "later"], autouse=True)
+def _later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Desk, "later", request.param)
 
 
 def desk(quota: TenantQuota, modes: Modes = ENFORCE, **shared: object) -> Desk:
