@@ -23,7 +23,7 @@ _COPY = f"copy observations ({COLUMNS}) from stdin"
 _ALONE = "select pg_try_advisory_xact_lock(%s)"
 _SPAN = f"""
 create temporary table rolled on commit drop as
-select * from observations where at < %s order by id limit {ROLL_UP_ROWS} for update skip locked
+select * from observations where at < %s order by id limit {ROLL_UP_ROWS}
 """
 _FOLD = f"""
 insert into observation_hours as was (hour, {_KEY}, count)

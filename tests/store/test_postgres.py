@@ -18,6 +18,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step, SuppressionRules
 from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Whose
+from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.store import postgres_schema, postgres_server
 from gatepost.store.gmail import GmailDay
 from gatepost.store.open import (
@@ -27,11 +28,13 @@ from gatepost.store.open import (
     open_statuses,
     open_suppression,
     open_webhooks,
+    sqlite_path,
 )
 from gatepost.store.postgres_events import PostgresEvents, put_events
 from gatepost.store.postgres_schema import MIGRATIONS, migrate, version_of
 from gatepost.store.postgres_schema import Step as SchemaStep
-from gatepost.store.postgres_server import connect, shown
+from gatepost.store.postgres_server import Connection, connect, shown
+from gatepost.store.postgres_suppression import PostgresSuppression
 from lab.process import LabError
 
 NOW = 1_800_000_000.0
@@ -160,20 +163,30 @@ def test_a_step_of_the_ladder_is_taken_by_one_node_only(url: str) -> None:
         assert sorted(pool.map(climb, range(4))) == [False, False, False, True]
 
 
-def test_soft_bounces_that_two_nodes_see_at_once_all_count(url: str, local: str) -> None:
-    rules = SuppressionRules(soft_bounces=8, soft_window_s=86_400)
-    gate = threading.Barrier(4)
+def test_soft_bounces_that_two_nodes_see_at_once_both_count(url: str, local: str) -> None:
+    rules = SuppressionRules(soft_bounces=2, soft_window_s=86_400)
+    before_commit = threading.Barrier(2)
 
-    def bounce(number: int) -> list[object]:
-        with contextlib.closing(open_suppression(url, local=local)) as store:
-            gate.wait()
-            return [
-                store.soft_bounce("acme", "ann@example.org", NOW, f"{number}-{n}", rules)
-                for n in range(2)
-            ]
+    class Slow(PostgresSuppression):
+        @contextlib.contextmanager
+        def _writing(self) -> Iterator[Connection]:
+            with super()._writing() as db:
+                yield db
+                # Were it not for its turn, the other one would be as far by now.
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    before_commit.wait(0.3)
 
-    with ThreadPoolExecutor(4) as pool:
-        found = [each for some in pool.map(bounce, range(4)) for each in some]
+    def bounce(number: int) -> object:
+        path = sqlite_path(local)
+        assert path is not None
+        with contextlib.closing(Slow(url, key_dir=path.parent)) as store:
+            return store.soft_bounce("acme", "ann@example.org", NOW, f"e{number}", rules)
+
+    # The key is made first.
+    with contextlib.closing(open_suppression(url, local=local)) as store:
+        assert store.add([Suppressed("acme", "bob@example.org", Reason.MANUAL, NOW)], rules) == 1
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(bounce, range(2)))
     assert [each is None for each in found].count(False) == 1
 
 
