@@ -262,8 +262,9 @@ class Connection(asyncio.Protocol, Generic[RequestT, ReplyT]):
                 return False
             request = event
             reply = self._handler(request)
-            if isinstance(reply, Awaitable):
-                self._wait(request, reply)
+            # isinstance() of an abstract class takes several times as long.
+            if hasattr(reply, "__await__"):
+                self._wait(request, cast("Awaitable[ReplyT]", reply))
             else:
                 self._reply(request, reply)
                 if type(reply) is not Disconnect:

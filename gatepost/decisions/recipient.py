@@ -10,7 +10,7 @@ is never refused for good: a refused bounce is a lost one.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from gatepost.decisions.actions import Reject
@@ -74,8 +74,7 @@ def decide_recipient(
     identity = identify(facts.client, snapshot.tenants)
     if identity.tenant is None:
         return _unidentified(facts, identity, snapshot, now)
-    prepend = _session_header(facts, identity, snapshot, now)
-    verdict = admit(
+    return admit(
         identity.tenant,
         facts.sender,
         [facts.recipient],
@@ -84,13 +83,8 @@ def decide_recipient(
         now,
         statuses=statuses,
         traffic=traffic,
-    )
-    return Verdict(
-        verdict.tenant,
-        verdict.reject,
-        prepend if verdict.reject is None else None,
-        verdict.observations,
-        (f"tenant {identity.tenant.id} by {identity.how}", *verdict.reasons),
+        prepend=_session_header(facts, identity, snapshot, now),
+        why=(f"tenant {identity.tenant.id} by {identity.how}",),
     )
 
 
@@ -104,14 +98,28 @@ def admit(
     *,
     statuses: Statuses = NO_STATUSES,
     traffic: TrafficState = NO_TRAFFIC,
+    prepend: str | None = None,
+    why: Iterable[str] = (),
 ) -> Verdict:
     """Return the answer for mail of a known tenant.
 
     The RCPT TO check asks for one recipient; the milter asks at end of message for all of them,
     when a platform login has named the tenant.
+
+    Args:
+        tenant: The tenant.
+        sender: Envelope sender.
+        recipients: Envelope recipients.
+        queue_id: Postfix queue id, or empty.
+        snapshot: The configuration.
+        now: Unix time in seconds.
+        statuses: Which tenants are warned, slowed down or paused.
+        traffic: Which of them are in burst.
+        prepend: The session header, if the message passes.
+        why: Reasons that come before those of this function.
     """
     observations: list[Observation] = []
-    reasons = []
+    reasons = list(why)
     mode = tenant.modes.sender
     if mode is not Mode.OFF:
         if sender_allowed(sender, tenant, snapshot, now):
@@ -140,7 +148,7 @@ def admit(
             observations += _would_route(
                 tenant, sender, recipient, queue_id, snapshot, now, traffic
             )
-    return Verdict(tenant.id, None, None, tuple(observations), tuple(reasons))
+    return Verdict(tenant.id, None, prepend, tuple(observations), tuple(reasons))
 
 
 def _would_step(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gatepost.errors import LocalProtocolError, RemoteProtocolError
@@ -186,18 +187,23 @@ class PolicyServer(ServerExchange[dict[str, str], PolicyRequest, PolicyReply]):
     def _format(self, reply: PolicyReply) -> bytes:
         if isinstance(reply, Disconnect):
             return b""
-        text = reply.text
-        if not text:
-            raise LocalProtocolError("empty action")
-        # Ordinary actions are printable, which is quickly told.
-        if not text.isprintable() and _FORBIDDEN.search(text):
-            raise LocalProtocolError(f"CR, newline or NUL in action {text[:60]!a}")
-        data = encode_text(text)
-        if len(data) > MAX_ACTION_OCTETS:
-            raise LocalProtocolError(
-                f"action of {len(data)} octets; at most {MAX_ACTION_OCTETS} are sent"
-            )
-        return b"action=%b\n\n" % data
+        return _format_action(reply.text)
+
+
+# Most answers are the same few.
+@lru_cache(maxsize=64)
+def _format_action(text: str) -> bytes:
+    if not text:
+        raise LocalProtocolError("empty action")
+    # Ordinary actions are printable, which is quickly told.
+    if not text.isprintable() and _FORBIDDEN.search(text):
+        raise LocalProtocolError(f"CR, newline or NUL in action {text[:60]!a}")
+    data = encode_text(text)
+    if len(data) > MAX_ACTION_OCTETS:
+        raise LocalProtocolError(
+            f"action of {len(data)} octets; at most {MAX_ACTION_OCTETS} are sent"
+        )
+    return b"action=%b\n\n" % data
 
 
 class PolicyClient:
@@ -281,8 +287,9 @@ def format_admit(request: AdmitRequest) -> bytes:
 
 def _parse_access(attributes: dict[str, str]) -> AccessRequest:
     for name in ("size", "recipient_count"):
-        if not _NUMBER.fullmatch(attributes.get(name, "")):
-            raise RemoteProtocolError(f"{name} {attributes[name][:60]!a} is not a number")
+        value = attributes.get(name, "0")
+        if value != "0" and not _NUMBER.fullmatch(value):
+            raise RemoteProtocolError(f"{name} {value[:60]!a} is not a number")
     return AccessRequest(attributes)
 
 
