@@ -32,7 +32,7 @@ from gatepost.postfix.instances.inherited import inherited, moved
 from gatepost.postfix.instances.place import MARK, Place, place_of
 from gatepost.postfix.main_cf import settings
 from gatepost.postfix.master_cf import Service, services
-from gatepost.postfix.operator_level import default_name
+from gatepost.postfix.operator_level import default_name, default_service
 from gatepost.postfix.parameters import SCALARS, Setting, service_settings
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF, Plan
 from gatepost.postfix.planning import Bare
@@ -205,7 +205,10 @@ def _main_cf(spec: AttachSpec, sources: Sources, place: Place, *, leaving: bool)
     own = frozenset(setting.name for setting in found)
     reason = "As in the main instance, so that deliveries are the same from here."
     lines.append("")
-    for setting in inherited(sources.main, base, own, sources.place, place):
+    base_entry = default_service(sources.entries, facts.value("default_transport"))
+    options = [option.value for option in base_entry.options] if base_entry else []
+    places = (sources.place, place)
+    for setting in inherited(sources.main, own, facts, places, options):
         lines += [*comment(reason), f"{setting.name} = {setting.value}".rstrip()]
         reason = "Likewise."
     return "\n".join(lines) + "\n"

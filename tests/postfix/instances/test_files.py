@@ -26,10 +26,12 @@ FACTS = PostfixFacts(
         "syslog_name": "postfix",
         "data_directory": "/var/lib/postfix",
     },
+    defaults={"transport_maps": "", "smtp_generic_maps": "", "proxy_read_maps": ""},
 )
 MASTER = (
     "smtp      unix  -       -       y       -       50       smtp\n"
     "  -o smtp_sasl_password_maps=hash:$config_directory/passwords\n"
+    "  -o smtp_helo_name=$our_name\n"
 )
 PRIVATE = ServiceSpec(
     "gp-burst-private", "burst", "private", Level.ENCRYPT, OnFailure.BOUNCE, concurrency=17
@@ -70,7 +72,19 @@ def after(main: str = "", **options: bool) -> dict[str, str]:
             None,
             "btree:${data_directory}/scache",
         ),
+        ("our_name = m.example\nour_other = x\n", "our_name", "m.example"),
+        ("mydestination = a.example\nsmtp_x = $mydestination b\n", "smtp_x", "a.example b"),
         ("our_relay = r.example\nrelayhost = $our_relay\n", "our_relay", "r.example"),
+        (
+            "transport_maps = hash:/t\nsmtp_generic_maps = $transport_maps\n",
+            "smtp_generic_maps",
+            "hash:/t",
+        ),
+        (
+            "transport_maps = hash:/t\nproxy_read_maps = ${transport_maps} x\n",
+            "proxy_read_maps",
+            "hash:/t x",
+        ),
     ],
 )
 def test_what_a_delivery_depends_on_is_taken_over(main: str, name: str | None, value: str) -> None:
@@ -80,6 +94,8 @@ def test_what_a_delivery_depends_on_is_taken_over(main: str, name: str | None, v
 @pytest.mark.parametrize(
     "line",
     [
+        "transport_maps = hash:/t\nproxy_read_maps = $transport_maps",
+        "our_other = x",
         "always_bcc = a@b.example",
         "content_filter = smtp:[127.0.0.1]:10024",
         "smtpd_milters = inet:localhost:1",
