@@ -84,7 +84,8 @@ def test_data_that_modules_read_is_in(wheel: zipfile.ZipFile) -> None:
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.yaml")
+        for kind in ("*.yaml", "*.lua")
+        for path in (ROOT / package).rglob(kind)
     }
     assert wanted
     assert wanted <= set(wheel.namelist())
