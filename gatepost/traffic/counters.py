@@ -264,6 +264,12 @@ class MemoryCounters:
         """Tell whether a message was counted lately."""
         return message in self._counted
 
+    @property
+    def counting(self) -> int:
+        """How many counters count anything."""
+        now = self._now
+        return sum(1 for window in self._windows.values() if window.used(now))
+
     def rows(self) -> list[Row]:
         """Return all counters that count anything."""
         return [

@@ -146,7 +146,7 @@ class Calls:
     @property
     def unsent(self) -> int:
         """How many counters hold what Valkey has not been told."""
-        return len(self._alone.memory.rows()) + len(self._sending.refill)
+        return self._alone.memory.counting + len(self._sending.refill)
 
     def heard_of(self, nodes: int) -> None:
         """Take note of how many nodes there are."""
