@@ -3,8 +3,9 @@
 Purpose: a platform of this size reloads while mail flows, so a reload must be short, must fit
 beside the snapshot that is still in force, and must not make decisions dearer.
 Format: tenants as an operator writes them, in block style, each with a login, two sender domains,
-a profile and a return path; in one file, and in a directory of 1,000 files. Each measurement is a
-process of its own, which loads twice and keeps the first snapshot as a running role does.
+a profile and a return path; in one file, in a directory of 1,000 files, and made through the API.
+Each measurement is a process of its own, which loads twice and keeps the first snapshot as a
+running role does.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.recipient import decide_recipient
 from gatepost.decisions.transport import decide_transport
 from gatepost.settings import Loader
+from gatepost.settings.api_tenants import COPY_NAME, ApiTenants, copy_text
 from gatepost.settings.keyring import new_key_file
 from gatepost.snapshot import Snapshot
+from gatepost.store.api_tenants import Mark
 from gatepost.tenants.client import Client
 
 TENANTS = 100_000
@@ -72,6 +75,7 @@ def run() -> list[Row]:
         return [
             *_loads("one file", one, peer),
             *_loads(f"{FILES:,} files", many, ""),
+            *_loads("made through the API", _write_api(place / "api", TENANTS), ""),
             *_decisions(few, one),
         ]
 
@@ -130,6 +134,18 @@ def _write(directory: Path, tenants: int, *, files: int) -> Path:
     for number in range(files):
         text = "tenants:\n" + "".join(islice(texts, tenants // files))
         (below / f"{number:06}.yaml").write_text(text, encoding="ascii")
+    return config
+
+
+def _write_api(directory: Path, tenants: int) -> Path:
+    config = _write(directory, 0, files=0)
+    state = f"state: sqlite:///{directory}/gatepost.db\n"
+    config.write_text(f"{state}{_HEAD}tenants:\n", encoding="ascii")
+    (settings,) = yaml.safe_load(_TENANT.format(number="NUMBER")).values()
+    one = json.dumps(settings)
+    rows = [(f"t{number}", one.replace("NUMBER", str(number))) for number in range(tenants)]
+    text = copy_text(ApiTenants(Mark(1, "bench"), tuple(sorted(rows))))
+    (directory / COPY_NAME).write_text(text, encoding="ascii")
     return config
 
 
