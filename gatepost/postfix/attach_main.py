@@ -221,6 +221,14 @@ def _service_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
             "does not hold Gatepost's services: mail of tenants with a lane or profile in force "
             f"goes out at once. Add to defer_transports: {', '.join(missing)}."
         )
+    default = facts.defaults.get("config_directory", str(facts.config_dir))
+    if spec.instances and str(facts.config_dir) != default:
+        lanes = ", ".join(instance.lane for instance in spec.instances)
+        yield warning(
+            f"{facts.config_dir} is not the host's default instance, so postfix start does not "
+            f"start what it has registered: after a reboot, start the instance of {lanes} by "
+            f"postfix -c, too."
+        )
 
 
 def _token_remarks(facts: PostfixFacts) -> Iterator[Note]:

@@ -66,8 +66,9 @@ def change_of(place: Place, new: Mapping[str, str]) -> Change:
     """
     old = {}
     try:
-        if place.config_dir.exists() and any(place.config_dir.iterdir()):
-            _refuse_foreign(place)
+        for directory in (place.config_dir, place.queue_directory, place.data_directory):
+            if directory.exists() and any(directory.iterdir()):
+                _refuse_foreign(place, directory)
         for name in _FILES:
             path = place.config_dir / name
             if path.exists():
@@ -77,11 +78,11 @@ def change_of(place: Place, new: Mapping[str, str]) -> Change:
     return Change(place, old, dict(new))
 
 
-def _refuse_foreign(place: Place) -> None:
+def _refuse_foreign(place: Place, directory: Path) -> None:
     if not is_ours(place.config_dir):
         raise AttachError(
-            f"{place.config_dir} is there and attach has not made it; lane {place.lane} would have "
-            "its own instance there. Give the lane another name, or move that directory away"
+            f"{directory} is there and attach has not made it; lane {place.lane} would have its "
+            "own instance there. Give the lane another name, or move that directory away"
         )
 
 
@@ -247,7 +248,7 @@ def take_away(place: Place) -> int:
     """
     if not place.config_dir.exists():
         return 0
-    _refuse_foreign(place)
+    _refuse_foreign(place, place.config_dir)
     postfix = PostfixCommands(place.config_dir)
     try:
         if place.queue_directory.exists():

@@ -124,6 +124,14 @@ def test_what_attach_has_not_made_is_left_alone(place: Place) -> None:
     assert lanes_present(place.config_dir.with_name("etc")) == ()
 
 
+def test_a_queue_that_somebody_else_has_there_is_not_taken(place: Place) -> None:
+    place.queue_directory.mkdir()
+    assert change_of(place, NEW).changed == (MAIN_CF, MASTER_CF), "one that is empty is nobody's"
+    put(place, "deferred")
+    with pytest.raises(AttachError, match="queue-gp-burst is there and attach has not made it"):
+        change_of(place, NEW)
+
+
 def test_mail_in_any_queue_keeps_it(place: Place, commands: Commands) -> None:
     bring_up(change_of(place, NEW), "root", run=True)
     for number, queue in enumerate(("maildrop", "incoming", "active", "deferred", "hold"), 1):

@@ -124,6 +124,16 @@ def test_what_comes_back_asks_gatepost_nothing_where_only_attach_has_set_the_lis
     assert cleanup.value("non_smtpd_milters", "missing") == ""
 
 
+def test_who_is_not_the_default_instance_is_told_that_nobody_starts_them() -> None:
+    files = {MAIN_CF: "", MASTER_CF: MASTER}
+    there = facts("")
+    for default, said in (("/etc/postfix", 0), ("/etc/other", 1)):
+        defaults = {**there.defaults, "config_directory": default}
+        plan = plan_attach(files, bare(files), SPEC, replace(there, defaults=defaults))
+        told = [each.text for each in plan.notes if "default instance" in each.text]
+        assert len(told) == said
+
+
 def test_what_is_left_while_one_still_has_mail() -> None:
     plan = attach()
     without = bare(plan.new)
