@@ -25,7 +25,7 @@ from gatepost.tenants.model import Tenant
 
 
 class Evidence(StrEnum):
-    """By what a message's tenant is known."""
+    """By what a message's tenant is known; anybody can write a sender domain."""
 
     TOKEN = "token return path"  # noqa: S105  # not a password
     DOMAIN = "sender domain"
@@ -106,7 +106,7 @@ def owner_of(named: Named, booked: Message | None) -> Owner | None:
     known = bool(booked.sender or booked.campaign or booked.mail_type)
     return Owner(
         booked.tenant,
-        named.evidence or Evidence.BOOK,
+        Evidence.TOKEN if named.evidence is Evidence.TOKEN else Evidence.BOOK,
         # What only the log told of has no labels, and may have had some.
         booked.campaign if known else None,
         booked.mail_type if known else None,

@@ -83,7 +83,9 @@ def test_the_book_names_whom_the_sender_does_not():
         "acme", Evidence.BOOK, "spring", ""
     )
     assert owner_of(named("a@acme.example"), None) == Owner("acme", Evidence.DOMAIN)
-    assert owner_of(named("a@acme.example"), booked()).evidence is Evidence.DOMAIN
+    # What the book has is more than what anybody can write, and less than what is signed.
+    assert owner_of(named("a@acme.example"), booked()).evidence is Evidence.BOOK
+    assert owner_of(named(token(ACME.number)), booked()).evidence is Evidence.TOKEN
 
 
 def test_where_sender_and_book_name_two_tenants_it_is_nobodys():

@@ -230,6 +230,8 @@ def _say_queue(name: str, done: dict[str, Any]) -> None:
             f"{name}: {number(done['waiting'], 'queued message')} on this node are deferred, and "
             "expire as Postfix says (maximal_queue_lifetime)"
         )
+        if done["moved"]:
+            print(f"{name}: {number(done['moved'], 'message')} taken out of the active queue")
         if done["active"]:
             warn(
                 f"{number(done['active'], 'message')} in the active queue go on, as only root can "
