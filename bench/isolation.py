@@ -212,7 +212,8 @@ def platform(directory: Path, crowd: Crowd, lanes: Lanes | None) -> Iterator[Non
         stack.enter_context(listed(directory, postfix.config_dir, *apart))
         configuration = _configuration(crowd, lanes, postfix.maillog)
         gatepost = stack.enter_context(Gatepost(directory / "g", postfix, configuration))
-        gatepost.attach()
+        with postfix.settling():
+            gatepost.command("attach")
         try:
             yield
         finally:
