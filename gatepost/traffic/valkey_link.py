@@ -54,6 +54,10 @@ class Link:
     Args:
         target: Where it is.
         sizes: How many counters a family may have, and all of them.
+
+    Attributes:
+        member: Name of this process among the nodes.
+        patience_s: How long an answer is waited for, in seconds.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Link:
     ) -> None:
         # Two processes of one name, such as the one before, are two nodes.
         self.member = f"{target.node}/{secrets.token_hex(4)}".encode()
+        self.patience_s = TIMEOUT_S
         self._target = target
         self._key = b"%bn:%b" % (_PREFIX, self.member)
         self._text = header(*sizes) + _script("counters.lua")
@@ -132,11 +137,11 @@ class Link:
 
     async def _timed(self, work: Callable[[], Any]) -> Any:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self.patience_s):
                 return await work()
         except TimeoutError as error:
             await self.close()
-            raise CountersUnavailable(f"no answer within {TIMEOUT_S:g} s") from error
+            raise CountersUnavailable(f"no answer within {self.patience_s:g} s") from error
         # Whatever a server, a proxy or a stranger at this address sends ends up here.
         except Exception as error:
             await self.close()
@@ -168,7 +173,9 @@ class Link:
 
 
 def _connection(target: Target) -> client.Connection:
+    # `Link` ends what takes too long, and nothing is to be tried twice.
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "client_name": "gatepost"}
+    options |= {"socket_timeout": None, "socket_connect_timeout": None}
     if target.password_file is not None:
         options["password"] = Path(target.password_file).read_text(encoding="utf-8").strip()
     if target.ca_file is not None:

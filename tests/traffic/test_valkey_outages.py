@@ -18,7 +18,7 @@ from gatepost.traffic.counters import Amount, Holder
 from gatepost.traffic.quota import Claim, Limit, Shortage, Unit, campaign_name
 from gatepost.traffic.valkey_target import Target
 from tests.traffic.valkey_nodes import HOUR, NOW, ONE, Node, claim, fleet, run, wired
-from tests.traffic.valkey_servers import Server, server
+from tests.traffic.valkey_servers import PATIENCE_S, Server, server
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +66,15 @@ def test_without_valkey_each_takes_its_share_of_what_is_left_and_all_converge() 
 
 
 @pytest.mark.parametrize("mode", ["cut", "mute", "deaf"])
-def test_a_node_that_is_cut_off_lets_pass_its_share_more(
-    valkey: Server, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
+def test_a_node_that_is_cut_off_lets_pass_its_share_more(valkey: Server, mode: str) -> None:
     """And counts each message once, also those of which it does not know what became of them."""
-    monkeypatch.setattr(valkey_link, "TIMEOUT_S", 0.1)
 
     async def work() -> None:
         quota = claim(30)
         async with wired(valkey.target) as each:
             (lost, wire), others = each[2], [node for node, _ in each[:2]]
             assert await lost.take(quota, message="before")
+            lost.link.patience_s = 0.1
             if mode == "cut":
                 wire.cut()
             wire.mode = mode
@@ -85,7 +83,7 @@ def test_a_node_that_is_cut_off_lets_pass_its_share_more(
             more = [await others[n % 2].take(quota) for n in range(40)].count(True)
             # One of them arrived, but for its answer.
             assert more == (28 if mode == "deaf" else 29)
-            wire.mode = "open"
+            wire.mode, lost.link.patience_s = "open", PATIENCE_S
             await lost.settled()
             for node in (lost, *others):
                 assert await node.used(quota) == 1 + taken + more
@@ -96,17 +94,16 @@ def test_a_node_that_is_cut_off_lets_pass_its_share_more(
     run(work())
 
 
-def test_what_arrives_after_a_node_has_come_back_is_not_carried_out(
-    valkey: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(valkey_link, "TIMEOUT_S", 0.1)
+def test_what_arrives_after_a_node_has_come_back_is_not_carried_out(valkey: Server) -> None:
 
     async def work() -> None:
         async with wired(valkey.target, 1) as ((node, wire),):
             # Nothing else is on its way.
             await node.used(claim(9))
+            node.link.patience_s = 0.1
             wire.delay()
             assert await node.take(claim(9))
+            node.link.patience_s = PATIENCE_S
             await node.settled()
             wire.release()
             for _ in range(5):
@@ -154,6 +151,8 @@ def test_whatever_is_cut_off_no_more_than_the_shares_is_let_through_and_all_conv
         taken: dict[int, list[tuple[str, int]]] = {0: [], 1: [], 2: []}
         most, given = limit, 0
         async with wired(shared_server.target) as each:
+            for node, _ in each:
+                node.link.patience_s = 0.03
             for turn, (action, number, size) in enumerate(actions):
                 node, wire = each[number]
                 match action:
@@ -179,8 +178,8 @@ def test_whatever_is_cut_off_no_more_than_the_shares_is_let_through_and_all_conv
                 alone = sum(1 for one, _ in each if one.reasons)
                 most = limit + alone * -(-limit // 3)
                 assert given <= most
-            for _, wire in each:
-                wire.mode = "open"
+            for node, wire in each:
+                wire.mode, node.link.patience_s = "open", PATIENCE_S
                 wire.release()
             for node, _ in each:
                 await node.used(quota)
@@ -188,9 +187,7 @@ def test_whatever_is_cut_off_no_more_than_the_shares_is_let_through_and_all_conv
             for node, _ in each:
                 assert await node.used(quota) == given
 
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(valkey_link, "TIMEOUT_S", 0.03)
-        run(work())
+    run(work())
 
 
 def test_a_valkey_that_lost_its_data_gets_it_again_from_each(valkey: Server) -> None:
@@ -322,6 +319,9 @@ def test_a_valkey_that_takes_nothing_leaves_each_alone(
 def test_a_server_that_hangs_holds_nobody_up(valkey: Server) -> None:
     async def work() -> None:
         async with fleet(valkey.target, 1) as (node,):
+            node.link.patience_s = valkey_link.TIMEOUT_S
+            # Nothing else is on its way.
+            await node.used(claim(9))
             valkey.hang()
             try:
                 loop = asyncio.get_running_loop()
@@ -335,6 +335,7 @@ def test_a_server_that_hangs_holds_nobody_up(valkey: Server) -> None:
                 assert node.reasons[0] == "no answer within 0.3 s"
             finally:
                 valkey.go_on()
+            node.link.patience_s = PATIENCE_S
             await node.settled()
             assert await node.used(claim(9)) == 2
 

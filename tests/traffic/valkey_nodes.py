@@ -14,7 +14,7 @@ from gatepost.traffic.quota import Claim, Limit, Unit
 from gatepost.traffic.valkey import ValkeyCounters
 from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_target import Target
-from tests.traffic.valkey_servers import Wire
+from tests.traffic.valkey_servers import PATIENCE_S, Wire
 
 NOW = 1_800_000_000.0
 ONE = Amount(1, 1)
@@ -30,9 +30,9 @@ class Node:
 
     def __init__(self, target: Target, name: str, nodes: int = 1) -> None:
         self.at = NOW
-        self.counters = ValkeyCounters(
-            Link(replace(target, node=name)), lambda: self.at, nodes=nodes, tells_time=True
-        )
+        self.link = Link(replace(target, node=name))
+        self.link.patience_s = PATIENCE_S
+        self.counters = ValkeyCounters(self.link, lambda: self.at, nodes=nodes, tells_time=True)
         self.reasons: list[str] = []
         self.joined = asyncio.Event()
         self.left = asyncio.Event()

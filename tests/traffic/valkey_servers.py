@@ -24,6 +24,8 @@ from gatepost.traffic.valkey_link import Link
 from gatepost.traffic.valkey_target import Target
 
 T = TypeVar("T")
+# Where nothing is to be interrupted, however busy the machine is.
+PATIENCE_S = 30.0
 
 
 class Server:
@@ -168,6 +170,7 @@ class Waiting:
         async def make() -> ValkeyCounters:
             sizes = options.pop("sizes", None)
             link = Link(replace(target, node=node), **({} if sizes is None else {"sizes": sizes}))  # type: ignore[arg-type]
+            link.patience_s = PATIENCE_S
             return ValkeyCounters(link, lambda: self.now, tells_time=True, **options)  # type: ignore[arg-type]
 
         self.counters = self.run(make())

@@ -12,16 +12,17 @@ import pytest
 
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.overview import _attention_to
+from gatepost.runtime.traffic import fleet_counters
 from gatepost.runtime.traffic.known_quotas import known_quotas
 from gatepost.runtime.traffic.quotas import QuotaDesk
 from gatepost.settings.model import Settings
 from gatepost.store.open import open_quotas
-from gatepost.traffic import valkey_calls
+from gatepost.traffic import valkey_calls, valkey_link
 from gatepost.traffic.counters import Amount, Holder
 from gatepost.traffic.quota import Claim, Limit
 from gatepost.traffic.valkey import ValkeyCounters
 from gatepost.traffic.valkey_target import Target
-from tests.traffic.valkey_servers import server
+from tests.traffic.valkey_servers import PATIENCE_S, server
 
 QUOTA = (Claim("tenant acme", Limit(9, 3_600)),)
 
@@ -35,6 +36,8 @@ def local(tmp_path: Path) -> str:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valkey_calls, "FIRST_WAIT_S", 0.02)
     monkeypatch.setattr(valkey_calls, "LAST_WAIT_S", 0.02)
+    monkeypatch.setattr(valkey_link, "TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(fleet_counters, "PATIENCE_S", PATIENCE_S)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
