@@ -158,6 +158,7 @@ class _Target(PostgresServer):
         same = " and ".join(f"kept.{name} = was.{name}" for name in table.key.split())
         with self._writing() as db:
             db.execute("set local statement_timeout = 0")
+            db.patient = True
             db.execute("analyze kept")
             return changed(
                 db.execute(

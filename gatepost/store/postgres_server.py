@@ -6,9 +6,10 @@ Format: ``postgresql://user@host/database``, as libpq reads it, with several hos
 by for another. A password belongs into a file of libpq's (``passfile``, ``service``).
 Source: PostgreSQL "Database Connection Control Functions", "Client Connection Defaults".
 Limits: all stores of a thread share one connection, so that a node takes some 15 of the server's.
-Connecting gives up after 3 s, a statement after 5 s, a wait for a lock after 3 s, a server that
-answers no more after 10 s; a node that stops within a transaction holds up others for 10 s. The
-server must be of version 13 or newer, and the database encoded in UTF-8.
+Connecting gives up after 3 s, a statement after 5 s, a wait for a lock after 3 s, a host that is
+gone after 10 s, a server that hangs after `postgres_watch.SILENT_S`; a node that stops within a
+transaction holds up others for 10 s. The server must be of version 13 or newer, and the database
+encoded in UTF-8.
 Errors: every trouble is a `StoreUnavailable` that names the server, never a password; the
 connection is then closed, and the next call makes a new one.
 Security: whoever may connect as this user may read all envelope addresses.
@@ -30,6 +31,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gatepost.errors import StoreUnavailable
 from gatepost.store.postgres_schema import check_version, migrate
+from gatepost.store.postgres_watch import WatchedConnection, watched
 
 CONNECT_S = 3
 STATEMENT_MS = 5_000
@@ -38,7 +40,7 @@ IDLE_MS = 10_000
 # How soon a program that may not go on with a newer schema notices.
 CHECK_S = 30.0
 
-Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Connection: TypeAlias = WatchedConnection
 
 _DEFAULTS: dict[str, str | int] = {
     "connect_timeout": CONNECT_S,
@@ -101,8 +103,12 @@ class PostgresServer:
         self.name = shown(url)
         self._create = create
         self._local = threading.local()
-        with self._database():
-            pass
+        try:
+            with self._database():
+                pass
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connection of the calling thread, unless another store of it uses it."""
@@ -151,7 +157,9 @@ class PostgresServer:
         if connection is None:
             connection = link.connection = connect(self.url)
             try:
+                connection.patient = True
                 migrate(connection, create=self._create)
+                connection.patient = False
             except StoreUnavailable as error:
                 raise StoreUnavailable(f"{self.name}: {error}") from error
             link.checked_at = time.monotonic()
@@ -174,7 +182,7 @@ def connect(url: str) -> Connection:
         psycopg.Error: If there is none to be had.
         StoreUnavailable: If the URL cannot be read.
     """
-    connection = psycopg.connect(conninfo(url), autocommit=True)
+    connection = watched(conninfo(url))
     try:
         connection.execute(_SESSION)
     except BaseException:

@@ -195,6 +195,7 @@ class PostgresSuppressionLookup:
         try:
             connection = connect(self._url)
             try:
+                connection.patient = True
                 migrate(connection)
                 raw = connection.pgconn
                 for name, query in ((_FIND, FIND), (_OWNERS, _LIST_OWNERS), (_KEY, _GET_KEY)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import threading
@@ -18,7 +19,7 @@ from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step, SuppressionRules
 from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Whose
 from gatepost.feedback.suppression import Reason, Suppressed
-from gatepost.store import postgres_server
+from gatepost.store import postgres_server, postgres_watch
 from gatepost.store.gmail import GmailDay
 from gatepost.store.open import (
     open_events,
@@ -197,6 +198,13 @@ def test_all_stores_of_a_thread_share_one_connection(url: str, postgres) -> None
     stores[-1].close()
     with contextlib.closing(open_events(url)) as other:
         assert other.end() == 0
+    # Nor is one kept for a store that could not be opened.
+    postgres.stop()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            open_events(url)
+    assert postgres_server._links.by_url == {}
+    postgres.start()
 
 
 def test_a_node_without_the_key_of_the_list_says_so(url: str, tmp_path: Path) -> None:
@@ -322,6 +330,28 @@ def test_who_holds_a_turn_and_says_no_more_holds_up_others_for_a_time_only(
     thread_ends.set()
     frozen.join()
     assert [each.event.id for each in events.after(0, 9)] == ["other"]
+
+
+def test_a_server_that_hangs_is_given_up(
+    events: PostgresEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_watch, "SILENT_S", 0.1)
+    monkeypatch.setattr(postgres_watch, "LOOK_S", 0.05)
+    with events._database() as db:
+        backend = db.info.backend_pid
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"postgresql://gatepost@/gatepost: .*clos"):
+            events.end()
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    assert events.end() == 0
+    # What may take long is waited for.
+    with events._database() as db:
+        db.patient = True
+        db.execute("select pg_sleep(0.4)")
+        db.patient = False
+        assert db.asked_at is None
 
 
 def test_a_wait_for_a_lock_is_given_up(url: str, events: PostgresEvents) -> None:
