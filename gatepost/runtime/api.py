@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from anyio import to_thread
 from prometheus_client import Counter
 
 from gatepost.errors import StartError
@@ -26,9 +25,6 @@ from gatepost.runtime.watchdog import beat_in_loop
 from gatepost.web.api.app import build_app
 from gatepost.web.api.server import ApiServer, listen
 from gatepost.web.api.site import Site
-
-# Threads that wait for the database, each with connections of its own.
-THREADS = 8
 
 
 def main() -> None:
@@ -79,7 +75,6 @@ async def _serve_in_loop(role: Role) -> None:
 
 
 async def _serve_on(role: Role, listener: Any) -> None:
-    to_thread.current_default_thread_limiter().total_tokens = THREADS
     server = ApiServer(build_app(site_of(role), _counting(role)), role.settings.grace_s)
     role.details = lambda: {"api": str(role.settings.api)}
     loop = asyncio.get_running_loop()

@@ -17,15 +17,14 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp
 
 from gatepost import __version__
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.web.api import lists, pauses, rest, tenants
+from gatepost.web.api.asgi import ASGIApp
 from gatepost.web.api.guard import FAILURES, Guard, store_is_away
 from gatepost.web.api.problems import ErrorModel, ProblemError, ProblemModel, problem
 from gatepost.web.api.site import Site
@@ -87,7 +86,8 @@ def plain_app() -> FastAPI:
     _describe(app)
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    for status in (400, 404, 405):
+        app.add_exception_handler(status, _on_http)
     app.add_exception_handler(StoreUnavailable, _on_store)
     app.add_exception_handler(Exception, _on_bug)
     return app
@@ -134,8 +134,10 @@ def _path(steps: tuple[Any, ...]) -> str:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
+    if isinstance(error, ProblemError):
+        return error.response()
+    status: int = getattr(error, "status_code", 0)
+    if status == 405:
         methods = sorted(_methods(request))
         return problem(
             "no-such-method",
@@ -143,12 +145,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
             f"there are {', '.join(methods)}",
             headers={"Allow": ", ".join(methods)},
         )
-    if error.status_code == 404:
+    if status == 404:
         return problem("not-found", "there is nothing at this address", f"see {PREFIX}/docs")
-    if error.status_code == 400:
-        return problem("not-json", str(error.detail))
-    _log.error("api-unexpected status=%d", error.status_code)
-    return problem("failed", "the log tells more")
+    return problem("not-json", "the body cannot be read")
 
 
 def _methods(request: Request) -> set[str]:

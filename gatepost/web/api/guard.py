@@ -21,12 +21,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from anyio import to_thread
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.concurrency import run_in_threadpool
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.api_token import Caller, token_in
 from gatepost.runtime.log import log_event
+from gatepost.web.api.asgi import ASGIApp, Message, Receive, Scope, Send
 from gatepost.web.api.problems import ProblemError, problem
 
 MAX_BUSY = 32
@@ -144,7 +144,7 @@ class Guard:
         token = token_in(call.header(b"authorization"))
         if token is not None:
             try:
-                caller = await to_thread.run_sync(self._find, token)
+                caller = await run_in_threadpool(self._find, token)
             except StoreUnavailable as error:
                 _log.warning("api-store %s", error)
                 raise store_is_away() from error

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import IO, Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 
 from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.suppression import (
@@ -289,9 +289,9 @@ async def _import(
     # Beside the database, which needs room for the same lines there anyway.
     with tempfile.TemporaryFile(dir=copy_path(site.settings).parent) as file:
         async for part in request.stream():
-            await to_thread.run_sync(file.write, part)
+            await run_in_threadpool(file.write, part)
         file.seek(0)
-        return await to_thread.run_sync(_store, tenant, file, site, caller, asked)
+        return await run_in_threadpool(_store, tenant, file, site, caller, asked)
 
 
 def _store(tenant: str, file: IO[bytes], site: Site, caller: Caller, asked: _Asked) -> Imported:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
 
 from gatepost.errors import ConfigError
 

@@ -12,9 +12,8 @@ import ipaddress
 import json
 from typing import Annotated, Any
 
-from anyio import to_thread
-from fastapi import APIRouter, Query
-from starlette.responses import Response
+from fastapi import APIRouter, Query, Response
+from fastapi.concurrency import run_in_threadpool
 
 from gatepost.decisions.explain import Case
 from gatepost.decisions.facts import Header
@@ -166,9 +165,9 @@ async def explain(given: ExplainRequest, site: SiteOf, caller: AnyCaller) -> Res
     case = _case(given)
     loaded = site.loaded()
     if not caller.is_platform:
-        await to_thread.run_sync(_check_own, case, site, caller)
+        await run_in_threadpool(_check_own, case, site, caller)
     knowledge = await look_for(case, loaded)
-    explained = await to_thread.run_sync(decide, case, loaded, knowledge)
+    explained = await run_in_threadpool(decide, case, loaded, knowledge)
     found = explained.document()
     if not caller.is_platform:
         found["postfix_problems"] = []

@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h11
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gatepost.errors import StartError
 from gatepost.runtime.sockets import SocketFile, listen_unix
 from gatepost.settings import Address
+from gatepost.web.api.asgi import ASGIApp
 
 MAX_CONNECTIONS = 200
 MAX_HEAD = 16_384
@@ -52,7 +51,8 @@ class _Patience(H11Protocol):
     def handle_events(self) -> None:
         """Take in what has come; wait for the rest of a head, not for that of a body."""
         super().handle_events()
-        if self.conn.their_state is not h11.IDLE:
+        # A word of the library's own, which has no other text.
+        if repr(self.conn.their_state) != "IDLE":
             self._wait_no_more()
         elif self._late is None:
             self._wait()

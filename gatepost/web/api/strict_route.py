@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.responses import Response
 
 from gatepost.web.api.problems import ProblemError
 from gatepost.web.api.strict_json import NotStrict, read_json

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from gatepost.runtime.api_tenants import ApiTenantKeeper
 from gatepost.runtime.api_token import digest_of

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.api_token import Caller, digest_of, new_token, token_in
