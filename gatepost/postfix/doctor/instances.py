@@ -38,6 +38,18 @@ def check(scene: Scene, look: Look = instance_states) -> Iterator[Finding]:
             yield _leaving(state)
     if wanted:
         yield from _start(scene, wanted)
+        yield from _requests(scene, wanted)
+
+
+def _requests(scene: Scene, wanted: Sequence[str]) -> Iterator[Finding]:
+    header = "requiretls_esmtp_header"
+    if scene.facts.has(header) and scene.on("requiretls_enable") and not scene.on(header):
+        yield warning(
+            f"{header} = {scene.value(header)}.",
+            f"Mail of {', '.join(wanted)} is handed to another instance, and with it would go the "
+            "request of a client that the message travel with TLS only (REQUIRETLS).",
+            scene.set_main(f"{header} = yes"),
+        )
 
 
 def _wanted(scene: Scene, state: InstanceState) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ Source: smtpd(8) and lmtp(8). smtpd(8) speaks no LMTP, and smtp(8) knows no UNIX
 differs from SMTP in nothing but its greeting, LHLO, and one reply for each recipient after the
 message, RFC 2033 §4. smtpd_command_filter turns the greeting into EHLO, and each message is handed
 over for one recipient alone, so there is one reply. Sender, recipient, DSN parameters, BODY and
-SMTPUTF8 go along as the servers announce them; XFORWARD brings the queue id.
+SMTPUTF8 go along as the servers announce them; XFORWARD brings the queue id. REQUIRETLS (3.11) is
+announced over TLS alone; it goes along in the header that requiretls_esmtp_header adds.
 Limits: `HAND_OVERS` messages at once; handing over takes milliseconds.
 Errors: none.
 Security: see Purpose. The way back asks no milter and no policy service, since what comes by it has

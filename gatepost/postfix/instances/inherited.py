@@ -29,7 +29,7 @@ _NAMES = re.compile(
     r"|(?:daemon|command|shlib|meta|sample|readme|html|manpage)_directory"
     r"|(?:sendmail|newaliases|mailq|openssl)_path|proxy_read_maps|(?:import|export)_environment"
     r"|syslog_facility|maillog_file(?:_[a-z]+)?|info_log_address_format|debug_peer_.*"
-    r"|smtp_.*|tls_.*|tlsmgr_.*|tlsproxy_.*|dns_.*|ssl_.*|known_tcp_ports|disable_dns_lookups"
+    r"|smtp_.*|requiretls_.*|tls_.*|tlsmgr_.*|tlsproxy_.*|dns_.*|ssl_.*|known_tcp_ports|disable_dns_lookups"
     r"|ignore_mx_lookup_error|disable_mime_output_conversion|connection_cache_.*|ipc_.*"
     r"|relayhost|sender_dependent_relayhost_maps"
     r"|default_(?:process_limit|delivery_.*|destination_.*|extra_.*|minimum_.*|recipient_.*"

@@ -88,3 +88,20 @@ def test_what_is_ours_is_no_listener_and_no_way_out_that_lacks_anything(scene: M
     assert "gatepost-return" not in names
     found = [*hooks.check(made), *tls.check(made)]
     assert not [each.what for each in found if "gatepost-" in each.what or "gp-burst/" in each.what]
+
+
+def test_a_request_for_tls_that_would_be_lost_on_the_way(scene: MakeScene, tmp_path: Path) -> None:
+    make_socket(tmp_path)
+    header = "requiretls_esmtp_header"
+    for value, said in (("no", [f"{header} = no."]), ("yes", [])):
+        made = as_default(
+            scene(
+                config=CONFIG,
+                multi_instance_enable="yes",
+                requiretls_enable="yes",
+                **{header: value},
+            )
+        )
+        defaults = {**made.facts.defaults, header: "yes"}
+        made = replace(made, facts=replace(made.facts, defaults=defaults))
+        assert [each.what for each in check(made, lambda _directory: [state()])] == said
