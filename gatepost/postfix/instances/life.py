@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.instances.place import Place, is_ours, lane_of
 from gatepost.postfix.plan import MAIN_CF, MASTER_CF
 from gatepost.postfix.replace import create
+from gatepost.traffic.lanes import beside
 
 GIVE_BACK_S = 30.0
 _FILES = (MAIN_CF, MASTER_CF, FILE_NAME)
@@ -146,9 +148,18 @@ def _write(place: Place, texts: Mapping[str, str]) -> None:
     for name in _FILES:
         path = place.config_dir / name
         if name in texts:
-            create(path, texts[name].encode("utf-8", "surrogateescape"), _FILE_MODE)
+            create(path, texts[name].encode("utf-8", "surrogateescape"), _mode_of(place, name))
         else:
             path.unlink(missing_ok=True)
+
+
+def _mode_of(place: Place, name: str) -> int:
+    """Return the permissions of a file: those of the main instance's, which may hold a password."""
+    main = place.config_dir.with_name(place.config_dir.name.removesuffix(beside("", place.lane)))
+    try:
+        return stat.S_IMODE((main / name).stat().st_mode)
+    except FileNotFoundError:
+        return _FILE_MODE
 
 
 def _put_back(change: Change, postfix: PostfixCommands) -> None:

@@ -77,6 +77,20 @@ def test_it_is_made_checked_and_started_once(place: Place, commands: Commands) -
     assert lanes_present(place.config_dir.with_name("etc")) == ("burst",)
 
 
+def test_nobody_may_read_more_there_than_in_the_main_instance(
+    place: Place, commands: Commands
+) -> None:
+    main = place.config_dir.with_name("etc")
+    main.mkdir()
+    for name, mode in ((MAIN_CF, 0o644), (MASTER_CF, 0o600)):
+        (main / name).write_text("")
+        (main / name).chmod(mode)
+    bring_up(change_of(place, NEW), "root", run=False)
+    modes = [(place.config_dir / name).stat().st_mode & 0o777 for name in (MAIN_CF, MASTER_CF)]
+    assert modes == [0o644, 0o600]
+    assert commands.done == ["check"]
+
+
 def test_one_that_does_not_run_is_started_and_one_that_was_half_removed_is_whole_again(
     place: Place, commands: Commands
 ) -> None:
