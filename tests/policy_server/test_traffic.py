@@ -297,7 +297,12 @@ def test_an_unknown_backlog_refuses_nobody_and_is_told_once(world, caplog) -> No
 def test_a_reading_of_a_minute_ago_is_known_no_more(world) -> None:
     world.tell(acme=(5000, 5000, 0, 0))
     world.look()
-    world.at += 61
+    world.at += 59
+    world.sheet.write()
+    world.look()
+    assert world.desk.backlog("acme") == Backlog(5000, 5000, NOW)
+    world.at += 6
+    world.sheet.write()
     world.look()
     assert world.desk.backlog("acme") is None
 

@@ -71,3 +71,11 @@ def test_caps(loaded: Snapshot, tenant: str, expected: Cap | None) -> None:
 
 def test_the_services_of_burst_lanes_are_there(loaded: Snapshot) -> None:
     assert set(loaded.services) == {"gp-burst-standard", "gp-penalty-standard"}
+
+
+def test_a_threshold_of_its_own_does_not_take_the_way_back_of_all(load: Load) -> None:
+    text = TEXT.replace("above: 20/second, backlog", "above: 20/second, below: 19/second, backlog")
+    bursts = load(text).snapshot.bursts
+    assert bursts.burst_of("plain").below == Limit(19, 1)
+    assert bursts.burst_of("faster").below == Limit(300, 60)
+    assert bursts.burst_of("own").below == Limit(19, 1)
