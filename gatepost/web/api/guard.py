@@ -4,9 +4,9 @@ Purpose: nothing of a request is parsed before it is known whose it is, how larg
 Format: ``api token=NAME method=M route=/v1/… status=N seconds=S client=A``.
 Limits: `MAX_BUSY` requests at once; `MAX_BODY` octets of a body and `MAX_IMPORT` of an import;
 `IDLE_S` between two parts of a body; `CALL_S` and `IMPORT_S` for a whole call. `FAILURES` failed
-authentications a minute from one address are answered with 401 and a line of log each, further ones
-with 429, and with one line a minute for all. A valid token is not asked to wait for the mistakes of
-others: behind a web server all of them have its address.
+authentications a minute from one address, and ten times as many from all, are answered with 401 and
+a line of log each, further ones with 429, and with one line a minute for all. A valid token is not
+asked to wait for the mistakes of others: behind a web server all of them have its address.
 Errors: none; `ProblemError` becomes an answer, and everything else a 500 and a line of log.
 Security: the line of log holds the pattern of the route, never an address of a person; the token
 itself is nowhere.
@@ -93,6 +93,7 @@ class Guard:
         self._find = find
         self._count = count
         self._failures = Failures()
+        self._all = Failures()
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +156,8 @@ class Guard:
             call.caller = call.scope.setdefault("state", {})["caller"] = caller
 
     def _failed(self, call: _Call) -> None:
-        count = self._failures.add(call.client)
+        # Whoever has many addresses has no more than ten have.
+        count = max(self._failures.add(call.client), self._all.add("") - 9 * self._most)
         call.is_silent = count > self._most + 1
         if count > self._most:
             raise ProblemError(

@@ -81,6 +81,14 @@ def test_failures_are_bounded_and_do_not_shut_out_who_has_a_token(
     assert api.get("/v1/tenants").status_code == 200
 
 
+def test_many_addresses_have_no_more_than_ten(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = iter(range(10**6))
+    monkeypatch.setattr(guard._Call, "client", property(lambda _call: f"192.0.2.{next(addresses)}"))
+    wanted = 10 * guard.FAILURES
+    found = [api.get("/v1/tenants", token=None).status_code for _ in range(wanted + 5)]
+    assert found == [401] * wanted + [429] * 5
+
+
 def test_who_has_no_token_cannot_fill_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gatepost.api")
     for _ in range(5):
