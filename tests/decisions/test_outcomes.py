@@ -176,3 +176,11 @@ def test_a_failure_without_a_server_has_no_provider():
 def test_a_long_reply_is_cut():
     (event,) = told(replace(DEAD, reply="x" * 9000))
     assert len(event.details["reply"]) == MAX_REPLY
+
+
+def test_a_message_keeps_the_id_by_which_it_came_in():
+    """A lane's own instance, or a content filter, has it under another."""
+    there = replace(SENT, queue_id="4Other", origin_id=QUEUE_ID)
+    (event,) = told(there)
+    assert (event.message, event.queue_id) == (KEY.hex(), QUEUE_ID)
+    assert event.id == told(SENT)[0].id
