@@ -58,11 +58,13 @@ class ApiTenantKeeper:
     Attributes:
         known: What was read last, by the store or the copy; None before that.
         problem: Why the store's own state is not in force, or empty.
+        was_away: Whether the store could not be asked at the last load.
     """
 
     def __init__(self) -> None:
         self.known: ApiTenants | None = None
         self.problem = ""
+        self.was_away = False
         self._lock = threading.Lock()
 
     def load(self, settings: Settings) -> ApiTenants:
@@ -78,7 +80,7 @@ class ApiTenantKeeper:
             before = self.known or _copy_of(settings)
             try:
                 found = self._asked(settings, before)
-                self.problem = ""
+                self.problem, self.was_away = "", False
                 if found.mark.version == 0 and before is not None and before.rows:
                     self.problem = _made_anew(settings, before)
                     found = before
@@ -90,6 +92,7 @@ class ApiTenantKeeper:
                         f"{copy_path(settings)}, which would tell as well, cannot be read"
                     ) from error
                 self.problem = f"tenants of the API are those that were known last: {error}"
+                self.was_away = True
                 found = before
             self.known = found
         return found
@@ -158,7 +161,7 @@ class ApiTenantWatch:
         self._reload = reload
         self._every_s = every_s
         self._store: ApiTenantStore | None = None
-        self._away = False
+        self._away = keeper.was_away
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="api-tenants", daemon=True)
         self._thread.start()

@@ -230,6 +230,30 @@ def test_the_watch_tells_once_that_the_store_is_away_and_once_that_it_is_back(
     assert watch.known is not None
 
 
+def test_a_process_that_started_without_the_store_reloads_once_it_can_be_asked(
+    settings: Settings, put: Put, asked: threading.Semaphore
+) -> None:
+    put(acme="{}")
+    ApiTenantKeeper().load(settings)
+    saved = database(settings).read_bytes()
+    break_it(settings)
+    keeper = ApiTenantKeeper()
+    keeper.load(settings)
+    for each in database(settings).parent.glob("gatepost.db*"):
+        each.unlink()
+    database(settings).write_bytes(saved)
+
+    def reload() -> None:
+        keeper.load(settings)
+        asked.release()
+
+    running = ApiTenantWatch(keeper, settings, reload, 0.01)
+    assert asked.acquire(timeout=10)
+    assert keeper.complaints(None) == []  # type: ignore[arg-type]
+    assert not asked.acquire(timeout=0.1)
+    running.stop()
+
+
 def test_changes_in_a_row_are_taken_in_together_where_a_load_takes_long(
     settings: Settings, put: Put, asked: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
