@@ -412,6 +412,15 @@ def test_the_journal_from_a_cursor_on(journal):
         assert follower._position == LogPosition("journal", 0, 0, "s=5")
 
 
+def test_the_journal_of_other_programs(journal):
+    command = (*FAKE, str(journal))
+    start = LogPosition("journal", 0, 0, "s=1")
+    with contextlib.closing(JournalFollower(start, command, {"smtpd"})) as follower:
+        write(journal, entry(3), entry(4, SYSLOG_IDENTIFIER="postfix/smtpd"), entry(5))
+        (found,) = take(follower, 1)
+        assert found.program == "smtpd"
+
+
 def test_a_journal_that_ends_is_told(journal):
     follower = JournalFollower(LogPosition("journal", 0, 0, "s=2"), (*FAKE, str(journal)))
     with contextlib.closing(follower):

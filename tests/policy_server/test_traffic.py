@@ -245,6 +245,17 @@ def test_a_platform_login_is_counted_at_its_end(world) -> None:
     assert world.desk.backlog("acme") == Backlog(30, 30, 0.0)
 
 
+def test_a_platform_login_is_refused_at_its_end(world) -> None:
+    world.tell(acme=(1000, 1000, 0, 0))
+    world.look()
+    request = AdmitRequest("acme", "app", "4X", "news@acme.example", ("u@example.org",), "m")
+    assert world.handlers.policy(request) == Action(FULL)
+    assert world.verdicts["reject"] == 1
+    assert world.metrics.registry.get_sample_value(
+        "gatepost_backlog_full_total", {"tenant": "acme", "mode": "enforce"}
+    )
+
+
 def test_a_full_backlog_is_refused_between_two_readings(world) -> None:
     world.tell(acme=(990, 990, 500, 0))
     world.look()
