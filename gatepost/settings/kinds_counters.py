@@ -8,7 +8,7 @@ Errors: each parser raises `Rejected`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,7 +40,7 @@ class CountersUrl:
         encrypted: Whether it is reached by TLS.
     """
 
-    url: str
+    url: str = field(repr=False)
     shown: str
     secret: bool
     encrypted: bool

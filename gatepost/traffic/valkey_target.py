@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Target:
         ca_file: Trusted roots for TLS, or None for those of the system.
     """
 
-    url: str
+    # Whoever shows all settings shows no password.
+    url: str = field(repr=False)
     shown: str
     node: str = "node"
     nodes: int = 1

@@ -27,6 +27,7 @@ def test_urls(text: str, url: str, shown: str) -> None:
     found = COUNTERS.parse(text)
     assert (found.url, found.shown) == (url, shown)
     assert found.secret == (":p@" in text)
+    assert ":p@" not in repr(found)
     assert found.encrypted == text.startswith(("valkeys", "rediss"))
 
 
