@@ -46,6 +46,18 @@ class Caller:
         return f"api:{self.name}"
 
 
+def revoke_of(store: ApiTokenStore, tenant: str) -> list[str]:
+    """Revoke the tokens of a tenant that is no more, and return their names.
+
+    Whoever is given its id later is somebody else.
+
+    Raises:
+        StoreUnavailable: If the store cannot be read or written.
+    """
+    names = [token.name for token in store.all() if token.tenant == tenant]
+    return [name for name in names if store.revoke(name)]
+
+
 def new_token() -> str:
     """Return a token that nobody has."""
     return PREFIX + secrets.token_hex(OCTETS)

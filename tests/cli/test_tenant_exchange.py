@@ -11,9 +11,12 @@ import yaml
 from typer.testing import CliRunner
 
 from gatepost.cli.app import build as command_line
+from gatepost.runtime.api_tenants import ApiTenantKeeper
+from gatepost.runtime.configuration import SnapshotHolder
 from gatepost.settings import Loader
 from gatepost.settings.api_tenants import COPY_NAME
-from gatepost.store.open import open_api_tenants
+from gatepost.store.api_tokens import ApiToken
+from gatepost.store.open import open_api_tenants, open_api_tokens
 from tests.settled import write_settled
 
 SHOP = "tenants:\n  shop: {logins: [shop], senders: [shop.example], check_from: yes}\n"
@@ -135,6 +138,45 @@ def test_one_of_a_file_is_not_exported(gatepost, file):
     said = gatepost("export", "acme", status=2).stderr
     assert "acme is no tenant that was made through the API" in said
     assert "name tenants, or say --api" in gatepost("export", status=2).stderr
+
+
+def test_one_is_deleted_with_its_tokens_and_what_needs_it_is_told(gatepost, file, tmp_path):
+    gatepost("import", str(file))
+    with closing(open_api_tokens(f"sqlite:///{tmp_path}/gatepost.db")) as tokens:
+        tokens.add(ApiToken("panel", "shop", True, 0.0, "x"), b"1" * 32)
+        tokens.add(ApiToken("other", "acme", True, 0.0, "x"), b"2" * 32)
+    config = tmp_path / "gatepost.yaml"
+    before = config.read_text()
+    config.write_text(before + "platform: {logins: {app: {may_act_as: [shop]}}}\n")
+    assert "there is no tenant shop" in gatepost("delete", "shop", status=2).stderr
+    config.write_text(before)
+    assert gatepost("delete", "shop").stdout == "shop: deleted; revoked: panel\n"
+    assert stored(tmp_path) == {}
+    assert "shop is no tenant that was made through the API" in (
+        gatepost("delete", "shop", status=2).stderr
+    )
+    assert "shop" not in Loader(config).load().snapshot.tenants.by_id
+
+
+def test_a_move_between_store_and_file_is_one_step_for_what_runs(gatepost, file, tmp_path):
+    config = tmp_path / "gatepost.yaml"
+    head = config.read_text().split("tenants:")[0]
+    config.write_text(head + SHOP)
+    keeper = ApiTenantKeeper()
+    running = SnapshotHolder(config, source=Loader(config, keeper.load))
+    assert "shop" in running.current.tenants.by_id
+    # From the file to the store: taken out, and imported before anybody reloads.
+    config.write_text(head + "tenants: {acme: {logins: [acme]}}\n")
+    gatepost("import", str(file))
+    assert running.reload().ok
+    assert "shop" in running.current.tenants.by_id
+    # And back.
+    text = gatepost("export", "shop").stdout
+    config.write_text(head + text)
+    assert not running.reload().ok
+    gatepost("delete", "shop")
+    assert running.reload().ok
+    assert running.current.tenants.by_id["shop"].check_from
 
 
 def test_while_the_database_is_away_what_was_known_last_is_exported(gatepost, file, tmp_path):

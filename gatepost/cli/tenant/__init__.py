@@ -23,6 +23,7 @@ COMMANDS: Final[Commands] = {
     "apply": ("gatepost.cli.tenant.apply", "command"),
     "export": ("gatepost.cli.tenant.exchange", "export"),
     "import": ("gatepost.cli.tenant.exchange", "load"),
+    "delete": ("gatepost.cli.tenant.exchange", "delete"),
 }
 
 

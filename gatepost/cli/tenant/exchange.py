@@ -1,10 +1,11 @@
-"""``gatepost tenant export`` and ``import``: tenants between files and the store of the API."""
+"""``gatepost tenant export``, ``import`` and ``delete``: from and to the store of the API."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +26,14 @@ from gatepost.cli.tenant.common import account
 from gatepost.errors import GatepostError
 from gatepost.runtime import installation
 from gatepost.runtime.api_tenants import ApiTenantKeeper
+from gatepost.runtime.api_token import revoke_of
+from gatepost.runtime.log import clean
 from gatepost.runtime.tenant_writer import NeedsAttach, TenantWriter
 from gatepost.settings import Loader
 from gatepost.settings.api_tenants import read_tenants
 from gatepost.settings.schema import did_you_mean
 from gatepost.store.api_tenants import ApiTenant, TenantChange
+from gatepost.store.open import open_api_tokens
 
 
 def export(
@@ -44,9 +48,9 @@ def export(
 ) -> None:
     """Print tenants that were made through the API as a file for tenants_dir.
 
-    To move a tenant into a file: export it, delete it through the API, put the file in place and
-    reload. In between it does not exist, so pause its clients first. While the database is away,
-    what was known last is printed.
+    To move a tenant into a file: export it into place, do not reload, and run gatepost tenant
+    delete; the processes then take in both at once. While the database is away, what was known last
+    is printed.
 
     Exit status: 0 printed; 2 usage or configuration error, or one of them is none of the API.
 
@@ -80,9 +84,11 @@ def load(
     """Store the tenants of a file as tenants of the API, all of them or none.
 
     They are checked with all of the configuration, as a reload would, and with what Postfix has: a
-    delivery service that is missing is named, and nothing is stored. A tenant that stands in a file
-    of the configuration has to be taken out there first. In force within two seconds on all hosts
-    that share the database.
+    delivery service that is missing is named, and nothing is stored. In force within two seconds on
+    all hosts that share the database.
+
+    To move a tenant here from a file: save its lines, take them out there, do not reload, and
+    import them; the processes then take in both at once.
 
     Exit status: 0 stored, or --dry-run and it could be; 1 refused; 2 usage or configuration error.
 
@@ -118,6 +124,46 @@ def load(
         except NeedsAttach as error:
             fail(str(error), NO)
     _report(file, given, stored, dry_run=dry_run, as_json=as_json)
+
+
+def delete(
+    name: Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a tenant that was made through the API, and revoke its tokens.
+
+    Mail of it that is still queued goes on as mail of nobody, by Postfix's own TLS level, unless it
+    stands in a file now: first pause it, and wait until nothing is queued, or purge it. What keeps
+    a reload from working without it keeps it from being deleted, such as a platform login that
+    names it.
+
+    Exit status: 0 deleted; 2 usage or configuration error, or it is none of the API.
+
+    Example: gatepost tenant delete acme
+    """
+
+    def decide(known: Mapping[str, ApiTenant]) -> Sequence[TenantChange]:
+        if name not in known:
+            hint = did_you_mean(name, known) or "gatepost tenant list shows all tenants"
+            raise GatepostError(
+                f"{clean(name, 60)} is no tenant that was made through the API; {hint}"
+            )
+        return [TenantChange(name, None)]
+
+    with errors_to_exit(as_json=as_json):
+        settings = Loader(config).settings()
+        # Of Postfix it needs nothing that was not there.
+        TenantWriter(config, settings, lambda _snapshot: []).change(decide, account())
+        with closing(open_api_tokens(settings.state)) as tokens:
+            revoked = revoke_of(tokens, name)
+        ApiTenantKeeper().load(settings)
+    if as_json:
+        print_json({"tenant": name, "deleted": True, "revoked": revoked})
+        return
+    more = f"; revoked: {', '.join(revoked)}" if revoked else ""
+    print(f"{name}: deleted{more}")
 
 
 def _report(

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from gatepost.runtime.api_token import revoke_of
 from gatepost.runtime.feedback.known import known_statuses
 from gatepost.runtime.tenant_writer import ALREADY, ChangeRefused, NeedsAttach, Overtaken
 from gatepost.store.api_tenants import MAX_SETTINGS, ApiTenant, TenantChange
@@ -222,11 +223,7 @@ def delete_tenant(
         return [TenantChange(tenant, None)]
 
     _change(site, decide, caller.by)
-    # Whoever is given this id later is somebody else.
-    tokens = site.open(open_api_tokens)
-    for token in tokens.all():
-        if token.tenant == tenant:
-            tokens.revoke(token.name)
+    revoke_of(site.open(open_api_tokens), tenant)
 
 
 def _change(site: Site, decide: Any, by: str) -> None:
