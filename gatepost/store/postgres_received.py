@@ -33,14 +33,17 @@ where (%(kind)s::text is null or kind = %(kind)s)
 and (%(result)s::text is null or result = %(result)s)
 order by number desc limit %(limit)s
 """
-_PRUNE = f"""
+_DELETE = f"""
 delete from received_reports where number in (
-    select number from received_reports
-    where (events = '' and (at < %(before)s or number <= %(last)s))
-    or at < least(%(before)s::double precision, %(acted)s::double precision)
-    order by number limit {PRUNE_ROWS} for update skip locked
+    select number from received_reports where {{where}} limit {PRUNE_ROWS} for update skip locked
 )
 """
+_PRUNE = (
+    _DELETE.format(where="events = '' and (at < %(before)s or number <= %(last)s) order by number"),
+    _DELETE.format(
+        where="at < least(%(before)s::double precision, %(acted)s::double precision) order by at"
+    ),
+)
 _LAST = "select coalesce(max(number), 0) from received_reports"
 
 
@@ -78,9 +81,10 @@ class PostgresReceived(PostgresServer):
             row = db.execute(_LAST).fetchone()
         last = (0 if row is None else row[0]) - received.MAX_ROWS
         spans = {"before": before, "acted": acted_before, "last": last}
-        while True:
-            with self._writing() as db:
-                step = changed(db.execute(_PRUNE, spans))
-            pruned += step
-            if step < PRUNE_ROWS:
-                return pruned
+        for statement in _PRUNE:
+            step = PRUNE_ROWS
+            while step == PRUNE_ROWS:
+                with self._writing() as db:
+                    step = changed(db.execute(statement, spans))
+                pruned += step
+        return pruned
