@@ -31,7 +31,7 @@ CONFIGURATION: dict[str, Any] = {
     "modes": {"default": "enforce"},
     "lanes": {"burst": {"concurrency": 5}},
     # What waits keeps it there, so that a slow machine takes it no sooner home than a fast one.
-    "traffic": {"burst": {"above": "20/second", "lane": "burst", "stay": "3s", "backlog_below": 1}},
+    "traffic": {"burst": {"above": "20/second", "lane": "burst", "stay": "1s", "backlog_below": 1}},
     "tenants": {
         "flood": {"logins": ["flood"], "senders": ["flood.example"], "backlog": CAP},
         "quiet": {"logins": ["quiet"], "senders": ["quiet.example"], "backlog": CAP},

@@ -8,7 +8,7 @@ Format: section ``backlog`` of ``traffic.json``, see `reading`.
 Limits: the log is looked at four times a second, the section written once a second. The whole
 queue is listed at the start, every `SURVEY_S`, and every `SOON_S` while it holds more than `MANY`
 messages whose tenant only their sender tells and that were never tried; and never takes more than
-a twentieth of the time. After postsuper(1), or lines that were lost, it is listed again at once.
+a tenth of the time. After postsuper(1), or lines that were lost, it is listed again at once.
 Errors: none. While the log cannot be read, there is no section: nothing is known. That is said once
 (``backlog-unreadable``), and tried again after 1 s, then at growing intervals up to 30 s. A queue
 that cannot be listed leaves what the log has said since the start; that is said once, too
@@ -56,7 +56,7 @@ SURVEY_S: Final = 300.0
 SOON_S: Final = 60.0
 AT_ONCE_S: Final = 2.0
 MANY: Final = 1_000
-SHARE: Final = 20.0
+SHARE: Final = 10.0
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 30.0
 LABELS: Final = 20
