@@ -89,11 +89,12 @@ def _modes(running: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 
 def _bursts(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     traffic = roles.get("policy", {}).get("traffic") or {}
-    moved = sorted(traffic.get("burst", {}).items(), key=lambda each: each[1]["since"])
-    for tenant, state in moved[-_MOST:]:
+    moved = list(traffic.get("burst", {}).items())[:_MOST]
+    for tenant, state in moved:
         yield f"{tenant}: for {age(state['since'])}, {state['why']}"
-    if len(moved) > _MOST:
-        yield f"and {number(len(moved) - _MOST, 'more tenant')}"
+    rest = traffic.get("burst_tenants", 0) - len(moved)
+    if rest > 0:
+        yield f"and {number(rest, 'more tenant')}"
 
 
 def _backlogs(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:

@@ -45,6 +45,8 @@ from gatepost.traffic.state import Backlog, Moved
 LOOK_S: Final = 0.5
 # So long after a start nobody is told that backlogs are unknown: the back role starts, too.
 GRACE_S: Final = 30.0
+# So many tenants in burst are shown by ``gatepost status``, the latest.
+SHOWN: Final = 100
 
 _log = logging.getLogger("gatepost.traffic")
 
@@ -180,10 +182,12 @@ class BurstDesk:
 
     def status(self) -> dict[str, Any]:
         """Return what ``gatepost status`` shows."""
+        kept = self._book.kept()
+        latest = sorted(kept.items(), key=lambda each: -each[1][0])[:SHOWN]
         return {
+            "burst_tenants": len(kept),
             "burst": {
-                tenant_id: {"since": since, "why": why}
-                for tenant_id, (since, why, _) in self._book.kept().items()
+                tenant_id: {"since": since, "why": why} for tenant_id, (since, why, _) in latest
             },
             "backlog_known": self._outstanding.known,
             "taken_and_not_in_the_log": self._outstanding.waiting,
