@@ -30,7 +30,6 @@ from gatepost.tenants.model import Tenant
 from gatepost.traffic.alone import joined
 from gatepost.traffic.counters import MemoryCounters
 from gatepost.traffic.quota import Claim, Usage, campaign_name
-from gatepost.traffic.valkey_look import names, usages
 from gatepost.traffic.valkey_target import Target
 
 
@@ -54,6 +53,9 @@ class Known:
         """Return how far quotas are used; a problem with that is added to the others."""
         wanted = list(claims)
         if self._target is not None:
+            # The library is large, and needed by those only who share counters.
+            from gatepost.traffic.valkey_look import usages  # noqa: PLC0415
+
             try:
                 return usages(self._target, wanted)
             except CountersUnavailable as error:
@@ -67,6 +69,8 @@ def known_quotas(settings: Settings) -> Known:
     target = settings.counters
     if target is None:
         return known
+    from gatepost.traffic.valkey_look import names  # noqa: PLC0415
+
     try:
         return replace(known, names=names(target), problems=[], _target=target)
     except CountersUnavailable as error:
