@@ -391,6 +391,9 @@ def test_many_tenants_in_burst_are_few_labels(tmp_path) -> None:
         world.desk.count(name, 2, 2, config.bursts)
     family = next(f for f in world.metrics.families() if "burst_since" in f[0])
     assert len(family[3]) == 1001
+    world.look()
+    world.desk._sheet.write()
+    assert len(SheetTraffic(tmp_path, clock=lambda: BOOT).bursts()) == 1500
     status = world.desk.status()
     assert (status["burst_tenants"], len(status["burst"])) == (1500, SHOWN)
     world.stop()

@@ -5,7 +5,8 @@ the log. Here both meet, and here is decided who is moved.
 Format of the log line: ``lane-moved tenant=… from=… to=… why="…" mode=…``.
 Limits: the sheet of the back role is looked at twice a second. Who is in burst stands on a sheet of
 its own half a second later, so a restart takes it up at once; of what was recognised within that
-half second before a kill, a flood is recognised anew by its next messages.
+half second before a kill, a flood is recognised anew by its next messages. With more than `SHOWN`
+tenants in burst it is a second.
 Errors: none. Without a backlog nobody is refused, moved or kept for it, which one log line
 (``backlog-unknown``) and ``gatepost_backlog_known`` tell.
 Security: tenants are those of the configuration; no label and no entry is made up by clients.
@@ -96,6 +97,7 @@ class BurstDesk:
         self._watch = SheetWatch(traffic_path(run_dir), clock=clock)
         self._changes: list[dict[str, Any]] = []
         self._unknown_told = False
+        self._unput = False
         self._started_at = clock()
         self._task: asyncio.Task[None] | None = None
         self._moves = _moves(metrics)
@@ -177,6 +179,8 @@ class BurstDesk:
         large = [] if rules == BurstRules() else self._large(snapshot)
         for change in book.look(rules, self._outstanding.of, large, now, self._wall()):
             self._tell(change)
+        if self._unput:
+            self._put()
         if self.warmups is not None:
             self._sheet.put(WARMUP, {"over": self.warmups.overs()})
 
@@ -251,9 +255,13 @@ class BurstDesk:
             }
         )
         del self._changes[:-MAX_CHANGES]
-        self._put()
+        self._unput = True
+        if len(self._book) <= SHOWN:
+            # Of very many, each would take as long as there are others.
+            self._put()
 
     def _put(self) -> None:
+        self._unput = False
         data = {"tenants": self._book.kept(), "changes": list(self._changes)}
         self._sheet.put(BURST, data)
 
