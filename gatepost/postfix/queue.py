@@ -36,6 +36,8 @@ from gatepost.postfix.commands import PostfixCommands, start
 
 SILENCE_S = 60.0
 BATCH = 1000
+RESTART_S = 30.0
+UNSEEN_S = 3.0
 # postqueue -i costs some 3 ms of CPU time for each message.
 REQUEUE_PER_S = 100.0
 
@@ -155,6 +157,47 @@ def delete(config_dir: Path, ids: Iterable[str]) -> set[str]:
     return _postsuper(config_dir, "-d", ids)
 
 
+def manager_since(config_dir: Path) -> float | None:
+    """Return the Unix time since when qmgr(8) of an instance runs, or None if that is not known.
+
+    Raises:
+        PostfixUnavailable: If postconf(1) fails.
+    """
+    starts = []
+    for pid in _managers(config_dir):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
+            ticks = int(fields.split()[19])
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+            starts.append(time.time() - age)
+    return min(starts, default=None)
+
+
+def restart_manager(config_dir: Path) -> None:
+    """Have qmgr(8) of an instance begin anew, so that it asks anew who delivers what is active.
+
+    And so that it forgets what it had in memory of messages that were held: it takes such a message
+    for done when its turn comes, and removes it if it has been let go and is active again by then.
+
+    Raises:
+        PostfixUnavailable: If Postfix refuses to reload, or qmgr(8) goes on for `RESTART_S`.
+    """
+    postfix = PostfixCommands(config_dir)
+    if not postfix.running():
+        return
+    before = _managers(config_dir)
+    postfix.reload()
+    if not before:
+        # It cannot be seen from here.
+        time.sleep(UNSEEN_S)
+        return
+    deadline = time.monotonic() + RESTART_S
+    while any(Path(f"/proc/{pid}").exists() for pid in before):
+        if time.monotonic() > deadline:
+            raise PostfixUnavailable(f"qmgr did not begin anew within {RESTART_S:g} seconds")
+        time.sleep(0.02)
+
+
 def requeue(
     config_dir: Path,
     ids: Iterable[str],
@@ -190,6 +233,20 @@ def requeue(
         postfix.flush_one(each)
         asked += 1
     return asked
+
+
+def _managers(config_dir: Path) -> list[int]:
+    """Return the process ids of qmgr(8) of an instance, as far as they can be seen."""
+    queue = PostfixCommands(config_dir).postconf("-hx", "queue_directory").stdout.strip()
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        master = int(Path(queue, "pid", "master.pid").read_text("ascii"))
+        children = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
+        for child in children:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text("utf-8", "replace").strip() == "qmgr":
+                    found.append(int(child))
+    return found
 
 
 def _postsuper(config_dir: Path, option: str, ids: Iterable[str]) -> set[str]:

@@ -20,8 +20,6 @@ class Cause(StrEnum):
 
     PAUSE = "pause"
     OPERATOR = "hold"
-    # It is on its way from the active queue to the deferred one.
-    MOVED = "moved"
 
 
 @dataclass(frozen=True, slots=True)

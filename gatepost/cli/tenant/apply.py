@@ -50,10 +50,10 @@ def command(
 
     A pause is in force on all nodes within two seconds; what it says of queued mail, each node has
     to do to its own queue. The processes of Gatepost, which are not root, have deferred mail
-    deferred and tried again. This puts on hold what pauses with --queued hold are about, takes mail
-    of tenants whose pause defers it out of the active queue, and lets go what is on hold for a
-    pause that is over, at --per-second. It does nothing twice, and nothing to mail that somebody
-    else holds.
+    deferred and tried again. This puts on hold what pauses with --queued hold are about, reloads
+    Postfix where mail of tenants whose pause defers it is in the active queue, and lets go what is
+    on hold for a pause that is over, at --per-second. It does nothing twice, and nothing to mail
+    that somebody else holds.
 
     With --watch it looks every two seconds whether a pause has changed: gatepost-queue.service runs
     it so.
@@ -107,9 +107,7 @@ def _one(at: Desk, status: Status, per_second: float) -> dict[str, int]:
     pauses = status.pauses_at(at.now)
     for pause in pauses:
         if pause.queued is not Queued.KEEP:
-            stopped = stop_queued(
-                at, pause.queued, pause.part, pause.scope, pause.reason, quiet=True
-            )
+            stopped = stop_queued(at, pause, quiet=True)
             for key in ("held", "moved"):
                 if stopped.get(key):
                     done[key] = done.get(key, 0) + stopped[key]
@@ -118,7 +116,7 @@ def _one(at: Desk, status: Status, per_second: float) -> dict[str, int]:
         each
         for each in at.held_rows(Cause.PAUSE, None)
         if Part(each.campaign, each.domain) not in held
-    ] + at.held_rows(Cause.MOVED, None)
+    ]
     if rows:
         done["released"] = let_go(
             at, rows, Part(), "the pause is over", per_second, quiet=True
@@ -161,7 +159,7 @@ def _watch(loaded: Loaded, config: Path, per_second: float) -> None:
 def _words(done: dict[str, Any]) -> str:
     words = {
         "held": "put on hold",
-        "moved": "taken out of the active queue",
+        "moved": "for which Postfix was reloaded",
         "released": "let go",
     }
     said = [f"{number(done[key], 'message')} {what}" for key, what in words.items() if key in done]

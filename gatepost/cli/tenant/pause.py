@@ -107,10 +107,10 @@ def command(
     With retry, each attempt is deferred with that reason: it stays in the queue, comes back as
     Postfix schedules it, and is returned to its sender after maximal_queue_lifetime. It takes
     --scope all, works on every node, and needs no root; mail that is in the active queue already,
-    20,000 messages at the most, stops only where this runs as root, and up to 30 seconds later
-    for one sender and recipient that Postfix remembers. With hold, mail is put on hold on this
-    node, as postsuper -h does; it does not expire there, and needs root. On other nodes, gatepost
-    tenant apply does the same.
+    20,000 messages at the most, stops only where this runs as root and so can reload Postfix; for
+    one sender and recipient, Postfix remembers its last answer for 30 seconds. With hold, mail is
+    put on hold on this node, as postsuper -h does; it does not expire there, and needs root. On
+    other nodes, gatepost tenant apply does the same.
 
     A pause holds whatever the mode of the feature ladder is, and besides what the ladder does by
     itself. A tenant has one pause as a whole, all or marketing, and one for each campaign, domain,
@@ -189,7 +189,7 @@ def _stop(
             return {"queued": pause.queued.value, "problem": _NO_MAP, "goes_on": True}
         wait_in_force(loaded, statuses)
         with desk(loaded, tenant) as at:
-            return stop_queued(at, pause.queued, pause.part, pause.scope, pause.reason, quiet=quiet)
+            return stop_queued(at, pause, quiet=quiet)
     except GatepostError as error:
         goes_on = pause.queued is Queued.HOLD
         return {"queued": pause.queued.value, "problem": str(error), "goes_on": goes_on}
@@ -231,11 +231,11 @@ def _say_queue(name: str, done: dict[str, Any]) -> None:
             "expire as Postfix says (maximal_queue_lifetime)"
         )
         if done["moved"]:
-            print(f"{name}: {number(done['moved'], 'message')} taken out of the active queue")
+            print(f"{name}: Postfix was reloaded for {number(done['moved'], 'active message')}")
         if done["active"]:
             warn(
                 f"{number(done['active'], 'message')} in the active queue go on, as only root can "
-                "take them out; run this as root"
+                "reload Postfix; run this as root"
             )
         if done["not_stopped"]:
             warn(

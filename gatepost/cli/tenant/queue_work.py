@@ -21,11 +21,11 @@ from gatepost.cli.tenant.common import account
 from gatepost.decisions.queued import Fit, Selection
 from gatepost.errors import StartError
 from gatepost.feedback.events import EventKind
-from gatepost.feedback.status import Part, Queued, Scope, moment
+from gatepost.feedback.status import Part, Pause, Queued, Scope, moment
 from gatepost.runtime.control import ask
 from gatepost.runtime.log import clean
 from gatepost.runtime.paths import control_path
-from gatepost.runtime.traffic.hands import Done, hold, move, queue_event, release
+from gatepost.runtime.traffic.hands import Done, ask_anew, hold, queue_event, release
 from gatepost.runtime.traffic.queued import DELIVERABLE, Chosen, Progress, QueueReader, Summary
 from gatepost.settings import Loaded
 from gatepost.store.held import Cause, Held, HeldStore
@@ -128,25 +128,24 @@ def wait_in_force(loaded: Loaded, statuses: TenantStatusStore) -> None:
         time.sleep(_LOOK_S)
 
 
-def stop_queued(
-    at: Desk, queued: Queued, part: Part, scope: Scope, reason: str, *, quiet: bool
-) -> dict[str, Any]:
+def stop_queued(at: Desk, pause: Pause, *, quiet: bool) -> dict[str, Any]:
     """Do to queued mail what a pause says; return what was done, for ``--json``.
 
     Raises:
         GatepostError: If it cannot be done.
     """
+    queued, part, scope = pause.queued, pause.part, pause.scope
     if queued is Queued.KEEP or (queued is Queued.RETRY and scope is not Scope.ALL):
         # The map that defers queued mail knows no part of it.
         return {"queued": Queued.KEEP.value}
     selection = Selection(at.tenant, part, scope is Scope.MARKETING)
     if queued is Queued.RETRY:
-        return _defer(at, selection, quiet=quiet)
+        return _defer(at, selection, pause.since, quiet=quiet)
     with _chosen(at, selection, DELIVERABLE, quiet=quiet) as chosen:
         with shown("put on hold", quiet=quiet) as progress:
             done = hold(chosen, at.held, at.tenant.id, Cause.PAUSE, at.now, part, progress)
         if done.count:
-            at.tell(EventKind.QUEUE_HELD, part, reason, count=done.count)
+            at.tell(EventKind.QUEUE_HELD, part, pause.reason, count=done.count)
         return {
             "queued": queued.value,
             "held": done.count,
@@ -155,20 +154,23 @@ def stop_queued(
         }
 
 
-def _defer(at: Desk, selection: Selection, *, quiet: bool) -> dict[str, Any]:
-    moved = 0
-    if os.geteuid() == 0:
-        # First: it is going out while we count.
-        with _chosen(at, selection, {"active"}, quiet=quiet) as active:
-            moved = move(active, at.held, at.tenant.id, at.now).count
+def _defer(at: Desk, selection: Selection, since: float, *, quiet: bool) -> dict[str, Any]:
+    active = reloaded = 0
+    is_root = os.geteuid() == 0
+    # First: it is going out while we count.
+    with _chosen(at, selection, {"active"}, quiet=quiet) as found:
+        active = found.summary.messages
+        if is_root:
+            # The process that asked before the pause was in force has the old answers.
+            reloaded = ask_anew(found.instances, since + IN_FORCE_S)
     with _chosen(at, selection, DELIVERABLE, quiet=quiet) as chosen:
         summary = chosen.summary
     return {
         "queued": Queued.RETRY.value,
         "waiting": summary.messages - summary.unnamed,
         "not_stopped": summary.unnamed,
-        "moved": moved,
-        "active": 0 if os.geteuid() == 0 else summary.queues["active"],
+        "moved": active if reloaded else 0,
+        "active": 0 if is_root else active,
     }
 
 

@@ -142,7 +142,7 @@ def _let_go(
         return found
     try:
         with desk(loaded, tenant) as at:
-            rows = at.held_rows(Cause.PAUSE, only) + at.held_rows(Cause.MOVED, None)
+            rows = at.held_rows(Cause.PAUSE, only)
             found["on_hold"] = len(rows)
             if rows and os.geteuid() != 0:
                 raise GatepostError(

@@ -1,4 +1,4 @@
-"""Hands on the queue of this node: hold, let go, move out of the active queue, delete.
+"""Hands on the queue of this node: hold, let go, have Postfix ask anew, delete.
 
 Purpose: the commands, and whoever applies what the store wants on another node, do the same.
 Limits: messages are let go at `PER_SECOND`, so that what has waited does not come back as one herd.
@@ -25,6 +25,8 @@ from gatepost.store.held import Cause, Held, HeldStore
 
 PER_SECOND = 100.0
 HOLD_BATCH = 1000
+# By how much the start of a process and the time of a row may be off, and a hold may take.
+CLOCK_S = 10.0
 
 Stopped = Callable[[float], bool]
 
@@ -89,27 +91,25 @@ def hold(
     return done
 
 
-def move(chosen: Chosen, store: HeldStore, tenant: str, now: float) -> Done:
-    """Take messages out of the active queue, so that Postfix asks anew who delivers them.
+def ask_anew(instances: Iterable[Path], since: float) -> int:
+    """Have Postfix ask anew who delivers what is in its active queue; return how many instances.
 
     qmgr(8) chooses the service when a message enters the active queue, and what is in there goes
-    on by it whatever the transport map says since. A message that is held and let go at once is in
-    the deferred queue.
+    on by it whatever the transport map says since. Only a reload ends that: a message that is held
+    and let go at once would be there twice, and be removed by whichever ends first.
+
+    Args:
+        instances: Configuration directories.
+        since: Unix time in seconds; where qmgr(8) has begun since, it has asked already.
     """
     require_root()
-    done = Done()
-    for instance, spots in chosen.batches(HOLD_BATCH):
-        rows = [
-            Held(spot.instance, spot.queue_id, spot.arrival, tenant, Cause.MOVED, now)
-            for spot in spots
-        ]
-        store.add(rows)
-        held = queue.hold(instance, [spot.queue_id for spot in spots])
-        queue.release(instance, held)
-        store.remove((each.instance, each.queue_id) for each in rows)
-        done.count += len(held)
-        done.gone += len(spots) - len(held)
-    return done
+    count = 0
+    for instance in instances:
+        began = queue.manager_since(instance)
+        if began is None or began <= since:
+            queue.restart_manager(instance)
+            count += 1
+    return count
 
 
 def release(
@@ -138,6 +138,8 @@ def release(
     # A second's worth at a time: a run that is broken off leaves the rest on hold, and known.
     size = max(1, int(per_second))
     for instance, held in by_instance.items():
+        # What it may still have in memory of them from before they were held.
+        ask_anew([Path(instance)], max(each.at for each in held) + CLOCK_S)
         for begin in range(0, len(held), size):
             some = held[begin : begin + size]
             begun = time.monotonic()

@@ -156,9 +156,11 @@ class Chosen(Spots):
     def __init__(self) -> None:
         super().__init__()
         self.summary = Summary()
+        self.instances: set[Path] = set()
 
     def choose(self, message: QueuedMessage, owner: Owner, *, named: bool) -> None:
         """Choose a message."""
+        self.instances.add(message.instance)
         self.summary.count(message, owner, named=named)
         self.add(message)
 

@@ -3,7 +3,7 @@
 Purpose: Postfix would come back to it by itself, after maximal_backoff_time at the latest, which is
 more than an hour. The back role looks for it on each node, however the pause has ended.
 Format: mail that waits for a pause is deferred with the text of the pause as its reason, or has
-none, since it was taken out of the active queue before anybody tried it.
+none, since it was let go after a hold before anybody tried it.
 Limits: `hands.PER_SECOND` messages a second. The queue is read when a pause that defers mail has
 ended, once after `FIRST_S` and once after `AGAIN_S`: Postfix remembers an answer of the transport
 map for 30 s. It is read at the start, too, as a pause may have ended while nobody looked.

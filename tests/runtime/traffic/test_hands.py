@@ -43,6 +43,8 @@ class Postfix:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         (directory / "bin").mkdir()
         (directory / "state").mkdir()
+        # Not running, so that nobody has to begin anew.
+        self._put("postfix", "exit 1")
         self._put("postconf", f'[ "$4" = myhostname ] && echo {HOST} || echo')
         self._put("postcat", f"cat {directory}/headers-$4 2>/dev/null || exit 1")
         self._put("postqueue", f'[ "$3" = -j ] && exec cat {directory}/state/*; echo "$4" >> tried')
@@ -185,22 +187,37 @@ def test_what_the_operator_holds_is_not_remembered_and_stays(postfix, held, choo
     assert held.all() == []
 
 
-@pytest.mark.parametrize("when", ["hold", "release"])
-def test_a_message_that_is_being_moved_survives_a_kill(
-    postfix, held, choose, monkeypatch, when
-) -> None:
-    postfix.add(A, queue="active")
+def test_qmgr_forgets_what_was_held_before_it_is_let_go(postfix, held, choose, monkeypatch) -> None:
+    """What it still has in memory, it would remove when it is active again: mail would be lost."""
+    began: list[float | None] = [NOW - 1]
+    done: list[str] = []
+    monkeypatch.setattr(queue, "manager_since", lambda _: began[-1])
+    monkeypatch.setattr(queue, "restart_manager", lambda _: done.append(str(postfix.queues())))
+    for _ in range(3):
+        postfix.add(A, queue="active")
+        with choose() as chosen:
+            hands.hold(chosen, held, "acme", Cause.OPERATOR, NOW)
+        hands.release(postfix.config_dir, held.all(), held, per_second=1000)
+        # Long after the hold; then not known.
+        began.append(NOW + hands.CLOCK_S + 1 if len(began) == 1 else None)
+    assert done == [str({A: "hold"})] * 2
 
-    def killed(*_: object) -> set[str]:
+
+def test_a_hold_that_is_killed_is_remembered(postfix, held, choose, monkeypatch) -> None:
+    postfix.add(A, queue="active")
+    hold = queue.hold
+
+    def killed(*given) -> set[str]:
+        hold(*given)
         raise KeyboardInterrupt
 
     with choose() as chosen, monkeypatch.context() as patch:
-        patch.setattr(queue, when, killed)
+        patch.setattr(queue, "hold", killed)
         with pytest.raises(KeyboardInterrupt):
-            hands.move(chosen, held, "acme", NOW)
-    assert [each.cause for each in held.all()] == [Cause.MOVED]
+            hands.hold(chosen, held, "acme", Cause.OPERATOR, NOW)
+    assert postfix.queues() == {A: "hold"}
     hands.release(postfix.config_dir, held.all(), held, per_second=1000)
-    assert postfix.queues()[A] in {"active", "deferred"}
+    assert postfix.queues() == {A: "deferred"}
     assert held.all() == []
 
 
