@@ -57,14 +57,16 @@ class Alone:
     ) -> Shortage | None:
         """See `Counters.reserve`."""
         shares = [self._share(claim, now) for claim in claims]
-        return _real(self.memory.reserve(holder, shares, amount, now), shares, claims, amount)
+        shortage = self.memory.reserve(holder, shares, amount, now)
+        return self._real(shortage, shares, claims, amount, now)
 
     def commit(
         self, holder: Holder, claims: Sequence[Claim], amount: Amount, now: float
     ) -> Shortage | None:
         """See `Counters.commit`."""
         shares = [self._share(claim, now) for claim in claims]
-        return _real(self.memory.commit(holder, shares, amount, now), shares, claims, amount)
+        shortage = self.memory.commit(holder, shares, amount, now)
+        return self._real(shortage, shares, claims, amount, now)
 
     def usage(self, claims: Iterable[Claim], now: float) -> list[Usage]:
         """See `Counters.usage`."""
@@ -112,6 +114,28 @@ class Alone:
         left = max(limit.count - self._used(claim, now), 0)
         return Claim(claim.name, Limit(-(-left // self.nodes), limit.window_s, limit.unit))
 
+    def _real(
+        self,
+        shortage: Shortage | None,
+        shares: Sequence[Claim],
+        claims: Sequence[Claim],
+        amount: Amount,
+        now: float,
+    ) -> Shortage | None:
+        """Return a shortage of a share as one of the quota: what has room in that may wait."""
+        if shortage is None:
+            return None
+        claim = next(
+            claim for claim, share in zip(claims, shares, strict=True) if share is shortage.claim
+        )
+        limit, opens = claim.limit, shortage.opens_in_s
+        take = amount[limit.unit is Unit.RECIPIENTS]
+        if opens is None and take <= limit.count:
+            opens = limit.window_s * (1 + 1 / STEPS)
+        if opens is not None and self._used(claim, now) + shortage.used + take <= limit.count:
+            opens = min(opens, _LATER_S)
+        return Shortage(claim, shortage.used, opens)
+
 
 def joined(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows of the store without telling what Valkey has from what it has not."""
@@ -122,18 +146,3 @@ def joined(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _apart(key: Key) -> Key:
     return (key[0], f"{_APART}{key[1]}", key[2])
-
-
-def _real(
-    shortage: Shortage | None, shares: Sequence[Claim], claims: Sequence[Claim], amount: Amount
-) -> Shortage | None:
-    """Return a shortage of a share as one of the quota: too much for a share may wait."""
-    if shortage is None:
-        return None
-    claim = next(
-        claim for claim, share in zip(claims, shares, strict=True) if share is shortage.claim
-    )
-    opens = shortage.opens_in_s
-    if opens is None and amount[claim.limit.unit is Unit.RECIPIENTS] <= claim.limit.count:
-        opens = min(claim.limit.window_s * (1 + 1 / STEPS), _LATER_S)
-    return Shortage(claim, shortage.used, opens)

@@ -204,5 +204,5 @@ def _lines(text: str) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())[:200].rstrip(".")
     return text or type(error).__name__

@@ -376,6 +376,13 @@ def test_a_share_of_little_is_one_and_what_is_too_much_for_it_waits() -> None:
             held = node.counters.commit(Holder("a", "a"), big, Amount(1, 11), NOW)
             assert isinstance(held, Shortage)
             assert (held.claim, held.opens_in_s) == (big[0], 300.0)
+            # What is really used up is said to open when it does.
+            small = [claim(4, "tenant small")]
+            node.counters.alone.learn(small[0].key, 3, NOW)
+            assert await node.take(*small)
+            shut = node.counters.commit(Holder("a", "c"), small, ONE, NOW)
+            assert isinstance(shut, Shortage)
+            assert shut.opens_in_s == HOUR * 31 / 30
             never = node.counters.commit(Holder("a", "b"), big, Amount(1, 31), NOW)
             assert isinstance(never, Shortage)
             assert never.opens_in_s is None
