@@ -136,8 +136,13 @@ class PauseRequest(Given):
         "", max_length=100, pattern=PLAIN, description="Only mail of this campaign."
     )
     domain: Plain = Field("", max_length=255, description="Only mail to this domain.")
-    queued: Literal["keep", "retry", "hold"] = Field(
-        "keep", description="What becomes of mail that is in the queue."
+    queued: Literal["keep", "retry", "hold"] | None = Field(
+        None,
+        description="What becomes of mail that is in the queue. Without it, retry for all mail of "
+        "the tenant, and keep for a part. hold needs gatepost tenant apply on each node, as root.",
+    )
+    confirm: bool = Field(
+        default=False, description="Also if it stops more than this customer, as --yes."
     )
     seconds: int | None = Field(
         None, ge=1, le=MAX_PAUSE_S, description="Ends by itself after so long."

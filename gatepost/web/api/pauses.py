@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from gatepost.decisions.pausing import troubles
 from gatepost.domains import normalise_domain
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.status import Part, Pause, Queued, Scope
@@ -31,27 +32,25 @@ def pause(
     It takes the place of a pause of the same part that there is.
     """
     _check_known(tenant, site)
-    part = Part(given.campaign, _domain(given.domain))
-    scope = Scope(given.scope)
-    if scope is Scope.MARKETING and part != Part():
-        raise ProblemError(
-            "not-possible",
-            "marketing mail is paused as a whole, not for a campaign or a domain",
-            "leave scope out, or campaign and domain",
-        )
+    part = Part(given.campaign.strip(), _domain(given.domain))
+    scope = _scope(given, part)
+    store = site.open(open_statuses)
     now = site.clock()
+    in_force = site.current().tenants.by_id.get(tenant)
+    if in_force is not None:
+        if part.campaign and in_force.campaign_header is None:
+            raise ProblemError(
+                "not-possible",
+                f"{tenant} has no header that names campaigns, so none is known",
+                f"set tenants.{tenant}.feedback.campaign",
+            )
+        if scope is Scope.ALL and not given.confirm:
+            for trouble in troubles(in_force, site.current(), store.all(), now):
+                raise ProblemError("not-possible", trouble, "if that is meant, send confirm: true")
     until = None if given.seconds is None else now + given.seconds
-    pause = Pause(
-        part.scope if scope is Scope.ALL else scope,
-        given.reason,
-        now,
-        until,
-        caller.by,
-        Queued(given.queued),
-        part.campaign,
-        part.domain,
-    )
-    site.open(open_statuses).pause(tenant, pause)
+    queued = _queued(given, scope)
+    pause = Pause(scope, given.reason, now, until, caller.by, queued, part.campaign, part.domain)
+    store.pause(tenant, pause)
     return _status(tenant, site)
 
 
@@ -66,6 +65,32 @@ def resume(
         tenant, site.clock(), caller.by, given.reason, None if part == Part() else part
     )
     return _status(tenant, site)
+
+
+def _scope(given: PauseRequest, part: Part) -> Scope:
+    if part == Part():
+        return Scope(given.scope)
+    if given.scope == Scope.MARKETING.value:
+        raise ProblemError(
+            "not-possible",
+            "marketing mail is paused as a whole, not for a campaign or a domain",
+            "leave scope out, or campaign and domain",
+        )
+    return part.scope
+
+
+def _queued(given: PauseRequest, scope: Scope) -> Queued:
+    if given.queued is None:
+        return Queued.RETRY if scope is Scope.ALL else Queued.KEEP
+    queued = Queued(given.queued)
+    if queued is Queued.RETRY and scope is not Scope.ALL:
+        raise ProblemError(
+            "not-possible",
+            "queued: retry is for a whole tenant: the map that defers queued mail knows its "
+            "sender alone",
+            "take keep, or hold",
+        )
+    return queued
 
 
 def _check_known(tenant: str, site: Site) -> None:

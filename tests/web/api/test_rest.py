@@ -24,16 +24,14 @@ def test_a_pause_is_that_of_the_command_and_names_the_token(api: Api) -> None:
     assert (pause.by, pause.queued) == ("api:platform", Queued.RETRY)
     assert api.get("/v1/tenants/acme", token="acme").json()["status"] == status
     api.now += 1
-    part = {"reason": "spring", "campaign": "spring", "domain": "Example.ORG."}
+    part = {"reason": "spring", "domain": "Example.ORG."}
     status = api.post("/v1/tenants/acme/pause", part).json()
     assert [(each["scope"], each["domain"]) for each in status["pauses"]] == [
         ("all", ""),
-        ("campaign-domain", "example.org"),
+        ("domain", "example.org"),
     ]
     api.now += 1
-    status = api.post(
-        "/v1/tenants/acme/resume", {"campaign": "spring", "domain": "example.org"}
-    ).json()
+    status = api.post("/v1/tenants/acme/resume", {"domain": "example.org"}).json()
     assert [each["scope"] for each in status["pauses"]] == ["all"]
     api.now += 1
     assert api.post("/v1/tenants/acme/resume", {}).json()["active"] is True
@@ -54,6 +52,8 @@ def test_a_pause_is_that_of_the_command_and_names_the_token(api: Api) -> None:
         ({"reason": "x", "scope": "some"}, "scope"),
         ({"reason": "x", "scope": "marketing", "domain": "example.org"}, "as a whole"),
         ({"reason": "x", "domain": "no domain"}, "domain"),
+        ({"reason": "x", "domain": "example.org", "queued": "retry"}, "is for a whole tenant"),
+        ({"reason": "x", "campaign": "spring"}, "acme has no header that names campaigns"),
     ],
 )
 def test_what_is_no_pause(api: Api, body: dict[str, Any], said: str) -> None:
@@ -61,6 +61,16 @@ def test_what_is_no_pause(api: Api, body: dict[str, Any], said: str) -> None:
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert api.site.open(open_statuses).all() == {}
+
+
+def test_a_pause_that_stops_all_has_to_be_confirmed_and_defers_queued_mail(api: Api) -> None:
+    status = api.post("/v1/tenants/acme/pause", {"reason": "x"}).json()
+    assert status["pauses"][0]["queued"] == "retry"
+    refused = api.post("/v1/tenants/globex/pause", {"reason": "x"})
+    assert refused.status_code == 422
+    assert "the last tenant that is not paused" in refused.json()["detail"]
+    confirmed = api.post("/v1/tenants/globex/pause", {"reason": "x", "confirm": True})
+    assert confirmed.status_code == 200
 
 
 def test_events_are_read_from_a_place_on(api: Api) -> None:

@@ -51,7 +51,7 @@ ROUTES: tuple[tuple[str, str, Any, tuple[int, ...]], ...] = (
     ("PUT", "/v1/tenants/{}", {}, OF_A_FILE),
     ("PATCH", "/v1/tenants/{}", {}, OF_A_FILE),
     ("DELETE", "/v1/tenants/{}", None, OF_A_FILE),
-    ("POST", "/v1/tenants/{}/pause", {"reason": "x"}, PLATFORM_CHANGES),
+    ("POST", "/v1/tenants/{}/pause", {"reason": "x", "confirm": True}, PLATFORM_CHANGES),
     ("POST", "/v1/tenants/{}/resume", {}, PLATFORM_CHANGES),
     ("GET", "/v1/tenants/{}/quotas", None, READS),
     ("GET", "/v1/tenants/{}/events", None, READS),
