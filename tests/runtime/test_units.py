@@ -32,6 +32,7 @@ OPEN = {
 # store, which is another user's.
 OPEN_TO_ROOT = OPEN | {
     "User=/DynamicUser=",
+    "ProtectProc=",
     "SystemCallFilter=~@privileged",
     "CapabilityBoundingSet=~CAP_SET(UID|GID|PCAP)",
     "CapabilityBoundingSet=~CAP_(CHOWN|FSETID|SETFCAP)",

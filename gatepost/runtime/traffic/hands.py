@@ -91,7 +91,7 @@ def hold(
     return done
 
 
-def ask_anew(instances: Iterable[Path], since: float) -> int:
+def ask_anew(instances: Iterable[Path], since: float, *, if_unknown: bool = True) -> int:
     """Have Postfix ask anew who delivers what is in its active queue; return how many instances.
 
     qmgr(8) chooses the service when a message enters the active queue, and what is in there goes
@@ -101,12 +101,13 @@ def ask_anew(instances: Iterable[Path], since: float) -> int:
     Args:
         instances: Configuration directories.
         since: Unix time in seconds; where qmgr(8) has begun since, it has asked already.
+        if_unknown: Whether to do it where it cannot be seen since when qmgr(8) runs.
     """
     require_root()
     count = 0
     for instance in instances:
         began = queue.manager_since(instance)
-        if began is None or began <= since:
+        if if_unknown if began is None else began <= since:
             queue.restart_manager(instance)
             count += 1
     return count

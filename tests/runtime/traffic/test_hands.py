@@ -201,6 +201,9 @@ def test_qmgr_forgets_what_was_held_before_it_is_let_go(postfix, held, choose, m
         # Long after the hold; then not known.
         began.append(NOW + hands.CLOCK_S + 1 if len(began) == 1 else None)
     assert done == [str({A: "hold"})] * 2
+    # A watch that cannot see it does not reload for ever.
+    assert hands.ask_anew([postfix.config_dir], NOW, if_unknown=False) == 0
+    assert len(done) == 2
 
 
 def test_a_hold_that_is_killed_is_remembered(postfix, held, choose, monkeypatch) -> None:
