@@ -117,11 +117,14 @@ def test_killed_it_starts_again_over_what_it_left(site: Site, role: str) -> None
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_stopped_it_leaves_nothing_but_its_lock_file(site: Site, role: str) -> None:
+def test_stopped_it_leaves_its_lock_file_and_what_the_next_start_goes_on_from(
+    site: Site, role: str
+) -> None:
     process = site.start(role)
     assert process.stop() == 0
     assert list(site.socket_dir.iterdir()) == []
-    assert [path.name for path in site.run_dir.iterdir()] == [f"{role}.lock"]
+    kept = {"policy": {"burst.json"}, "back": {"traffic.json"}}.get(role, set())
+    assert {path.name for path in site.run_dir.iterdir()} == {f"{role}.lock"} | kept
     assert re.search(r"stopping\n.*: stopped seconds=", process.text())
 
 
