@@ -10,6 +10,7 @@ Errors: every method raises `StoreUnavailable` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -56,8 +57,18 @@ class HeldStore(Protocol):
     def all(self, tenant: str | None = None) -> list[Held]:
         """Return what is held, of one tenant or of all, oldest first."""
 
+    def find(self, messages: Iterable[tuple[str, str]]) -> list[Held]:
+        """Return what is held of some messages, by instance and queue id."""
+
     def remove(self, messages: Iterable[tuple[str, str]]) -> None:
         """Forget messages, by instance and queue id."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep all others from holding and letting go on this node, as long as a block takes.
+
+        Who holds a message must find out, between writing it down and the answer of Postfix, that
+        nobody else has done so: what two hold at once, one of them would forget.
+        """
 
     def close(self) -> None:
         """Close the connection of the calling thread."""

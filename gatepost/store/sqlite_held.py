@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from gatepost.errors import StoreUnavailable
 from gatepost.store.held import Cause, Held
-from gatepost.store.sqlite_file import SqliteFile, storable
+from gatepost.store.sqlite_file import FILE_MODE, SqliteFile, storable
 
 _COLUMNS = "instance, queue_id, arrival, tenant, cause, at, campaign, domain"
 _PUT = f"insert or replace into held ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)"
 _ALL = f"select {_COLUMNS} from held"
+# Beside the database: SQLite would lose its own locks if another descriptor of that were closed.
+_LOCK = "held.lock"
 
 
 class SqliteHeld(SqliteFile):
@@ -36,10 +43,17 @@ class SqliteHeld(SqliteFile):
         query = f"{_ALL} {where} order by at, instance, queue_id"
         with self._database() as db:
             rows = db.execute(query, [] if tenant is None else [tenant]).fetchall()
-        return [
-            Held(instance, queue_id, arrival, tenant, Cause(cause), *rest)
-            for instance, queue_id, arrival, tenant, cause, *rest in rows
-        ]
+        return [_held(row) for row in rows]
+
+    def find(self, messages: Iterable[tuple[str, str]]) -> list[Held]:
+        """See `HeldStore.find`."""
+        query = f"{_ALL} where instance = ? and queue_id = ?"
+        with self._database() as db:
+            found = (
+                db.execute(query, [storable(instance), queue_id]).fetchone()
+                for instance, queue_id in messages
+            )
+            return [_held(row) for row in found if row is not None]
 
     def remove(self, messages: Iterable[tuple[str, str]]) -> None:
         """See `HeldStore.remove`."""
@@ -48,3 +62,24 @@ class SqliteHeld(SqliteFile):
                 "delete from held where instance = ? and queue_id = ?",
                 [(storable(instance), queue_id) for instance, queue_id in messages],
             )
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `HeldStore.alone`."""
+        path = self.path.with_name(_LOCK)
+        # The directory is the service's, and this runs as root: no link is followed.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, FILE_MODE)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _held(row: Sequence[Any]) -> Held:
+    instance, queue_id, arrival, tenant, cause, *rest = row
+    return Held(instance, queue_id, arrival, tenant, Cause(cause), *rest)

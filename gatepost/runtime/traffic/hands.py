@@ -67,28 +67,32 @@ def hold(
     require_root()
     done = Done()
     for instance, spots in chosen.batches(HOLD_BATCH):
-        store.add(
-            [
-                Held(
-                    spot.instance,
-                    spot.queue_id,
-                    spot.arrival,
-                    tenant,
-                    cause,
-                    now,
-                    part.campaign,
-                    part.domain,
-                )
-                for spot in spots
-            ]
-        )
-        held = queue.hold(instance, [spot.queue_id for spot in spots])
-        store.remove((s.instance, s.queue_id) for s in spots if s.queue_id not in held)
-        done.count += len(held)
-        done.gone += len(spots) - len(held)
+        rows = [
+            Held(s.instance, s.queue_id, s.arrival, tenant, cause, now, part.campaign, part.domain)
+            for s in spots
+        ]
+        count = _hold_some(instance, rows, store)
+        done.count += count
+        done.gone += len(spots) - count
         if progress is not None:
             progress(done.count + done.gone)
     return done
+
+
+def _hold_some(instance: Path, rows: list[Held], store: HeldStore) -> int:
+    """Put messages of one instance on hold; return how many.
+
+    Postfix does not say of a message that another command has held since we looked, nor of one that
+    has gone: what was known of either stays as it was.
+    """
+    with store.alone():
+        known = store.find((each.instance, each.queue_id) for each in rows)
+        store.add(rows)
+        held = queue.hold(instance, [each.queue_id for each in rows])
+        store.remove((each.instance, each.queue_id) for each in rows if each.queue_id not in held)
+        if others := [each for each in known if each.queue_id not in held]:
+            store.add(others)
+    return len(held)
 
 
 def ask_anew(instances: Iterable[Path], since: float, *, if_unknown: bool = True) -> int:
@@ -144,9 +148,11 @@ def release(
         for begin in range(0, len(held), size):
             some = held[begin : begin + size]
             begun = time.monotonic()
-            free = _release_some(config_dir, Path(instance), some)
+            # Whoever holds one of them again from here on is the one who remembers it.
+            with store.alone():
+                free = _release_some(config_dir, Path(instance), some)
+                store.remove((each.instance, each.queue_id) for each in some)
             queue.requeue(Path(instance), sorted(free), per_second=size)
-            store.remove((each.instance, each.queue_id) for each in some)
             done.count += len(free)
             done.gone += len(some) - len(free)
             if progress is not None:

@@ -224,6 +224,63 @@ def test_a_hold_that_is_killed_is_remembered(postfix, held, choose, monkeypatch)
     assert held.all() == []
 
 
+def test_of_two_who_hold_the_same_none_forgets_it(postfix, held, choose) -> None:
+    postfix.add(A)
+    with choose() as first, choose() as second:
+        hands.hold(first, held, "acme", Cause.PAUSE, NOW)
+        done = hands.hold(second, held, "acme", Cause.OPERATOR, NOW + 1)
+    assert (done.count, done.gone) == (0, 1)
+    assert [(each.queue_id, each.cause) for each in held.all()] == [(A, Cause.PAUSE)]
+
+
+def test_two_who_hold_and_let_go_wait_for_each_other(postfix, held, choose, monkeypatch) -> None:
+    """Between the row and the answer of Postfix, and between that and the end of the row."""
+    postfix.add(A)
+    url = f"sqlite:///{held.path}"
+    asked = []
+
+    def is_locked(real):
+        def ask(*given):
+            ran = threading.Event()
+
+            def other() -> None:
+                with contextlib.closing(open_held(url)) as store, store.alone():
+                    ran.set()
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            asked.append((thread, ran.wait(0.1)))
+            return real(*given)
+
+        return ask
+
+    for name in ("hold", "release"):
+        monkeypatch.setattr(queue, name, is_locked(getattr(queue, name)))
+    with choose() as chosen:
+        hands.hold(chosen, held, "acme", Cause.PAUSE, NOW)
+    hands.release(postfix.config_dir, held.all(), held, per_second=1000)
+    for thread, _ in asked:
+        thread.join(10)
+    assert [ran for _, ran in asked] == [False, False]
+
+
+def test_what_is_held_again_while_it_is_tried_stays_known(
+    postfix, held, choose, monkeypatch
+) -> None:
+    postfix.add(A)
+    with choose() as chosen:
+        hands.hold(chosen, held, "acme", Cause.PAUSE, NOW)
+
+    def held_again(*_: object, **__: object) -> None:
+        with choose() as chosen:
+            hands.hold(chosen, held, "acme", Cause.PAUSE, NOW + 1)
+
+    monkeypatch.setattr(queue, "requeue", held_again)
+    hands.release(postfix.config_dir, held.all(), held, per_second=1000)
+    assert postfix.queues() == {A: "hold"}
+    assert [each.queue_id for each in held.all()] == [A]
+
+
 def test_a_purge_deletes_what_was_counted(postfix, held, choose) -> None:
     postfix.add(A)
     postfix.add(B, queue="hold")

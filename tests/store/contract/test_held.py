@@ -36,3 +36,8 @@ def test_a_message_has_one_row(held):
     held.add([ONE])
     held.add([replace(ONE, cause=Cause.PAUSE)])
     assert [each.cause for each in held.all()] == [Cause.PAUSE]
+
+
+def test_some_are_found_by_instance_and_queue_id(held):
+    held.add([ONE, TWO, THREE])
+    assert held.find([("/etc/postfix-bulk", ONE.queue_id), ("/nowhere", "B")]) == [THREE]
