@@ -17,6 +17,8 @@ from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed
 from gatepost.store import postgres_suppression_lookup as module
 from gatepost.store.open import open_lookup, open_suppression, sqlite_path
+from gatepost.store.postgres_server import Connection
+from gatepost.store.postgres_suppression import PostgresSuppression
 from gatepost.store.postgres_suppression_lookup import REFRESH_S, RETRY_S, PostgresSuppressionLookup
 from gatepost.store.suppression import SuppressionStore
 
@@ -104,6 +106,39 @@ def test_what_another_node_adds_is_found_at_once(writer, lookup, clock) -> None:
     assert lookup.find("acme", "bob@example.org", NOW, RULES) is not None
     writer.remove("acme", "bob@example.org", RULES)
     assert lookup.find("acme", "bob@example.org", NOW, RULES) is None
+
+
+def test_a_list_that_was_begun_before_another_and_stored_after_it_is_found(
+    writer, lookup, clock, url, local
+) -> None:
+    writer.add([Suppressed("first", "ann@example.org", Reason.MANUAL, NOW)], RULES)
+    begun, seen = threading.Event(), threading.Event()
+
+    class Slow(PostgresSuppression):
+        @contextlib.contextmanager
+        def _writing(self) -> Iterator[Connection]:
+            with super()._writing() as db:
+                yield db
+                begun.set()
+                # The other one has to wait for this one, or is seen first.
+                seen.wait(0.5)
+
+    def add() -> None:
+        path = sqlite_path(local)
+        assert path is not None
+        with contextlib.closing(Slow(url, key_dir=path.parent)) as store:
+            store.add([ENTRY], RULES)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    assert begun.wait(10)
+    writer.add([Suppressed("other", "bob@example.org", Reason.MANUAL, NOW)], RULES)
+    clock.now += REFRESH_S
+    assert lookup.may_hold("other")
+    seen.set()
+    thread.join()
+    clock.now += REFRESH_S
+    assert lookup.find("acme", "ann@example.org", NOW, RULES) == ENTRY
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
