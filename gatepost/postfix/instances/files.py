@@ -46,6 +46,8 @@ _HEAD = (
     "# attach writes it anew: change the main instance or Gatepost's configuration instead.",
 )
 _INDENT = "  "
+# Above any limit of an operator.
+_NO_HOPS = 1_000_000
 # Entry, and what it is there for.
 _SERVICES = (
     (
@@ -242,6 +244,15 @@ def _taking_in() -> Iterator[Setting]:
     )
     yield Setting(
         "local_header_rewrite_clients", "", "Headers stay as they are: they may have been signed."
+    )
+    yield Setting(
+        "append_dot_mydomain", "no", "Addresses are complete: once more would change them."
+    )
+    yield Setting("message_drop_headers", "", "Likewise: the main instance has dropped its own.")
+    yield Setting(
+        "hopcount_limit",
+        str(_NO_HOPS),
+        "The main instance has counted the hops, by its own limit, and counts what comes back.",
     )
     yield Setting(
         "in_flow_delay",

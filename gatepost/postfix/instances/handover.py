@@ -33,6 +33,8 @@ HAND_OVERS = 20
 
 _INDENT = "  "
 _NO_LIMIT = "0"
+# smtpd(8) takes a UNIX socket for localhost: 127.0.0.1, or ::1 with inet_protocols = ipv6.
+LOCALHOST = "127.0.0.0/8, [::1]/128"
 FILTER = f"regexp:{{ {{/^LHLO {GREETING}/ EHLO {GREETING}}} }}"
 
 # What the operator may have set for other LMTP servers, and would be wrong here.
@@ -97,7 +99,7 @@ def listening() -> Iterator[Setting]:
         FILTER,
         "lmtp(8) says LHLO; all else of LMTP is SMTP, as each message comes for one recipient.",
     )
-    yield Setting("mynetworks", "127.0.0.0/8", "The name of whoever comes by a UNIX socket.")
+    yield Setting("mynetworks", LOCALHOST, "The name of whoever comes by a UNIX socket.")
     yield Setting(
         "smtpd_relay_restrictions",
         "permit_mynetworks, reject",
@@ -105,7 +107,7 @@ def listening() -> Iterator[Setting]:
     )
     yield Setting(
         "smtpd_authorized_xforward_hosts",
-        "127.0.0.0/8",
+        LOCALHOST,
         "Log the queue id of the other instance, so that a message can be followed.",
     )
     yield Setting("message_size_limit", _NO_LIMIT, "The main instance has taken it already.")

@@ -116,6 +116,10 @@ def test_what_the_main_instance_has_done_is_not_done_again(line: str) -> None:
     [
         ("message_size_limit = 1000\n", "message_size_limit", "0"),
         ("in_flow_delay = 9s\n", "in_flow_delay", "0"),
+        # Else a message that the main instance has taken would be bounced, or changed, here.
+        ("hopcount_limit = 100\n", "hopcount_limit", "1000000"),
+        ("append_dot_mydomain = no\n", "append_dot_mydomain", "no"),
+        ("message_drop_headers = bcc\n", "message_drop_headers", ""),
         ("mydestination = example.net\n", "mydestination", ""),
         ("master_service_disable =\n", "master_service_disable", "inet"),
         ("authorized_submit_users = static:anyone\n", "authorized_submit_users", ""),
@@ -133,6 +137,12 @@ def test_what_the_main_instance_has_done_is_not_done_again(line: str) -> None:
 )
 def test_what_it_sets_itself(main: str, name: str, value: str) -> None:
     assert after(main)[name] == value
+
+
+def test_a_unix_socket_is_let_in_whichever_protocol_it_is_taken_for() -> None:
+    values = after("inet_protocols = ipv6\n")
+    for name in ("mynetworks", "smtpd_authorized_xforward_hosts"):
+        assert values[name] == "127.0.0.0/8, [::1]/128"
 
 
 def test_its_services_are_those_of_the_main_instance_without_a_chroot() -> None:

@@ -103,6 +103,8 @@ def test_what_comes_back_meets_no_restriction_milter_or_copy_a_second_time() -> 
     assert door.value("smtpd_recipient_restrictions", "missing") == ""
     assert door.value("smtpd_milters", "missing") == ""
     assert door.value("smtpd_relay_restrictions") == "permit_mynetworks, reject"
+    # ::1 is what smtpd(8) takes a UNIX socket for with inet_protocols = ipv6.
+    assert door.value("mynetworks") == "127.0.0.0/8, [::1]/128"
     cleanup = next(entry for entry in entries if entry.name == door.value("cleanup_service_name"))
     assert cleanup.value("always_bcc", "missing") == ""
     assert cleanup.value("header_checks", "missing") == ""
