@@ -34,7 +34,7 @@ create table if not exists gatepost_schema (
     program text not null, applied_at double precision not null
 )
 """
-_STATE = "select coalesce(max(version), 0), coalesce(max(needs), 0) from gatepost_schema"
+STATE = "select coalesce(max(version), 0), coalesce(max(needs), 0) from gatepost_schema"
 _DONE = "insert into gatepost_schema values (%s, %s, %s, %s, %s)"
 
 
@@ -100,23 +100,29 @@ def check_version(
     _have(db, len(MIGRATIONS if steps is None else steps))
 
 
+def check_needs(have: int, needs: int, known: int | None = None) -> None:
+    """See whether a program may go on; as `check_version`, for one who has read `STATE` itself."""
+    known = len(MIGRATIONS) if known is None else known
+    if needs > known:
+        raise StoreUnavailable(
+            f"schema {have} is for programs that know at least {needs} steps, and this version "
+            f"knows {known}; run the version that wrote it, or newer"
+        )
+
+
 def version_of(db: psycopg.Connection[tuple[Any, ...]]) -> tuple[int, int]:
     """Return how many steps a database has had, and how many a program must know."""
     found = db.execute("select to_regclass('gatepost_schema') is not null").fetchone()
     if found is None or not found[0]:
         return 0, 0
-    row = db.execute(_STATE).fetchone()
+    row = db.execute(STATE).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
 
 
 def _have(db: psycopg.Connection[tuple[Any, ...]], known: int) -> int:
     have, needs = version_of(db)
-    if needs > known:
-        raise StoreUnavailable(
-            f"schema {have} is for programs that know at least {needs} steps, and this version "
-            f"knows {known}; run the version that wrote it, or newer"
-        )
+    check_needs(have, needs, known)
     return have
 
 

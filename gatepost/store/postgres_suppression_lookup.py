@@ -5,7 +5,8 @@ dict, one with entries a question to the server, prepared, on a connection that 
 Limits: the event loop waits for the answer, 0.1 ms on the same host and a round trip elsewhere, so
 the server belongs into the same network. After `ANSWER_S` without one the connection is given up; a
 thread makes the next, once in `RETRY_S`, and until then every question fails at once. A tenant's
-first entry is seen after `REFRESH_S`, every further one at once.
+first entry is seen after `REFRESH_S`, every further one at once. An older program notices within
+`postgres_server.CHECK_S` that it may not go on.
 Errors: `StoreUnavailable`.
 """
 
@@ -30,8 +31,8 @@ from gatepost.feedback.suppression import (
     canonical_address,
     key_of,
 )
-from gatepost.store.postgres_schema import migrate
-from gatepost.store.postgres_server import Connection, connect, shown, told
+from gatepost.store.postgres_schema import STATE, check_needs, migrate
+from gatepost.store.postgres_server import CHECK_S, Connection, connect, shown, told
 from gatepost.store.postgres_suppression import FIND
 from gatepost.store.suppression_key import FILE_NAME, read_secret
 from gatepost.store.suppression_rows import entry_of
@@ -43,8 +44,10 @@ _TEXT, _BINARY = 0, 1
 _FIND = b"gatepost_find"
 _OWNERS = b"gatepost_owners"
 _KEY = b"gatepost_key"
+_SCHEMA = b"gatepost_schema"
 _GET_KEY = "select encode(fingerprint, 'hex') from suppression_key"
 _LIST_OWNERS = "select id, tenant from suppression_owners where id > $1 order by id"
+_PREPARED = ((_FIND, FIND), (_OWNERS, _LIST_OWNERS), (_KEY, _GET_KEY), (_SCHEMA, STATE))
 
 Row = tuple[bytes | None, ...]
 
@@ -69,6 +72,7 @@ class PostgresSuppressionLookup:
         self._owners: dict[str, int] = {}
         self._last_owner = 0
         self._refresh_at = 0.0
+        self._checked_at = 0.0
         self._problem: str | None = f"{self._name}: not connected yet"
         self._closed = False
         self._lock = threading.Lock()
@@ -150,6 +154,10 @@ class PostgresSuppressionLookup:
                 )
                 self._thread.start()
             return
+        if monotonic - self._checked_at > CHECK_S:
+            ((have, needs),) = self._ask(_SCHEMA, (), ())
+            check_needs(_number(have), _number(needs))
+            self._checked_at = monotonic
         # Owners are never taken away, so only new ones have to be asked for.
         for row in self._ask(_OWNERS, (b"%d" % self._last_owner,), (_TEXT,)):
             owner, tenant = _number(row[0]), _text(row[1])
@@ -198,7 +206,7 @@ class PostgresSuppressionLookup:
                 connection.patient = True
                 migrate(connection)
                 raw = connection.pgconn
-                for name, query in ((_FIND, FIND), (_OWNERS, _LIST_OWNERS), (_KEY, _GET_KEY)):
+                for name, query in _PREPARED:
                     result = raw.prepare(name, query.encode())
                     if result.status != ExecStatus.COMMAND_OK:
                         raise psycopg.OperationalError(result.get_error_message())

@@ -17,7 +17,7 @@ from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed
 from gatepost.store import postgres_suppression_lookup as module
 from gatepost.store.open import open_lookup, open_suppression, sqlite_path
-from gatepost.store.postgres_server import Connection
+from gatepost.store.postgres_server import CHECK_S, Connection
 from gatepost.store.postgres_suppression import PostgresSuppression
 from gatepost.store.postgres_suppression_lookup import REFRESH_S, RETRY_S, PostgresSuppressionLookup
 from gatepost.store.suppression import SuppressionStore
@@ -139,6 +139,25 @@ def test_a_list_that_was_begun_before_another_and_stored_after_it_is_found(
     thread.join()
     clock.now += REFRESH_S
     assert lookup.find("acme", "ann@example.org", NOW, RULES) == ENTRY
+
+
+def test_an_older_program_asks_no_more_after_a_step_that_it_must_know(
+    writer, lookup, clock, postgres
+) -> None:
+    writer.add([ENTRY], RULES)
+    clock.now += REFRESH_S
+    assert lookup.find("acme", "ann@example.org", NOW, RULES) == ENTRY
+    step = "insert into gatepost_schema values (99, 'other keys', 99, 'newer', 0)"
+    postgres.sql(step, "gatepost")
+    try:
+        clock.now += CHECK_S + REFRESH_S
+        with pytest.raises(StoreUnavailable, match="for programs that know at least 99 steps"):
+            lookup.find("acme", "ann@example.org", NOW, RULES)
+        assert not reconnected(lookup, clock)
+        assert "at least 99 steps" in (lookup.problem or "")
+    finally:
+        postgres.sql("delete from gatepost_schema where version = 99", "gatepost")
+    assert reconnected(lookup, clock)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
