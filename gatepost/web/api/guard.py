@@ -2,7 +2,8 @@
 
 Purpose: nothing of a request is parsed before it is known whose it is, how large and how late.
 Format: ``api token=NAME method=M route=/v1/… status=N seconds=S client=A``.
-Limits: `MAX_BUSY` requests at once; `MAX_BODY` octets of a body and `MAX_IMPORT` of an import;
+Limits: `MAX_BUSY` requests at once, `MAX_OF_TENANT` of them with tokens of one tenant; `MAX_BODY`
+octets of a body and `MAX_IMPORT` of an import;
 `IDLE_S` between two parts of a body; `CALL_S` and `IMPORT_S` for a whole call. `FAILURES` failed
 authentications a minute from one address, and ten times as many from all, are answered with 401 and
 a line of log each, further ones with 429, and with one line a minute for all. A valid token is not
@@ -18,7 +19,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fastapi.concurrency import run_in_threadpool
@@ -30,6 +32,8 @@ from gatepost.web.api.asgi import ASGIApp, Message, Receive, Scope, Send
 from gatepost.web.api.problems import ProblemError, problem
 
 MAX_BUSY = 32
+# An import may take ten minutes, and one tenant's must leave room for everybody else.
+MAX_OF_TENANT = 8
 MAX_BODY = 65_536
 MAX_IMPORT = 64 * 1024 * 1024
 IDLE_S = 10.0
@@ -44,7 +48,8 @@ DRAINED = 1024 * 1024
 DRAIN_S = 2.0
 
 PUBLIC = frozenset({"/v1/openapi.json", "/v1/docs"})
-IMPORT = "/import"
+# No tenant's own address ends so, whatever the id.
+IMPORT = "/suppressions/import"
 
 _log = logging.getLogger("gatepost.api")
 
@@ -95,6 +100,7 @@ class Guard:
         self._failures = Failures()
         self._all = Failures()
         self._busy = 0
+        self._of_tenants: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,13 +108,7 @@ class Guard:
             return
         call = _Call(scope, receive, send)
         if self._busy >= MAX_BUSY:
-            await call.refuse(
-                ProblemError(
-                    "unavailable",
-                    f"{MAX_BUSY} requests are under way",
-                    headers={"Retry-After": str(RETRY_S)},
-                )
-            )
+            await call.refuse(_busy(f"{MAX_BUSY} requests are under way"))
         else:
             self._busy += 1
             try:
@@ -123,7 +123,8 @@ class Guard:
             async with asyncio.timeout(call.seconds):
                 call.check_length()
                 await self._authenticate(call)
-                await self._app(call.scope, call.receive, call.send)
+                with self._turn(call):
+                    await self._app(call.scope, call.receive, call.send)
         except ProblemError as error:
             await call.refuse(error)
         except TimeoutError:
@@ -155,6 +156,23 @@ class Guard:
             call.is_silent = False
             call.caller = call.scope.setdefault("state", {})["caller"] = caller
 
+    @contextlib.contextmanager
+    def _turn(self, call: _Call) -> Iterator[None]:
+        """Count a request for its tenant as long as it is answered."""
+        tenant = "" if call.caller is None else call.caller.tenant
+        if not tenant:
+            yield
+            return
+        if self._of_tenants[tenant] >= MAX_OF_TENANT:
+            raise _busy(f"{MAX_OF_TENANT} requests of this tenant are under way")
+        self._of_tenants[tenant] += 1
+        try:
+            yield
+        finally:
+            self._of_tenants[tenant] -= 1
+            # What is not there counts as none, and takes no room.
+            self._of_tenants += Counter()
+
     def _failed(self, call: _Call) -> None:
         # Whoever has many addresses has no more than ten have.
         count = max(self._failures.add(call.client), self._all.add("") - 9 * self._most)
@@ -171,6 +189,10 @@ class Guard:
             "send Authorization: Bearer and a token that gatepost api token create has made",
             headers={"WWW-Authenticate": 'Bearer realm="gatepost"'},
         )
+
+
+def _busy(why: str) -> ProblemError:
+    return ProblemError("unavailable", why, headers={"Retry-After": str(RETRY_S)})
 
 
 def store_is_away() -> ProblemError:

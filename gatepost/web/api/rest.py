@@ -3,7 +3,7 @@
 Errors: `ProblemError`, `StoreUnavailable`.
 Security: a tenant's token sees of the quotas its own alone, since those that it shares tell how
 much others send; and an explanation only of a message that is known to be its own, by what the
-tenant itself logs in with.
+tenant itself logs in with, and of its delivery only where the envelope sender names it, too.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="At most so many.")]
 Cursor = Annotated[
     str, Query(max_length=18, pattern="^[0-9]*$", description="`next` of the page before.")
 ]
+# What follows from the envelope sender alone.
+_DELIVERY = ("route", "tls", "policy", "waits", "lane")
 _OBJECT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The document of the command with `--json`",
@@ -169,11 +171,7 @@ async def explain(given: ExplainRequest, site: SiteOf, caller: AnyCaller) -> Res
     knowledge = await look_for(case, loaded)
     explained = await run_in_threadpool(decide, case, loaded, knowledge)
     found = explained.document()
-    if not caller.is_platform:
-        found["postfix_problems"] = []
-        tenant = loaded.snapshot.tenants.by_id[caller.tenant]
-        found["quotas"] = [each for each in found["quotas"] if _is_named_own(each["of"], tenant)]
-    return _plain(found)
+    return _plain(found if caller.is_platform else _own_part(found, caller.tenant))
 
 
 def _quotas(known: Known, claims: list[Claim]) -> QuotasView:
@@ -215,11 +213,32 @@ def _case(given: ExplainRequest) -> Case:
 
 def _check_own(case: Case, site: Site, caller: Caller) -> None:
     if _owner(case, site.current()) != caller.tenant:
-        raise ProblemError(
-            "not-found",
-            "such a message would not be one of this tenant's",
-            "name a login, an address, a certificate or a listener of the tenant",
-        )
+        raise _not_own()
+
+
+def _not_own() -> ProblemError:
+    return ProblemError(
+        "not-found",
+        "such a message would not be one of this tenant's",
+        "name a login, an address, a certificate or a listener of the tenant",
+    )
+
+
+def _own_part(found: dict[str, Any], tenant: str) -> dict[str, Any]:
+    """Return what an explanation tells of a tenant itself.
+
+    Postfix asks for the delivery with the envelope sender alone. Where that names somebody else, it
+    is somebody else's lane, pause and TLS that the maps tell of; where it names nobody, the answer
+    has to look the same, or it would tell whose customers there are.
+    """
+    if found["tenant"] != tenant:
+        # The milter does not see all that the policy server does.
+        raise _not_own()
+    route = found["route"]
+    own = route is not None and route["tenant"] == tenant
+    hidden: dict[str, Any] = {**dict.fromkeys(_DELIVERY), "map_name": "", "slowed": []}
+    quotas = [each for each in found["quotas"] if _is_named_own(each["of"], tenant)]
+    return found | ({} if own else hidden) | {"postfix_problems": [], "quotas": quotas}
 
 
 def _owner(case: Case, snapshot: Snapshot) -> str:
@@ -228,12 +247,12 @@ def _owner(case: Case, snapshot: Snapshot) -> str:
 
 
 def _is_own(claim: Claim, tenant: Tenant) -> bool:
-    return _is_named_own(claim.name, tenant)
+    return _is_named_own(claim.name, tenant.id)
 
 
-def _is_named_own(name: str, tenant: Tenant) -> bool:
+def _is_named_own(name: str, tenant: str) -> bool:
     kind, _, rest = name.partition(" ")
-    return kind in {"tenant", "login", "campaign"} and rest.split(" ")[0] == tenant.id
+    return kind in {"tenant", "login", "campaign"} and rest.split(" ")[0] == tenant
 
 
 def _plain(content: dict[str, Any]) -> Response:

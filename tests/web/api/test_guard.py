@@ -238,3 +238,47 @@ def test_no_more_requests_at_once_than_a_bound(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(guard, "MAX_BUSY", 0)
     answer = guarded(lambda *_: None).get("/v1/x", headers={"Authorization": f"Bearer {GOOD}"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+
+
+def test_a_tenant_of_the_name_of_an_import_may_have_no_larger_body(api: Api) -> None:
+    for method, path in (("PUT", "/v1/tenants/import"), ("POST", "/v1/import")):
+        answer = api.call(method, path, content=b" " * 70_000, token="acme-watcher")
+        assert answer.status_code == 413
+    answer = api.post(
+        "/v1/tenants/acme/suppressions/import", content=b"\n" * 70_000, kind="text/csv"
+    )
+    assert answer.status_code == 200
+
+
+def test_the_tokens_of_one_tenant_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_OF_TENANT", 1)
+    callers = {GOOD: Caller("platform", "", False), secret_of("acme"): Caller("a", "acme", False)}
+    found: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del receive
+        if scope["path"] == "/v1/outer":
+            found.extend([await status_of(token, "/v1/inner") for token in callers])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    guarded_app = Guard(app, callers.get, lambda _status: None)
+
+    async def status_of(token: str, path: str) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+        await guarded_app(scope, receive, send)
+        return int(sent[0]["status"])
+
+    acme = secret_of("acme")
+    for _ in range(2):
+        assert asyncio.run(status_of(acme, "/v1/outer")) == 200
+    assert found == [200, 503] * 2

@@ -148,3 +148,22 @@ def test_a_tenants_token_sees_no_quota_that_others_use_too(api: Api) -> None:
     assert [each["of"] for each in told["quotas"]] == ["tenant acme"]
     assert told["postfix_problems"] == []
     assert ask(api, "POST", "/v1/explain", MAIL, "watcher").json()["postfix_problems"]
+
+
+@pytest.mark.parametrize("sender", ["a@globex.example", "a@nobody.example", ""])
+def test_a_sender_of_somebody_else_tells_a_tenants_token_nothing_of_the_delivery(
+    api: Api, sender: str
+) -> None:
+    api.post("/v1/tenants/globex/pause", {"reason": "secret", "confirm": True})
+    mail = {**MAIL, "sender": sender}
+    told = ask(api, "POST", "/v1/explain", mail, "acme")
+    assert told.status_code == 200
+    assert "secret" not in told.text
+    assert told.json()["rcpt"]["tenant"] == "acme"
+    hidden = ("route", "map_name", "tls", "policy", "waits", "lane", "slowed")
+    assert [told.json()[name] for name in hidden] == [None, "", None, None, None, None, []]
+    assert ask(api, "POST", "/v1/explain", MAIL, "acme").json()["route"]["tenant"] == "acme"
+    whole = ask(api, "POST", "/v1/explain", mail, "watcher")
+    assert whole.json()["route"] is not None
+    assert ("secret" in whole.text) == (sender == "a@globex.example")
+    api.post("/v1/tenants/globex/resume", {})
