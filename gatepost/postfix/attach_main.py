@@ -171,7 +171,7 @@ def _remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     """Yield what stands in the way of ours, or in whose way ours stands."""
     hooks = spec.hooks
     if Hook.TRANSPORT in hooks:
-        yield from _routing_remarks(facts)
+        yield from _routing_remarks(spec, facts)
     if spec.services or spec.instances:
         yield from _service_remarks(spec, facts)
     if spec.tokens:
@@ -267,12 +267,19 @@ def _rewriting_remarks(facts: PostfixFacts) -> Iterator[Note]:
         )
 
 
-def _routing_remarks(facts: PostfixFacts) -> Iterator[Note]:
+def _routing_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
     if maps := facts.value("transport_maps"):
         yield note(
             f"transport_maps ({maps}) wins over lanes and profiles: mail to the destinations that "
             "it lists goes where it says, without a tenant's TLS rules."
         )
+        if spec.instances:
+            yield warning(
+                f"transport_maps ({maps}) must name a service in each entry while a lane is an "
+                'instance of its own: with "a.example :[host]", mail of such a lane would be sent to '
+                "that host by LMTP, in plaintext. gatepost doctor names the entries, where the "
+                "table can be listed."
+            )
     if maps := facts.value("sender_dependent_default_transport_maps"):
         yield note(
             f"sender_dependent_default_transport_maps ({maps}) is asked for the senders that "

@@ -9,6 +9,7 @@ Errors: none are raised: a table that cannot be read is a finding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gatepost.errors import PostfixUnavailable
@@ -38,7 +39,7 @@ def check(scene: Scene) -> Iterator[Finding]:
     if scene.attached:
         yield from _order(scene)
     yield from _default_transport(scene)
-    yield from _transport_maps(scene)
+    yield from _transport_maps(scene, apart=bool(spec.instances))
     yield from _next_hops(scene)
     yield from _bounces(scene, snapshot)
     if scene.attached and (missing := not_deferred(spec, scene.facts)):
@@ -92,7 +93,7 @@ def _default_transport(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _transport_maps(scene: Scene) -> Iterator[Finding]:
+def _transport_maps(scene: Scene, *, apart: bool) -> Iterator[Finding]:
     postfix = PostfixCommands(scene.facts.config_dir)
     queue = scene.facts.queue_directory
     for table in elements(scene.value("transport_maps")):
@@ -119,8 +120,25 @@ def _transport_maps(scene: Scene) -> Iterator[Finding]:
             shown = "; ".join(entries[:_SHOWN])
             more = f"; and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
             yield warning(f"transport_maps {table} routes by itself: {shown}{more}.", why)
+            if apart:
+                yield from _next_hops_alone(table, entries)
         elif tables.listable(table) is None:
             yield warning(f"transport_maps asks {table}, whose entries cannot be listed.", why)
+
+
+def _next_hops_alone(table: str, entries: list[str]) -> Iterator[Finding]:
+    """Find entries that leave the service to the map and replace its next-hop."""
+    # Where nothing follows the colon, all stays as it is.
+    found = [each for each in entries if re.match(r":.", each.split(None, 1)[1])]
+    if found:
+        yield problem(
+            f"transport_maps {table} has entries with a next-hop and no service: "
+            f"{'; '.join(found[:_SHOWN])}.",
+            "A lane that is an instance of its own hands mail over by lmtp(8) to a socket, and "
+            "such an entry sends that lmtp(8) to its next-hop instead, in plaintext. A mail server "
+            "does not speak LMTP, so mail of tenants in such a lane waits until it is returned.",
+            f"name the service in {table}, as in smtp:[host]",
+        )
 
 
 def _entries(scene: Scene, table: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatepost.postfix.doctor import hooks, tls
-from gatepost.postfix.doctor.findings import Finding
+from gatepost.postfix.doctor import hooks, routing, tls
+from gatepost.postfix.doctor.findings import Finding, Severity
 from gatepost.postfix.doctor.instances import check
 from gatepost.postfix.doctor.scene import Scene
 from gatepost.postfix.instances.state import InstanceState
@@ -105,3 +105,14 @@ def test_a_request_for_tls_that_would_be_lost_on_the_way(scene: MakeScene, tmp_p
         defaults = {**made.facts.defaults, header: "yes"}
         made = replace(made, facts=replace(made.facts, defaults=defaults))
         assert [each.what for each in check(made, lambda _directory: [state()])] == said
+
+
+def test_a_transport_table_that_leads_the_hand_over_elsewhere(scene: MakeScene) -> None:
+    values = {"transport_maps": "inline:{a.example=:[r.example],b.example=smtp:[r.example],c.d=:}"}
+    found = [each for each in routing.check(scene(config=CONFIG, **values)) if each.mend]
+    (named,) = [each for each in found if "a next-hop and no service" in each.what]
+    assert named.what.endswith("a next-hop and no service: a.example :[r.example].")
+    assert named.severity is Severity.PROBLEM
+    config = snapshot(tenant("acme", senders=("acme.example",), lane="bulk"))
+    found = list(routing.check(scene(config=config, **values)))
+    assert not [each for each in found if "no service" in each.what]

@@ -171,3 +171,12 @@ OWN_LINES = st.lists(
 def test_detach_gives_every_octet_back(lines: list[str], unfinished: bool) -> None:  # noqa: FBT001
     own = "\n".join(lines) + ("" if unfinished or not lines else "\n")
     assert detached(attach(own).new) == {MAIN_CF: own, MASTER_CF: MASTER}
+
+
+def test_attach_warns_of_transport_maps_beside_a_hand_over() -> None:
+    def warnings(spec: AttachSpec) -> list[str]:
+        return [each.text for each in attach("transport_maps = hash:/t\n", spec=spec).notes]
+
+    text = "transport_maps (hash:/t) must name a service in each entry"
+    assert any(each.startswith(text) for each in warnings(SPEC))
+    assert not any(each.startswith(text) for each in warnings(replace(SPEC, instances=())))
