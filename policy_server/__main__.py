@@ -122,7 +122,8 @@ def _handlers(role: Role, discovery: Discovery, desks: _Desks) -> Handlers:
         statuses=desks.statuses.current,
         suppression=SuppressionCheck(suppression.lookup, suppression.count, suppression.tell),
     )
-    handlers.queue = role.place.socket_dir.parent.name
+    # As in `gatepost.postfix.instances.place`, a symbolic link counts as what it leads to.
+    handlers.queue = role.place.socket_dir.parent.resolve().name
     handlers.measure(TrafficCheck(desks.bursts))
     handlers.warmups = WarmupDesk(
         desks.lanes.sent, desks.bursts.is_log_read, role.current, role.metrics

@@ -276,8 +276,8 @@ def _routing_remarks(spec: AttachSpec, facts: PostfixFacts) -> Iterator[Note]:
         if spec.instances:
             yield warning(
                 f"transport_maps ({maps}) must name a service in each entry while a lane is an "
-                'instance of its own: with "a.example :[host]", mail of such a lane would be sent to '
-                "that host by LMTP, in plaintext. gatepost doctor names the entries, where the "
+                'instance of its own: with "a.example :[host]", mail of such a lane would be sent '
+                "to that host by LMTP, in plaintext. gatepost doctor names the entries, where the "
                 "table can be listed."
             )
     if maps := facts.value("sender_dependent_default_transport_maps"):

@@ -1,7 +1,8 @@
 """Where a lane's own instance stands: beside the main one, and named after it.
 
 Format: beside /etc/postfix, /var/spool/postfix and /var/lib/postfix, the lane ``burst`` has
-directories with the name postfix-gp-burst, as postmulti(1) would make them of its own accord.
+directories with the name postfix-gp-burst, as postmulti(1) would make them of its own accord. Where
+/var/spool/postfix is a symbolic link, the queue stands beside the directory that it leads to.
 Errors: none; `is_ours` says nothing about files that it cannot read.
 """
 
@@ -58,7 +59,8 @@ def place_of(lane: str, facts: PostfixFacts) -> Place:
     return Place(
         lane,
         config_dir_of(lane, facts.config_dir),
-        _beside(facts.queue_directory, lane),
+        # Daemons work in the queue directory, and look for the socket from where it really is.
+        _beside(facts.queue_directory.resolve(), lane),
         _beside(data, lane),
     )
 

@@ -16,6 +16,7 @@ from gatepost.postfix.spec import AttachSpec, Hook, InstanceSpec, ServiceSpec
 from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.tls.levels import Level
 from gatepost.tls.rules import OnFailure
+from gatepost.traffic.lanes import hand_over
 
 FACTS = PostfixFacts(
     OLDEST_SUPPORTED,
@@ -172,6 +173,18 @@ def test_no_parameter_is_set_twice() -> None:
     text = files("myhostname = a.example\ncompatibility_level = 3.6\n")[MAIN_CF]
     names = [parameter.name for parameter in main_cf.parameters(text)]
     assert len(names) == len(set(names))
+
+
+def test_a_queue_behind_a_symbolic_link_has_the_other_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "mail").mkdir(parents=True)
+    (tmp_path / "postfix").symlink_to(tmp_path / "disk" / "mail")
+    facts = replace(FACTS, queue_directory=tmp_path / "postfix")
+    place = place_of("burst", facts)
+    # What the transport map answers is looked up from within the queue directory.
+    _, _, path = hand_over("burst", "mail").split(":", 2)
+    from_within = (facts.queue_directory.resolve() / path).resolve()
+    assert place.socket == from_within
+    assert place.queue_directory == tmp_path / "disk" / "mail-gp-burst"
 
 
 def test_where_it_stands(tmp_path: Path) -> None:
