@@ -32,7 +32,7 @@ def pause(
     It takes the place of a pause of the same part that there is.
     """
     _check_known(tenant, site)
-    part = Part(given.campaign.strip(), _domain(given.domain))
+    part = _part(given)
     scope = _scope(given, part)
     store = site.open(open_statuses)
     now = site.clock()
@@ -60,7 +60,7 @@ def resume(
 ) -> StatusView:
     """Take back all pauses and the step of the ladder; or one pause, of a campaign or a domain."""
     _check_known(tenant, site)
-    part = Part(given.campaign, _domain(given.domain))
+    part = _part(given)
     site.open(open_statuses).resume(
         tenant, site.clock(), caller.by, given.reason, None if part == Part() else part
     )
@@ -91,6 +91,16 @@ def _queued(given: PauseRequest, scope: Scope) -> Queued:
             "take keep, or hold",
         )
     return queued
+
+
+def _part(given: PauseRequest | ResumeRequest) -> Part:
+    campaign = given.campaign.strip()
+    if given.campaign and not campaign:
+        # Without it, it would be about all of the tenant's mail.
+        raise ProblemError(
+            "not-possible", "campaign: it is blank", "name one, or leave campaign out"
+        )
+    return Part(campaign, _domain(given.domain))
 
 
 def _check_known(tenant: str, site: Site) -> None:

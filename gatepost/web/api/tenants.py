@@ -222,7 +222,13 @@ def delete_tenant(
         _check_conditions(tenant, present, if_match, None)
         return [TenantChange(tenant, None)]
 
-    _change(site, decide, caller.by)
+    try:
+        _change(site, decide, caller.by)
+    except ProblemError as error:
+        if error.word == "not-found":
+            # The one before may have been broken off between the two.
+            revoke_of(site.open(open_api_tokens), tenant)
+        raise
     revoke_of(site.open(open_api_tokens), tenant)
 
 

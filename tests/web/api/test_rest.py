@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gatepost.feedback.events import Event, EventKind
-from gatepost.feedback.status import Queued, Scope
+from gatepost.feedback.status import Pause, Queued, Scope
 from gatepost.store.open import open_events, open_statuses
 from tests.web.api.place import NOW, Api
 
@@ -53,6 +53,8 @@ def test_a_pause_is_that_of_the_command_and_names_the_token(api: Api) -> None:
         ({"reason": "x", "scope": "marketing", "domain": "example.org"}, "as a whole"),
         ({"reason": "x", "domain": "no domain"}, "domain"),
         ({"reason": "x", "domain": "example.org", "queued": "retry"}, "is for a whole tenant"),
+        ({"reason": "x", "campaign": " "}, "campaign: it is blank"),
+        ({"reason": "x", "campaign": "\u2007", "domain": "example.org"}, "it is blank"),
         ({"reason": "x", "campaign": "spring"}, "acme has no header that names campaigns"),
     ],
 )
@@ -61,6 +63,20 @@ def test_what_is_no_pause(api: Api, body: dict[str, Any], said: str) -> None:
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert api.site.open(open_statuses).all() == {}
+
+
+def test_a_resume_of_a_blank_campaign_is_none_of_all(api: Api) -> None:
+    api.post("/v1/tenants/acme/pause", {"reason": "x"})
+    answer = api.post("/v1/tenants/acme/resume", {"campaign": " "})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "campaign: it is blank")
+    assert api.site.open(open_statuses).find("acme").pause is not None
+
+
+def test_a_campaign_is_the_same_in_a_pause_and_in_a_resume(api: Api) -> None:
+    store = api.site.open(open_statuses)
+    store.pause("acme", Pause(Scope.CAMPAIGN, "x", NOW, campaign="spring"))
+    api.post("/v1/tenants/acme/resume", {"campaign": " spring "})
+    assert store.find("acme").parts == ()
 
 
 def test_a_pause_that_stops_all_has_to_be_confirmed_and_defers_queued_mail(api: Api) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from gatepost.errors import StoreUnavailable
 from gatepost.runtime.api_token import digest_of
 from gatepost.store.api_tokens import ApiToken
 from gatepost.store.open import open_api_tokens
+from gatepost.web.api import tenants
 from tests.web.api.place import CONFIGURATION, Api, secret_of
 
 NEW = {"logins": ["shop"], "senders": ["shop.example"], "check_from": True}
@@ -208,6 +210,24 @@ def test_the_tokens_of_one_that_is_deleted_end_with_it(api: Api) -> None:
     make(api)
     assert api.get("/v1/tenants/shop", token="shop").status_code == 401
     assert api.get("/v1/tenants/acme", token="acme").status_code == 200
+
+
+def test_tokens_that_a_broken_off_deletion_left_end_with_the_next(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(api)
+    with closing(open_api_tokens(api.settings.state)) as store:
+        store.add(ApiToken("shop", "shop", False, 0.0, "x"), digest_of(secret_of("shop")))
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tenants, "revoke_of", away)
+        assert api.call("DELETE", "/v1/tenants/shop").status_code == 503
+    assert api.call("DELETE", "/v1/tenants/shop").status_code == 404
+    make(api)
+    assert api.get("/v1/tenants/shop", token="shop").status_code == 401
 
 
 def test_a_patch_changes_what_it_names_and_null_takes_away(api: Api) -> None:
