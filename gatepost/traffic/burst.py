@@ -275,6 +275,17 @@ class BurstBook:
         self._forget(now)
         return changes
 
+    def leave(self, keeps: Callable[[str], bool]) -> list[LaneChange]:
+        """Let those come back who cannot be moved any more, and return them.
+
+        Args:
+            keeps: Tells whether a tenant is there and lanes are not off for it.
+        """
+        gone = [tenant_id for tenant_id in self._moved if not keeps(tenant_id)]
+        for tenant_id in gone:
+            self._moved.pop(tenant_id).moved = None
+        return [LaneChange(each, None, "it is gone, or lanes are off for it") for each in gone]
+
     def kept(self) -> dict[str, tuple[float, str, int]]:
         """Return who is in burst, for `restore`: since when, why, and from which backlog."""
         return {

@@ -28,7 +28,7 @@ from gatepost.wire.socketmap import Ok, Request
 from policy_server.handlers import Handlers
 from policy_server.quota import QuotaCheck
 from policy_server.traffic import TrafficCheck
-from tests.world import PROFILES, snapshot, tenant
+from tests.world import PROFILES, index, snapshot, tenant
 
 NOW = 1_800_000_000.0
 BOOT = 5_000.0
@@ -210,6 +210,28 @@ def test_lanes_that_are_off_measure_nothing(tmp_path, caplog) -> None:
     world.look()
     assert "lane-moved" not in caplog.text
     world.stop()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("fields", [None, {"modes": replace(ENFORCE, lane=Mode.OFF)}])
+def test_who_is_removed_or_has_lanes_off_is_out_of_burst_whatever_waits(
+    world, fields, restart
+) -> None:
+    for _ in range(40):
+        world.rcpt()
+    world.tell(acme=(5000, 5000, 40, 0))
+    world.look()
+    assert world.desk.in_burst("acme") is not None
+    acme = world.config.tenants.by_id["acme"]
+    left = [] if fields is None else [replace(acme, **fields)]
+    tenants = index([*left, world.config.tenants.by_id["beta"]], ())
+    world.config = replace(world.config, tenants=tenants)
+    if restart:
+        world.desk.stop()
+        world.start()
+    else:
+        world.look()
+    assert world.desk.status()["burst"] == {}
 
 
 def test_a_backlog_moves_and_keeps(world) -> None:

@@ -176,7 +176,10 @@ class BurstDesk:
                 if why is not None:
                     self._move(tenant_id, burst, f"{why}, not by SMTP", now)
         book = self._book
-        large = [] if rules == BurstRules() else self._large(snapshot)
+        # Those whose backlog may move them.
+        large = [] if rules == BurstRules() else filter(self._movable, self._outstanding.large())
+        for change in book.leave(self._movable):
+            self._tell(change)
         for change in book.look(rules, self._outstanding.of, large, now, self._wall()):
             self._tell(change)
         if self._unput:
@@ -208,17 +211,13 @@ class BurstDesk:
                 self._metrics.error("traffic")
                 _log.exception("traffic-failed")
 
-    def _large(self, snapshot: Snapshot) -> Iterable[str]:
-        """Return the tenants whose backlog may move them."""
-        by_id = snapshot.tenants.by_id
-        for tenant_id in self._outstanding.large():
-            tenant = by_id.get(tenant_id)
-            if tenant is not None and tenant.modes.lane is not Mode.OFF:
-                yield tenant_id
+    def _movable(self, tenant_id: str) -> bool:
+        """Tell whether a tenant is there and its lanes are not off."""
+        tenant = self._current().tenants.by_id.get(tenant_id)
+        return tenant is not None and tenant.modes.lane is not Mode.OFF
 
     def _move(self, tenant_id: str, burst: Burst, why: str, now: float) -> None:
-        tenant = self._current().tenants.by_id.get(tenant_id)
-        if tenant is None or tenant.modes.lane is Mode.OFF:
+        if not self._movable(tenant_id):
             return
         backlog = self._outstanding.of(tenant_id)
         base = 0 if backlog is None else backlog.messages
