@@ -162,7 +162,7 @@ def test_on_a_full_disk_it_is_unavailable_and_recovers(tmp_path: Path, seen: See
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)],
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],
         check=True,
         capture_output=True,
     )
