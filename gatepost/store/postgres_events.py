@@ -196,6 +196,7 @@ class PostgresEvents(PostgresServer):
 
     def prune(self, before: float) -> int:
         """See `EventStore.prune`."""
+        before = self._by_server(before)
         deleted = 0
         while step := self._delete(_FORGET, before):
             deleted += step

@@ -61,6 +61,7 @@ class PostgresMessages(PostgresServer):
 
     def prune(self, before: float) -> int:
         """See `MessageStore.prune`."""
+        before = self._by_server(before)
         pruned = 0
         while True:
             with self._writing() as db:

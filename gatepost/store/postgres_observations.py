@@ -83,6 +83,7 @@ class PostgresObservations(PostgresServer):
 
     def roll_up(self, before: float) -> int:
         """See `ObservationStore.roll_up`."""
+        before = self._by_server(before)
         folded = 0
         while step := self._roll_up_some(hour_of(before) * SECONDS_AN_HOUR):
             folded += step
@@ -101,7 +102,7 @@ class PostgresObservations(PostgresServer):
 
     def prune(self, before: float) -> int:
         """See `ObservationStore.prune`."""
-        hour = hour_of(before)
+        hour = hour_of(self._by_server(before))
         with self._writing() as db:
             db.execute("delete from observation_examples where at < %s", [hour * SECONDS_AN_HOUR])
             return changed(db.execute("delete from observation_hours where hour < %s", [hour]))

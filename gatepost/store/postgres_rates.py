@@ -113,7 +113,7 @@ class PostgresGmail(PostgresServer):
 
     def prune(self, now: float) -> int:
         """See `GmailStore.prune`."""
-        day = int(now // SECONDS_A_DAY) - KEEP_DAYS
+        day = int(self._by_server(now) // SECONDS_A_DAY) - KEEP_DAYS
         with self._writing() as db:
             return changed(db.execute("delete from gmail_days where day < %s", [day]))
 

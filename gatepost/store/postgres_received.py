@@ -80,7 +80,8 @@ class PostgresReceived(PostgresServer):
         with self._database() as db:
             row = db.execute(_LAST).fetchone()
         last = (0 if row is None else row[0]) - received.MAX_ROWS
-        spans = {"before": before, "acted": acted_before, "last": last}
+        before, acted = self._by_server(before), self._by_server(acted_before)
+        spans = {"before": before, "acted": acted, "last": last}
         for statement in _PRUNE:
             step = PRUNE_ROWS
             while step == PRUNE_ROWS:

@@ -8,8 +8,9 @@ Source: PostgreSQL "Database Connection Control Functions", "Client Connection D
 Limits: all stores of a thread share one connection, so that a node takes some 15 of the server's.
 Connecting gives up after 3 s, a statement after 5 s, a wait for a lock after 3 s, a host that is
 gone after 10 s, a server that hangs after `postgres_watch.SILENT_S`; a node that stops within a
-transaction holds up others for 10 s. The server must be of version 13 or newer, and the database
-encoded in UTF-8.
+transaction holds up others for 10 s. What is too old to keep, a node whose clock is ahead of the
+server's by more than `AHEAD_S` tells by the server's. The server must be of version 13 or newer,
+and the database encoded in UTF-8.
 Errors: every trouble is a `StoreUnavailable` that names the server, never a password; the
 connection is then closed, and the next call makes a new one.
 Security: whoever may connect as this user may read all envelope addresses.
@@ -39,6 +40,8 @@ LOCK_MS = 3_000
 IDLE_MS = 10_000
 # How soon a program that may not go on with a newer schema notices.
 CHECK_S = 30.0
+# By how much the clock of a node may be ahead of the server's before anything is made of it.
+AHEAD_S = 60.0
 
 Connection: TypeAlias = WatchedConnection
 
@@ -148,6 +151,17 @@ class PostgresServer:
         with self._writing() as db:
             db.execute("set transaction isolation level repeatable read, read only")
             yield db
+
+    def _by_server(self, at: float) -> float:
+        """Return a time that was reckoned from now as the server's clock has it, if that is behind.
+
+        One node with a wrong clock must not delete what all nodes keep.
+        """
+        with self._database() as db:
+            row = db.execute("select extract(epoch from clock_timestamp())").fetchone()
+        assert row is not None
+        ahead = time.time() - float(row[0])
+        return at - ahead if ahead > AHEAD_S else at
 
     def _connection(self, link: _Link) -> Connection:
         connection = link.connection

@@ -292,6 +292,7 @@ class PostgresSuppression(PostgresServer):
 
     def prune(self, now: float, rules: SuppressionRules) -> int:
         """See `SuppressionStore.prune`."""
+        now = self._by_server(now)
         ended = self._delete_some(_PRUNE, int(now))
         self._delete_some(_PRUNE_SOFT, int(now) - rules.soft_window_s)
         return ended

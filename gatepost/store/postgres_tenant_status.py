@@ -113,6 +113,7 @@ class PostgresTenantStatus(PostgresServer):
         with self._database() as db:
             if db.execute(_ENDED, {"now": now}).fetchone() is None:
                 return []
+        now = self._by_server(now)
         with self._in_turn() as db:
             ended = db.execute(_ENDED, {"now": now}).fetchall()
             for tenant, campaign, domain in ended:

@@ -186,6 +186,7 @@ class PostgresWebhooks(PostgresServer):
 
     def prune(self, before: float) -> int:
         """See `WebhookStore.prune`."""
+        before = self._by_server(before)
         with self._writing() as db:
             return changed(db.execute("delete from webhook_dead_letters where at < %s", [before]))
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,9 +22,11 @@ from gatepost.feedback.status import NORMAL, Change, Pause, Scope, Whose
 from gatepost.feedback.suppression import Reason, Suppressed
 from gatepost.store import postgres_server, postgres_watch
 from gatepost.store.gmail import GmailDay
+from gatepost.store.messages import Message
 from gatepost.store.open import (
     open_events,
     open_gmail,
+    open_messages,
     open_rates,
     open_statuses,
     open_suppression,
@@ -159,6 +162,36 @@ def test_a_step_of_the_ladder_is_taken_by_one_node_only(url: str) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(climb, range(4))) == [False, False, False, True]
+
+
+def test_a_node_whose_clock_is_ahead_deletes_nothing_of_the_others(
+    url: str, local: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    until, rules = now + 3_600, SuppressionRules()
+    with contextlib.ExitStack() as stack:
+        events = stack.enter_context(contextlib.closing(PostgresEvents(url)))
+        statuses = stack.enter_context(contextlib.closing(open_statuses(url)))
+        listed = stack.enter_context(contextlib.closing(open_suppression(url, local=local)))
+        messages = stack.enter_context(contextlib.closing(open_messages(url)))
+        gmail = stack.enter_context(contextlib.closing(open_gmail(url)))
+        events.add([replace(event("e1"), at=now)])
+        statuses.pause("acme", Pause(Scope.ALL, "x", now, until))
+        listed.add([Suppressed("acme", "ann@example.org", Reason.MANUAL, now, until)], rules)
+        messages.add([Message(b"m1", now, "acme", "q1", "a@acme.example", "<1@acme.example>")])
+        gmail.add([GmailDay(int(now // 86_400), "acme.example", "tacme", 0.1)])
+        years = 20 * 365 * 86_400.0
+        with monkeypatch.context() as there:
+            there.setattr(postgres_server.time, "time", lambda: now + years)
+            assert events.prune(now + years - 86_400) == 0
+            assert statuses.expire(now + years) == []
+            assert listed.prune(now + years, rules) == 0
+            assert messages.prune(now + years - 86_400) == 0
+            assert gmail.prune(now + years) == 0
+        assert statuses.expire(until) == ["acme"]
+        assert listed.prune(until + 1, rules) == 1
+        assert messages.prune(now + 1) == 1
+        assert events.prune(now + 1) >= 1
 
 
 def test_soft_bounces_that_two_nodes_see_at_once_both_count(url: str, local: str) -> None:
