@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from gatepost.cli.app import build as command_line
+from gatepost.cli.tenant import apply, queue_work
 from gatepost.feedback.events import Event, EventKind
 from gatepost.feedback.rules import Step
-from gatepost.feedback.status import NORMAL, Change, Queued, Scope, Whose
+from gatepost.feedback.status import NORMAL, Change, Part, Pause, Queued, Scope, Whose
 from gatepost.postfix.spec import Hook
-from gatepost.store.open import open_events, open_statuses
+from gatepost.runtime.traffic.hands import Done
+from gatepost.settings import Loader
+from gatepost.store.held import Cause, Held
+from gatepost.store.open import open_events, open_held, open_statuses
 
 WHY = "complaints 0.70 % (7 of 1,000, at least 0.34 %)"
 
@@ -254,3 +260,56 @@ def test_explain_tells_a_paused_tenant(store, gatepost):
     assert "refused: 450 4.7.1 sending of acme is paused: list bought, since 20" in said
     store.resume("acme", time.time(), "root", "")
     gatepost(*words, "--recipient", "u@example.org")
+
+
+HELD = Held("/etc/postfix", "4AAAAAAAzA", 1, "acme", Cause.PAUSE, 1.0)
+
+
+@pytest.fixture
+def loaded(tmp_path, store, gatepost):  # noqa: ARG001  # they make the files
+    with contextlib.closing(open_held(f"sqlite:///{tmp_path}/gatepost.db")) as held:
+        held.add([HELD, replace(HELD, queue_id="4BBBBBBBzB")])
+    return Loader(tmp_path / "gatepost.yaml").load()
+
+
+def test_no_pause_waits_until_mail_of_another_tenant_was_let_go(store, loaded, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        apply, "stop_queued", lambda at, *_, **__: done.append(at.tenant.id) or {"held": 1}
+    )
+    monkeypatch.setattr(
+        apply, "let_go", lambda at, *_, **__: done.append(f"go {at.tenant.id}") or Done(2)
+    )
+    store.pause("shop", Pause(Scope.ALL, "x", 1.0, queued=Queued.HOLD))
+    found = list(apply._apply(loaded, store.all(), 100))
+    assert done == ["shop", "go acme"]
+    assert found == [{"tenant": "shop", "held": 1}, {"tenant": "acme", "released": 2}]
+    done.clear()
+    list(apply._apply(loaded, store.all(), 100, lambda _: True))
+    assert done == ["shop"]
+
+
+def test_a_watch_looks_anew_where_a_pause_has_changed(store):
+    stop, version = threading.Event(), store.version()
+    assert not apply._moved(stop, store, version, 0.0)
+    store.pause("shop", Pause(Scope.ALL, "x", 1.0))
+    assert apply._moved(stop, store, version, 0.0)
+    stop.set()
+    assert apply._moved(stop, store, store.version(), 0.0)
+
+
+def test_letting_go_ends_where_a_pause_holds_the_same_again(store, loaded, monkeypatch):
+    seen = []
+
+    def release(_config_dir, _rows, _held, *, stopped, **_):
+        seen.append(stopped(0.0))
+        store.pause("acme", Pause(Scope.DOMAIN, "x", 1.0, queued=Queued.HOLD, domain="a.example"))
+        seen.append(stopped(0.0))
+        store.pause("acme", Pause(Scope.ALL, "x", 1.0, queued=Queued.HOLD))
+        seen.append(stopped(0.0))
+        return Done()
+
+    monkeypatch.setattr(queue_work, "release", release)
+    with queue_work.desk(loaded, loaded.snapshot.tenants.by_id["acme"]) as at:
+        queue_work.let_go(at, at.held_rows(None, None), Part(), "", 100, quiet=True)
+    assert seen == [False, False, True]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from gatepost.cli.tenant.queue_work import Desk, desk, let_go, stop_queued, warn
 from gatepost.cli.tenant.resume import PerSecondOption
 from gatepost.errors import GatepostError, Unavailable
 from gatepost.feedback.status import NORMAL, Part, Queued, Status, Statuses
-from gatepost.runtime.traffic.hands import PER_SECOND
+from gatepost.runtime.traffic.hands import PER_SECOND, Stopped
 from gatepost.runtime.traffic.queued import require_root
 from gatepost.settings import Loaded, Loader
 from gatepost.store.held import Cause
@@ -79,8 +80,12 @@ def command(
         print("nothing was to be done")
 
 
-def _apply(loaded: Loaded, statuses: Statuses, per_second: float) -> Iterator[dict[str, Any]]:
+def _apply(
+    loaded: Loaded, statuses: Statuses, per_second: float, stopped: Stopped | None = None
+) -> Iterator[dict[str, Any]]:
     """Do it for all tenants; return what was done to each that anything was done to.
+
+    To let mail go may take long, and no pause must wait for that.
 
     Raises:
         GatepostError: If something cannot be done; what was done until then stays done.
@@ -88,40 +93,44 @@ def _apply(loaded: Loaded, statuses: Statuses, per_second: float) -> Iterator[di
     with closing(open_held(url_of(open_held, loaded.settings))) as store:
         holding = {each.tenant for each in store.all()}
     names = holding | {name for name, each in statuses.items() if each.pauses_at(time.time())}
-    for name in sorted(names):
-        tenant = loaded.snapshot.tenants.by_id.get(name)
-        if tenant is None:
-            warn(
-                f"{name} is no tenant any more, and its mail stays on hold: postsuper -H lets it go"
-            )
-            continue
-        with desk(loaded, tenant) as at:
-            status = statuses.get(name, NORMAL)
-            found = {"tenant": name, **_one(at, status, per_second)}
-        if found.keys() - {"tenant"}:
-            yield found
+    known = loaded.snapshot.tenants.by_id
+    for name in sorted(names - known.keys()):
+        warn(f"{name} is no tenant any more, and its mail stays on hold: postsuper -H lets it go")
+    for do in (_stop, _let_go):
+        for name in sorted(names & known.keys()):
+            if do is _let_go and stopped is not None and stopped(0.0):
+                return
+            with desk(loaded, known[name]) as at:
+                found = do(at, statuses.get(name, NORMAL), per_second, stopped)
+            if found:
+                yield {"tenant": name, **found}
 
 
-def _one(at: Desk, status: Status, per_second: float) -> dict[str, int]:
+def _stop(at: Desk, status: Status, _per_second: float, _stopped: Stopped | None) -> dict[str, int]:
+    """Do what pauses say that are in force."""
     done: dict[str, int] = {}
-    pauses = status.pauses_at(at.now)
-    for pause in pauses:
+    for pause in status.pauses_at(at.now):
         if pause.queued is not Queued.KEEP:
-            stopped = stop_queued(at, pause, quiet=True)
+            found = stop_queued(at, pause, quiet=True)
             for key in ("held", "moved"):
-                if stopped.get(key):
-                    done[key] = done.get(key, 0) + stopped[key]
-    held = {each.part for each in pauses if each.queued is Queued.HOLD}
+                if found.get(key):
+                    done[key] = done.get(key, 0) + found[key]
+    return done
+
+
+def _let_go(at: Desk, status: Status, per_second: float, stopped: Stopped | None) -> dict[str, int]:
+    """Let go what is on hold for pauses that are over."""
+    held = {each.part for each in status.pauses_at(at.now) if each.queued is Queued.HOLD}
     rows = [
         each
         for each in at.held_rows(Cause.PAUSE, None)
         if Part(each.campaign, each.domain) not in held
     ]
-    if rows:
-        done["released"] = let_go(
-            at, rows, Part(), "the pause is over", per_second, quiet=True
-        ).count
-    return done
+    if not rows:
+        return {}
+    why = "the pause is over"
+    done = let_go(at, rows, Part(), why, per_second, quiet=True, stopped=stopped)
+    return {"released": done.count}
 
 
 def _watch(loaded: Loaded, config: Path, per_second: float) -> None:
@@ -138,7 +147,8 @@ def _watch(loaded: Loaded, config: Path, per_second: float) -> None:
             now = store.version()
             if now != version or time.monotonic() >= again:
                 loaded = Loader(config).load()
-                for each in _apply(loaded, store.all(), per_second):
+                stopped = partial(_moved, stop, store, now)
+                for each in _apply(loaded, store.all(), per_second, stopped):
                     print(_words(each), flush=True)
                 # A second time soon: mail that was on its way in when a pause began.
                 again = time.monotonic() + (EVERY_S * 2 if now != version else AGAIN_S)
@@ -154,6 +164,11 @@ def _watch(loaded: Loaded, config: Path, per_second: float) -> None:
         stop.wait(EVERY_S)
     if store is not None:
         store.close()
+
+
+def _moved(stop: threading.Event, store: TenantStatusStore, version: int, seconds: float) -> bool:
+    """Wait, and tell whether to end or to look at the pauses anew."""
+    return stop.wait(seconds) or store.version() != version
 
 
 def _words(done: dict[str, Any]) -> str:

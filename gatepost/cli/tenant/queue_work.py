@@ -25,12 +25,12 @@ from gatepost.feedback.status import Part, Pause, Queued, Scope, moment
 from gatepost.runtime.control import ask
 from gatepost.runtime.log import clean
 from gatepost.runtime.paths import control_path
-from gatepost.runtime.traffic.hands import Done, ask_anew, hold, queue_event, release
+from gatepost.runtime.traffic.hands import Done, Stopped, ask_anew, hold, queue_event, release
 from gatepost.runtime.traffic.queued import DELIVERABLE, Chosen, Progress, QueueReader, Summary
 from gatepost.settings import Loaded
 from gatepost.store.held import Cause, Held, HeldStore
 from gatepost.store.messages import MessageStore
-from gatepost.store.open import open_events, open_held, open_messages
+from gatepost.store.open import open_events, open_held, open_messages, open_statuses
 from gatepost.store.tenant_status import TenantStatusStore
 from gatepost.tenants.model import Tenant
 
@@ -183,9 +183,27 @@ def _chosen(at: Desk, selection: Selection, queues: Collection[str], *, quiet: b
 
 
 def let_go(
-    at: Desk, rows: list[Held], part: Part, reason: str, per_second: float, *, quiet: bool
+    at: Desk,
+    rows: list[Held],
+    part: Part,
+    reason: str,
+    per_second: float,
+    *,
+    quiet: bool,
+    stopped: Stopped | None = None,
 ) -> Done:
     """Let go what Gatepost holds, and tell of it.
+
+    It may take long, and ends early where a pause holds the same mail again.
+
+    Args:
+        at: What is needed to work on the queue.
+        rows: What is to go.
+        part: What of the tenant's mail is meant.
+        reason: Why.
+        per_second: At most so many a second.
+        quiet: Whether to show no progress.
+        stopped: As of `hands.release`; tells whether any pause has changed.
 
     Raises:
         GatepostError: If it cannot be done.
@@ -194,11 +212,31 @@ def let_go(
     done = Done()
     try:
         with shown("let go", quiet=quiet) as progress:
-            done = release(config_dir, rows, at.held, per_second=per_second, progress=progress)
+            done = release(
+                config_dir,
+                rows,
+                at.held,
+                per_second=per_second,
+                stopped=stopped or _until_held(at, rows),
+                progress=progress,
+            )
     finally:
         if done.count:
             at.tell(EventKind.QUEUE_RELEASED, part, reason, count=done.count)
     return done
+
+
+def _until_held(at: Desk, rows: list[Held]) -> Stopped:
+    """Return what tells whether a pause holds again what is let go now."""
+    parts = {Part(each.campaign, each.domain) for each in rows if each.cause is Cause.PAUSE}
+
+    def stopped(seconds: float) -> bool:
+        time.sleep(seconds)
+        with contextlib.closing(open_existing(open_statuses, at.loaded.settings)) as statuses:
+            pauses = statuses.find(at.tenant.id).pauses_at(time.time())
+        return any(each.queued is Queued.HOLD and each.part in parts for each in pauses)
+
+    return stopped
 
 
 def left_out(summary: Summary) -> dict[str, int]:

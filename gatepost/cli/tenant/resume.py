@@ -151,7 +151,12 @@ def _let_go(
                 )
             if rows:
                 done = let_go(at, rows, only or WHOLE, reason, per_second, quiet=quiet)
-                found |= {"released": done.count, "on_hold": 0}
+                left = len(rows) - done.count - done.gone
+                found |= {"released": done.count, "on_hold": left}
+                if left:
+                    raise GatepostError(
+                        f"{number(left, 'message')} stay on hold, as a new pause holds them"
+                    )
         pause = was.pause if only is None else None
         if pause is not None and pause.queued is Queued.RETRY:
             config_dir = loaded.settings.postfix_config_dir

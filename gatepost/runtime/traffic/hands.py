@@ -133,13 +133,15 @@ def release(
         rows: The messages.
         store: Forgets them.
         per_second: At most so many a second.
-        stopped: Waits so many seconds, and tells whether to go no further; without it, all go.
+        stopped: Waits so many seconds, and tells whether to go no further; without it, all go. It
+            is asked after each second's worth but the last.
         progress: Is told how many were dealt with.
     """
     by_instance = defaultdict(list)
     for row in rows:
         by_instance[row.instance].append(row)
     done = Done()
+    total = sum(map(len, by_instance.values()))
     # A second's worth at a time: a run that is broken off leaves the rest on hold, and known.
     size = max(1, int(per_second))
     for instance, held in by_instance.items():
@@ -157,7 +159,8 @@ def release(
             done.gone += len(some) - len(free)
             if progress is not None:
                 progress(done.count + done.gone)
-            if stopped is not None and stopped(max(0.0, 1.0 - (time.monotonic() - begun))):
+            left = total - done.count - done.gone
+            if left and stopped is not None and stopped(max(0.0, begun + 1.0 - time.monotonic())):
                 return done
     return done
 
