@@ -126,7 +126,15 @@ class _Target(PostgresServer):
         Raises:
             StoreUnavailable: If it does not.
         """
+        mark = "select version, nonce from api_tenants_mark"
+        was = source.execute(mark).fetchone()
         with self._database() as db:
+            now = db.execute(mark).fetchone()
+            if now is not None and (now[0] > was[0] or (now[0] == was[0] and now[1] != was[1])):
+                raise StoreUnavailable(
+                    f"{self.name} has tenants of the API that were changed there; "
+                    "a copy would undo that"
+                )
             for table, key, value in (
                 ("events", "position", "id"),
                 ("suppression_owners", "id", "tenant"),

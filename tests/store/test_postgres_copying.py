@@ -219,6 +219,16 @@ def test_a_server_that_holds_anything_else_is_refused(
         copy_state(file, url)
 
 
+def test_what_the_api_has_changed_on_the_server_is_not_undone(url: str, file: Path) -> None:
+    copy_state(file, url)
+    copy_state(file, url)
+    with contextlib.closing(open_api_tenants(url)) as tenants:
+        assert tenants.apply(tenants.mark(), [TenantChange("new", "{}")], "root", NOW)
+        with pytest.raises(StoreUnavailable, match="has tenants of the API that were changed"):
+            copy_state(file, url)
+        assert tenants.find("new") is not None
+
+
 def test_the_command(url: str, file: Path) -> None:
     def run(*words: str) -> Any:
         return CliRunner().invoke(build(["state"]), ["state", "copy", *words])
