@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from gatepost.decisions.queued import (
+    Evidence,
     Fit,
     Named,
     Owner,
@@ -33,6 +34,7 @@ from gatepost.decisions.queued import (
 )
 from gatepost.domains import domain_of
 from gatepost.errors import PostfixUnavailable
+from gatepost.feedback.sent import Message
 from gatepost.postfix.commands import PostfixCommands
 from gatepost.postfix.queue import QueuedMessage, is_long, read_queue
 from gatepost.snapshot import Snapshot
@@ -41,6 +43,9 @@ from gatepost.store.messages import MessageStore
 
 MAX_NAMES = 1000
 BATCH = 500
+# By how much the two clocks may be off, and how long a client may take for one message.
+CLOCK_S = 10.0
+LONGEST_S = 3600.0
 # What postsuper(1) may touch. In maildrop, nobody has looked at a message yet.
 DELIVERABLE = frozenset({"incoming", "active", "deferred"})
 HELD = frozenset({"hold"})
@@ -233,7 +238,7 @@ class QueueReader:
             found = [(each, named) for each, named in found if named.tenant in {"", tenant}]
             booked = self._book.find_all({named.message for _, named in found}) if found else {}
             for each, named in found:
-                owner = owner_of(named, booked.get(named.message))
+                owner = owner_of(named, _of(each, named, booked.get(named.message)))
                 if owner is not None and owner.tenant == tenant:
                     yield each, named, owner
             seen += len(batch)
@@ -256,6 +261,18 @@ class QueueReader:
         if not octets:
             return owner
         return labelled(owner, header_fields(octets), selection.tenant)
+
+
+def _of(message: QueuedMessage, named: Named, booked: Message | None) -> Message | None:
+    """Return what the book has under the id of a message, unless that is of an earlier message.
+
+    A short queue id comes again, and the book is kept for longer. What a token names comes once.
+    """
+    if booked is None or is_long(message.queue_id) or named.evidence is Evidence.TOKEN:
+        return booked
+    # The book has the end of the message, and the queue its beginning.
+    took = booked.at - message.arrival
+    return booked if -CLOCK_S <= took <= LONGEST_S else None
 
 
 def header_fields(octets: bytes) -> list[tuple[str, str]]:

@@ -306,6 +306,15 @@ def test_a_short_id_that_names_another_message_now_is_left_alone(postfix, held, 
     assert postfix.queues() == {short: "deferred"}
 
 
+@pytest.mark.parametrize(("age_s", "count"), [(-60, 1), (86_400, 0)])
+def test_a_short_id_is_not_whose_it_was_before(postfix, book, choose, age_s, count) -> None:
+    short = "ABCDEF0123"
+    postfix.add(short, "")
+    book.add([replace(booked(short), at=NOW - age_s)])
+    with choose() as chosen:
+        assert chosen.summary.messages == count
+
+
 def test_a_release_that_is_broken_off_remembers_the_rest(postfix, held, choose) -> None:
     for queue_id in (A, B, C):
         postfix.add(queue_id)
