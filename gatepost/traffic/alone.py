@@ -4,7 +4,8 @@ Purpose: mail goes on, and quotas hold as well as they can. Of each quota the no
 what was left of it when it last heard, divided by the number of nodes that were alive then.
 Limits: a node alone lets pass at most ``limit / nodes``, rounded up, within a window. So of n nodes
 k that are cut off let pass at most k shares more than the limit; if all that is known was known to
-all, nothing more at all. What is known of 100,000 counters is kept.
+all, nothing more at all. What is known of 100,000 counters is kept, of those that were asked for
+last: names that one tenant makes up push out what was known of others only if those are silent.
 Errors: none.
 Not handled: how what was known fades: all of it counts for one window from when it was heard, which
 is too long and never too short.
@@ -12,6 +13,7 @@ is too long and never too short.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -40,13 +42,14 @@ class Alone:
         self.memory = MemoryCounters()
         self.own = MemoryCounters()
         self.nodes = 1
-        self._known: dict[Key, tuple[int, float]] = {}
+        self._known: OrderedDict[Key, tuple[int, float]] = OrderedDict()
 
     def learn(self, key: Key, used: int, now: float) -> None:
         """Take note of how far a counter is used by all nodes."""
-        if len(self._known) >= _MAX_KNOWN and key not in self._known:
-            self._known.clear()
         self._known[key] = (used, now)
+        self._known.move_to_end(key)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
 
     def forget_known(self) -> None:
         """Know nothing of what all nodes have used."""
