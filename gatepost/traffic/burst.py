@@ -147,12 +147,18 @@ class _Tenant:
         self.moved: Moved | None = None
         self.over_at = now
         self.base = 0
-        self.follow(burst, now)
+        self.burst = burst
+        self._measure(now)
 
     def follow(self, burst: Burst, now: float) -> None:
         """Go by other rules."""
-        self.burst = burst
-        above = burst.above
+        before, self.burst = self.burst, burst
+        # A reload makes all rules anew: what was measured stays as long as the rates are the same.
+        if (before.above, before.below) != (burst.above, burst.below):
+            self._measure(now)
+
+    def _measure(self, now: float) -> None:
+        burst, above = self.burst, self.burst.above
         self.by_message = above is None or above.unit is Unit.MESSAGES
         self.meter = None if above is None else Meter(above, burst.below or above, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -195,6 +196,16 @@ def test_new_numbers_hold_for_who_is_in_burst() -> None:
     traffic.rules = BurstRules(burst=Burst("burst", Limit(20, 1), None, Limit(10, 1), None, 5))
     assert traffic.wait(4) == []
     assert traffic.wait(2) == ["back below its thresholds for 5 s"]
+
+
+def test_reloads_without_other_rates_forget_nothing_that_was_measured() -> None:
+    traffic = Traffic()
+    found = []
+    for stay in range(60, 72):
+        # As after a reload: what a tenant's neighbour changes makes all rules anew.
+        traffic.rules = BurstRules(burst=replace(BURST, stay_s=stay))
+        found += traffic.send(25, 0.5)
+    assert found == ["to more than 20/second"]
 
 
 def test_a_clock_that_goes_back_moves_nobody_and_keeps_nobody_for_ever() -> None:
