@@ -70,7 +70,11 @@ def _serve(role: Role) -> int:
         ladder = ladder_watch(settings, role.current, role.metrics)
         statuses = StatusBook(lambda: open_statuses(settings.state), role.metrics)
         returns = ReturnWatch(
-            settings.postfix_config_dir, role.current, statuses.current, role.metrics
+            settings.postfix_config_dir,
+            role.current,
+            statuses.current,
+            role.metrics,
+            known=lambda: statuses.version() is not None,
         )
         intake = FeedbackIntake(role) if settings.intake_dir is not None else None
         outlets = EventOutlets(role)

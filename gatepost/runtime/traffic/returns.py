@@ -161,6 +161,7 @@ class ReturnWatch:
         statuses: Callable[[], Statuses],
         metrics: Metrics,
         *,
+        known: Callable[[], bool] = lambda: True,
         every_s: float = EVERY_S,
         first_s: float = FIRST_S,
         again_s: float = AGAIN_S,
@@ -172,6 +173,8 @@ class ReturnWatch:
             current: Returns the configuration in force.
             statuses: Returns the status of all tenants.
             metrics: Where failures are counted.
+            known: Tells whether the statuses are those of the store. Until they are, who has none
+                may be paused.
             every_s: Seconds between two looks at the statuses.
             first_s: Seconds between the end of a pause and the first look at the queue.
             again_s: Seconds until the second one.
@@ -180,6 +183,7 @@ class ReturnWatch:
         self._current = current
         self._statuses = statuses
         self._metrics = metrics
+        self._known = known
         self._every_s = every_s
         self._delays = (first_s, again_s)
         self._deferring: frozenset[str] = frozenset()
@@ -205,6 +209,7 @@ class ReturnWatch:
                 _log.exception("queue-failed")
 
     def _look(self) -> None:
+        known = self._known()
         # A pause may end by itself, without any change in the store.
         deferring = _deferring(self._statuses(), self._current(), time.time())
         now = time.monotonic()
@@ -212,9 +217,11 @@ class ReturnWatch:
         self._deferring = deferring
         if ended:
             self._due += [(now + delay, ended) for delay in self._delays]
-        due = [names for at, names in self._due if at <= now]
+        due = [names for at, names in self._due if at <= now and (known or names is not None)]
         # First: what fails is not tried again each second.
-        self._due = [each for each in self._due if each[0] > now]
+        self._due = [
+            (at, names) for at, names in self._due if at > now or not (known or names is not None)
+        ]
         for names in due:
             try:
                 self._send(names)

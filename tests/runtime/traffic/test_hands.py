@@ -388,6 +388,42 @@ def test_mail_of_a_pause_that_ended_while_nobody_looked_is_found_at_the_start(
     wait_until(lambda: A in postfix.tried(), 20, "the attempt")
 
 
+def test_at_the_start_nobody_is_taken_for_resumed_whose_status_is_not_known(
+    postfix, monkeypatch, request
+) -> None:
+    monkeypatch.setattr(returns, "SETTLE_S", 0.0)
+    postfix.add(A, reason=TEXT)
+    postfix.add(B, "b@shop.example", reason=TEXT.replace("acme", "shop"))
+    looks: list[bool] = []
+    many = threading.Event()
+    away = threading.Event()
+    away.set()
+
+    def known() -> bool:
+        looks.append(True)
+        if len(looks) == 10:
+            many.set()
+        return not away.is_set()
+
+    statuses: list[Statuses] = [{}]
+    watch = ReturnWatch(
+        postfix.config_dir,
+        lambda: MADE,
+        lambda: statuses[-1],
+        Metrics("back"),
+        known=known,
+        every_s=0.02,
+        first_s=0.02,
+    )
+    request.addfinalizer(watch.stop)
+    assert many.wait(20)
+    assert postfix.tried() == []
+    statuses.append({"acme": Status(pause=PAUSE)})
+    away.clear()
+    wait_until(lambda: B in postfix.tried(), 20, "the attempt")
+    assert A not in postfix.tried()
+
+
 def test_a_queue_that_cannot_be_read_is_told_once_a_pause_has_ended(
     postfix, request, caplog
 ) -> None:
