@@ -264,7 +264,7 @@ class SqliteSuppression(SqliteFile):
             if tenant is not None and owner is None:
                 return Page((), "")
             where = {
-                **cursor_of(after, owner or 0),
+                **cursor_of(after, owner),
                 "reason": None if reason is None else CODES[reason],
                 "limit": limit,
             }

@@ -138,16 +138,20 @@ def sub_where(rules: SuppressionRules) -> str:
     return MAILBOX if rules.fold_sub_addresses else WHOLE
 
 
-def cursor_of(after: str, owner: int) -> dict[str, Any]:
+def cursor_of(after: str, owner: int | None) -> dict[str, Any]:
     """Return the place that a page ended at.
 
+    Args:
+        after: The place; it comes from whoever asks for the page, and may name any list.
+        owner: Whose list is asked for, or None for all lists.
+
     Raises:
-        MalformedMessage: If none did.
+        MalformedMessage: If no page of that list ended there.
     """
     if not after:
-        return {"owner": owner, "key": b"", "sub": b"", "code": 0}
+        return {"owner": owner or 0, "key": b"", "sub": b"", "code": 0}
     found = _PLACE.fullmatch(after)
-    if found is None:
+    if found is None or (owner is not None and int(found[1]) != owner):
         raise MalformedMessage(f"{after[:60]!a} is no place in a list", rule="suppression")
     first, key, sub, code = found.groups()
     return {

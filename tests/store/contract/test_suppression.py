@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatepost.errors import StoreUnavailable
+from gatepost.errors import MalformedMessage, StoreUnavailable
 from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import GLOBAL, Reason, Suppressed, expiry_of, merged
 from gatepost.store.open import open_suppression, sqlite_path
@@ -407,3 +407,23 @@ def _put(path: Path, text: str | None) -> None:
         path.unlink()
     else:
         path.write_text(text)
+
+
+def test_a_place_in_the_list_of_one_is_none_in_that_of_another(
+    suppressions: SuppressionStore,
+) -> None:
+    """Whoever asks for a page says where it begins, and may make that up."""
+    suppressions.add(
+        [
+            _entry(f"{tenant}{number}@example.org", tenant=tenant)
+            for tenant in ("acme", "zeta")
+            for number in range(3)
+        ],
+        RULES,
+    )
+    after = suppressions.page("zeta", limit=1).after
+    owner = after.partition(".")[0]
+    assert len(suppressions.page("zeta", after=after).entries) == 2
+    for made_up in (after, f"{owner}...0"):
+        with pytest.raises(MalformedMessage):
+            suppressions.page("acme", after=made_up)

@@ -72,6 +72,14 @@ def test_pages_go_on_where_the_last_one_ended(api: Api) -> None:
     assert api.get(f"{path}?cursor=1.zz.").status_code == 422
 
 
+def test_no_cursor_leads_into_the_list_of_another(api: Api) -> None:
+    for tenant in ("acme", "globex"):
+        api.post(f"/v1/tenants/{tenant}/suppressions", {"address": f"{tenant}@example.org"})
+    for owner in range(20):
+        path = f"/v1/tenants/acme/suppressions?cursor={owner}...0"
+        assert "globex@" not in api.get(path, token="acme").text
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
