@@ -175,12 +175,13 @@ class QueueBook:
         """Say that Postfix's own list is read from now on."""
         self._survey = Survey(self._lines)
 
-    def end_survey(self, found: Iterable[Queued] | None, now: float) -> int:
+    def end_survey(self, found: Iterable[Queued] | None, now: float, *, whole: bool = True) -> int:
         """Put right what differs from Postfix's own list; return how many messages did.
 
         Args:
             found: What is in the queue and not on hold, or None if it could not be read.
             now: Unix time in seconds.
+            whole: Whether that is all; else what is not in it may be in the queue all the same.
         """
         survey, self._survey = self._survey, None
         if survey is None or found is None:
@@ -191,14 +192,14 @@ class QueueBook:
             listed.add(each.queue_id)
             if each.queue_id not in survey.gone:
                 wrong += self._correct(each, survey, now)
-        for queue_id, message in list(self._messages.items()):
+        for queue_id, message in list(self._messages.items()) if whole else ():
             # What is being received is in no list.
-            old = message.sized or now - message.at > RECEIVE_S
+            old = message.sized or abs(now - message.at) > RECEIVE_S
             if old and message.seen <= survey.began and queue_id not in listed:
                 wrong += 1
                 self._drop(queue_id, now)
         self._oldest_at = float("-inf")
-        self._complete = len(self._messages) < self._max
+        self._complete = whole and len(self._messages) < self._max
         return wrong
 
     def _correct(self, each: Queued, survey: Survey, now: float) -> bool:

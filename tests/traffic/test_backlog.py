@@ -153,6 +153,20 @@ def test_what_a_client_breaks_off_counts_until_the_next_message_of_its_smtpd(boo
     assert backlog(book, "beta") == (1, 1)
 
 
+def test_a_clock_that_was_put_back_keeps_nobody_s_message_for_ever(book) -> None:
+    take(book, Came("A1", "198.18.0.1", "acme"))
+    book.begin_survey()
+    assert book.end_survey([], NOW - 86_400) == 1
+    assert backlog(book) == (0, 0)
+
+
+def test_a_survey_of_a_part_takes_nothing_out(book) -> None:
+    take(book, Tried("A1", ACME, 1), Tried("A2", ACME, 1))
+    book.begin_survey()
+    assert book.end_survey([Queued("A3", ACME, 1, NOW)], NOW, whole=False) == 1
+    assert backlog(book) == (3, 3)
+
+
 def test_a_survey_tells_whose_waiting_mail_is(book) -> None:
     take(book, Came("A1", "198.18.0.9", ""))
     assert book.untold == 1

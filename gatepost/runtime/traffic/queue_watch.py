@@ -48,7 +48,7 @@ from gatepost.runtime.traffic.sheet import TrafficSheet, since_boot
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.client import Client
 from gatepost.tenants.identity import identify
-from gatepost.traffic.backlog import QueueBook, Queued
+from gatepost.traffic.backlog import MAX_MESSAGES, QueueBook, Queued
 
 LOOK_S: Final = 0.25
 TELL_EVERY_S: Final = 1.0
@@ -97,6 +97,7 @@ class _Survey:
     began_at: float
     thread: threading.Thread | None = None
     found: list[Queued] | None = None
+    whole: bool = True
     trouble: str = ""
 
 
@@ -268,11 +269,17 @@ class QueueWatch:
 
     def _list(self, survey: _Survey) -> None:
         try:
-            survey.found = [
-                Queued(each.queue_id, each.sender, len(each.recipients), float(each.arrival))
-                for each in self._list_queue(self._config_dir)
-                if each.queue_name in _OUTSTANDING
-            ]
+            found: list[Queued] = []
+            for each in self._list_queue(self._config_dir):
+                if each.queue_name not in _OUTSTANDING:
+                    continue
+                if len(found) >= MAX_MESSAGES:
+                    # As many as the book remembers: a longer list would only take memory.
+                    survey.whole = False
+                    break
+                sender, recipients = each.sender, len(each.recipients)
+                found.append(Queued(each.queue_id, sender, recipients, float(each.arrival)))
+            survey.found = found
         except PostfixUnavailable as error:
             survey.trouble = str(error)
         except Exception as error:
@@ -292,7 +299,7 @@ class QueueWatch:
             return
         self._survey = None
         self._survey_at, self._took = now, now - survey.began_at
-        wrong = self._book.end_survey(survey.found, time.time())
+        wrong = self._book.end_survey(survey.found, time.time(), whole=survey.whole)
         if survey.found is None:
             self._trouble("queue-unlisted", survey.trouble)
         else:

@@ -156,6 +156,21 @@ def test_what_was_there_before_is_in_postfix_s_list(tmp_path) -> None:
     world.sheet.stop()
 
 
+def test_of_a_very_long_list_no_more_is_kept_than_can_be_remembered(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("gatepost.runtime.traffic.queue_watch.MAX_MESSAGES", 2)
+    log = Log()
+    log.listed = [queued(f"A0000{number}") for number in range(9)]
+    world = World(tmp_path, log)
+    world.wait(lambda: world.backlog() is not None)
+    assert world.backlog() == Backlog(2, 2, 1_700_000_000.0)
+    # A list that was not read to its end does not tell that what it lacks is gone.
+    world.log.listed = [queued(f"B0000{number}") for number in range(9)]
+    world.log.say(b"", gap=True)
+    world.wait(lambda: world.backlog().messages == 4)
+    world.watch.stop()
+    world.sheet.stop()
+
+
 def test_a_lost_line_is_put_right_after_a_gap_and_after_postsuper(world) -> None:
     world.log.say(tried("A00001"), tried("A00002"), tried("A00003"))
     world.wait(lambda: world.backlog() is not None and world.backlog().messages == 3)
