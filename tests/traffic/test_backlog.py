@@ -153,6 +153,14 @@ def test_what_a_client_breaks_off_counts_until_the_next_message_of_its_smtpd(boo
     assert backlog(book, "beta") == (1, 1)
 
 
+def test_mail_that_is_let_go_from_hold_comes_once_more(book) -> None:
+    take(book, Came("A1", "198.18.0.1", "acme"), Tried("A1", ACME, 1), Gone("A1"))
+    assert book.told(NOW, 100)["acme"].others == 0
+    take(book, Tried("A1", ACME, 1))
+    assert backlog(book) == (1, 1)
+    assert book.told(NOW, 100)["acme"].others == 1
+
+
 def test_a_clock_that_was_put_back_keeps_nobody_s_message_for_ever(book) -> None:
     take(book, Came("A1", "198.18.0.1", "acme"))
     book.begin_survey()
