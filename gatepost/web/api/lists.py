@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -133,9 +134,11 @@ def remove_entry(
 def check_entries(
     tenant: TenantId, given: CheckRequest, site: SiteOf, caller: TenantCaller
 ) -> CheckedAll:
-    """Say whether addresses are suppressed for a tenant, by its own list or by the global one."""
-    del caller
-    return _check([tenant, GLOBAL], given, site)
+    """Say whether addresses are suppressed for a tenant, by its own list or by the global one.
+
+    What the platform has noted about an entry of the global list is for its own tokens.
+    """
+    return _check([tenant, GLOBAL], given, site, is_platform=caller.is_platform)
 
 
 @router.post(
@@ -188,7 +191,7 @@ def remove_global(given: Removal, site: SiteOf, caller: PlatformWriter) -> Chang
 def check_all(given: CheckRequest, site: SiteOf, caller: PlatformCaller) -> CheckedAll:
     """Say on which lists addresses are."""
     del caller
-    return _check(site.suppression().lists(), given, site)
+    return _check(site.suppression().lists(), given, site, is_platform=True)
 
 
 @router.post(
@@ -250,7 +253,7 @@ def _remove(tenant: str, given: Removal, site: Site, caller: Caller) -> Changed:
     return Changed(entries=list(map(_entry, removed)))
 
 
-def _check(lists: list[str], given: CheckRequest, site: Site) -> CheckedAll:
+def _check(lists: list[str], given: CheckRequest, site: Site, *, is_platform: bool) -> CheckedAll:
     now = site.clock()
     rules = site.current().suppression
     store = site.suppression()
@@ -258,6 +261,11 @@ def _check(lists: list[str], given: CheckRequest, site: Site) -> CheckedAll:
     for address in given.addresses:
         _canonical(address)
         entries = [each for one in lists for each in store.entries_of(one, address, rules)]
+        if not is_platform:
+            entries = [
+                replace(each, source="", note="") if each.tenant == GLOBAL else each
+                for each in entries
+            ]
         found.append(
             Checked(
                 address=address,

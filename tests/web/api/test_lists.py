@@ -186,3 +186,17 @@ def test_a_list_of_hashes_shows_no_addresses_and_says_so_in_no_event(
     assert api.get("/v1/tenants/acme/suppressions").json()["entries"][0]["address"] is None
     assert events(api) == [("acme", "", "add")]
     assert "example.org" not in json.dumps(api.get("/v1/events").json())
+
+
+def test_what_the_platform_noted_of_a_global_entry_is_not_for_tenants(api: Api) -> None:
+    note = {"address": "ann@example.org", "note": "globex told us"}
+    api.post("/v1/suppressions", note)
+    api.post("/v1/tenants/acme/suppressions", {**note, "note": "our own"}, token="acme")
+    asked = {"addresses": ["ann@example.org"]}
+
+    def notes(token: str) -> list[tuple[str, str]]:
+        told = api.post("/v1/tenants/acme/suppressions/check", asked, token=token).json()
+        return [(each["tenant"], each["note"]) for each in told["addresses"][0]["entries"]]
+
+    assert notes("acme") == [("acme", "our own"), ("", "")]
+    assert notes("platform") == [("acme", "our own"), ("", "globex told us")]
