@@ -313,3 +313,13 @@ def test_letting_go_ends_where_a_pause_holds_the_same_again(store, loaded, monke
     with queue_work.desk(loaded, loaded.snapshot.tenants.by_id["acme"]) as at:
         queue_work.let_go(at, at.held_rows(None, None), Part(), "", 100, quiet=True)
     assert seen == [False, False, True]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_resume_says_what_a_new_pause_keeps_on_hold(store, gatepost, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("gatepost.cli.tenant.resume.let_go", lambda *_, **__: Done(1))
+    store.pause("acme", Pause(Scope.ALL, "x", 1.0, queued=Queued.HOLD))
+    said = gatepost("tenant", "resume", "acme", status=1).output
+    assert "1 message let go on this node" in said
+    assert "1 message left on hold, as a new pause is about the same" in said

@@ -155,7 +155,7 @@ def _let_go(
                 found |= {"released": done.count, "on_hold": left}
                 if left:
                     raise GatepostError(
-                        f"{number(left, 'message')} stay on hold, as a new pause holds them"
+                        f"{number(left, 'message')} left on hold, as a new pause is about the same"
                     )
         pause = was.pause if only is None else None
         if pause is not None and pause.queued is Queued.RETRY:
