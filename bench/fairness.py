@@ -22,7 +22,6 @@ from bench.isolation import (
     quiet_row,
 )
 from bench.report import Row
-from bench.roles import workplace
 
 SECONDS = 40.0
 RATE = 400.0
@@ -38,7 +37,7 @@ _VARIANTS: dict[str, Lanes | None] = {
 def run() -> list[Row]:
     """Measure, and return the rows."""
     rows: list[Row] = []
-    with workplace() as directory:
+    with in_memory() as directory:
         with platform(directory / "alone" / "x", CROWD, None):
             alone = measure(directory / "alone" / "x", CROWD, None)
         rows.append(quiet_row("fifty equal tenants", alone))

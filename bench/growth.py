@@ -2,7 +2,7 @@
 
 Purpose: what the others notice, as a chart: ``docs/growth.svg``, which this measurement writes.
 Source: `bench.isolation`, whose tenants and destination these are.
-Format: the growth is exponential over two minutes, and the rates are 3.46 times as high as the
+Format: the growth is exponential over two minutes (times ``GATEPOST_BENCH_SCALE``), and the rates are 3.46 times as high as the
 days' averages, so that 10 million a day are 400 a second, twice what the destination takes: the
 replay takes no account of nights, and a real day has its peaks. Delays are the worst of the quiet
 tenants' messages sent within three seconds.
@@ -15,11 +15,10 @@ import math
 from pathlib import Path
 
 from bench.chart import Line, Panel, chart
-from bench.isolation import CROWD, SINK, VARIANTS, Flood, measure, platform
+from bench.isolation import CROWD, SCALE, SINK, VARIANTS, Flood, in_memory, measure, platform
 from bench.report import Row
-from bench.roles import workplace
 
-SECONDS = 120.0
+SECONDS = 120.0 * SCALE
 LAST = 400.0
 FIRST = LAST / 1_000
 A_DAY = 10_000_000
@@ -32,7 +31,7 @@ def run() -> list[Row]:
     rows = []
     delays: list[Line] = []
     rates = [Line("sent", [(t, _rate(t)) for t in range(0, int(SECONDS) + 1, 2)], 3)]
-    with workplace() as directory:
+    with in_memory() as directory:
         for number, (name, lane) in enumerate(VARIANTS.items()):
             place = directory / f"v{number}" / "x"
             with platform(place, CROWD, lane):

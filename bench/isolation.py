@@ -11,7 +11,10 @@ with the time until then, so that a delay which has no end yet is told too short
     Of the flood is told how much arrived a second, as a share of what the destination takes of a
 flood when nobody else sends, less what the quiet ones send.
 Limits: a run ends when the flood's messages are taken, or after its time; both are told.
-    ``GATEPOST_BENCH_FLOOD`` and ``GATEPOST_BENCH_SECONDS`` make both smaller for a first look.
+    ``GATEPOST_BENCH_SCALE=0.4`` makes the flood, its time, Postfix's active queue and the cap smaller
+by the same factor. Queues are in memory: on a shared disk a flood delays others by its fsync(2)
+alone, which no lane can mend. Connections are not kept (smtp_connection_cache_on_demand): idle ones
+would take the places that such a destination has.
 Errors: `LabError` or `LoadError` if something does not start.
 """
 
@@ -21,6 +24,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +33,6 @@ from typing import Any
 
 from bench.processes import running
 from bench.report import Row
-from bench.roles import workplace
 from gatepost.postfix.instances.place import config_dir_of
 from lab.gatepost import Gatepost
 from lab.postfix import PrivatePostfix
@@ -37,8 +40,10 @@ from lab.process import Daemon, add_address, wait_until
 from lab.process import run as run_command
 from lab.queue_lister import listed
 
-MESSAGES = int(os.environ.get("GATEPOST_BENCH_FLOOD", "60000"))
-SECONDS = float(os.environ.get("GATEPOST_BENCH_SECONDS", "150"))
+SCALE = float(os.environ.get("GATEPOST_BENCH_SCALE", "1"))
+MESSAGES = int(60_000 * SCALE)
+SECONDS = 150 * SCALE
+ACTIVE_LIMIT = int(20_000 * SCALE)
 RATE = MESSAGES / SECONDS
 QUIET_S = 20.0
 RECOGNISED_S = 5.0
@@ -60,6 +65,8 @@ _MAIN = {
     "smtp_tls_loglevel": "1",
     "smtp_tls_security_level": "may",
     "smtpd_client_connection_count_limit": "0",
+    "smtp_connection_cache_on_demand": "no",
+    "qmgr_message_active_limit": str(ACTIVE_LIMIT),
     "mynetworks": "198.18.3.0/24",
     "resolve_numeric_domain": "yes",
 }
@@ -105,10 +112,12 @@ CROWD = Crowd(20, 1.0)
 _BURST = {"above": "20/second", "lane": "burst"}
 VARIANTS: dict[str, Lanes | None] = {
     "plain Postfix": None,
-    # Below the limit of the active queue, 20,000, which all lanes of one instance share.
-    "burst lane": Lanes({"burst": _BURST, "backlog": 15_000}, {"burst": {"concurrency": 17}}),
+    # The cap is below the limit of the active queue, which all lanes of one instance share.
+    "burst lane": Lanes(
+        {"burst": _BURST, "backlog": ACTIVE_LIMIT * 3 // 4}, {"burst": {"concurrency": 18}}
+    ),
     "burst lane, own instance": Lanes(
-        {"burst": _BURST}, {"burst": {"concurrency": 17, "instance": True}}
+        {"burst": _BURST}, {"burst": {"concurrency": 18, "instance": True}}
     ),
 }
 
@@ -168,7 +177,7 @@ class Flood:
 def run() -> list[Row]:
     """Measure, and return the rows."""
     rows: list[Row] = []
-    with workplace() as directory:
+    with in_memory() as directory:
         capacity = 0.0
         for number, (name, lanes) in enumerate(VARIANTS.items()):
             place = directory / f"v{number}"
@@ -188,6 +197,14 @@ def run() -> list[Row]:
                 left = capacity - (CROWD.rate if sink == SINK else 0)
                 rows.append(flood_row(flooded, left, lanes))
     return rows
+
+
+@contextlib.contextmanager
+def in_memory() -> Iterator[Path]:
+    """Give a directory in the lab's memory that other accounts may enter."""
+    with tempfile.TemporaryDirectory(prefix="b-", dir=os.environ["GATEPOST_LAB_DIR"]) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @contextlib.contextmanager
