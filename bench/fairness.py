@@ -4,26 +4,29 @@ Purpose: Postfix takes the mail of one service in the order in which it came, wh
 within a lane a tenant waits for whatever others have queued before it. What bounds that wait is
 how much they may have in the queue; a lane of its own for the one that floods takes it away.
 Source: `bench.isolation`, whose destination this is: about 180 messages a second.
-Format: each of fifty tenants sends a message in 2.5 s, one of them 400 a second for 40 s.
+Format: each of fifty tenants sends a message in 2.5 s, one of them 400 a second for a minute
+(times ``GATEPOST_BENCH_SCALE``).
 Errors: `LabError` or `LoadError` if something does not start.
 """
 
 from __future__ import annotations
 
 from bench.isolation import (
+    SCALE,
     SINK,
     VARIANTS,
     Crowd,
     Flood,
     Lanes,
     flooded_rows,
+    in_memory,
     measure,
     platform,
     quiet_row,
 )
 from bench.report import Row
 
-SECONDS = 40.0
+SECONDS = 60.0 * SCALE
 RATE = 400.0
 CROWD = Crowd(50, 2.5)
 CAP = 100

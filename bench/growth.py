@@ -2,10 +2,10 @@
 
 Purpose: what the others notice, as a chart: ``docs/growth.svg``, which this measurement writes.
 Source: `bench.isolation`, whose tenants and destination these are.
-Format: the growth is exponential over two minutes (times ``GATEPOST_BENCH_SCALE``), and the rates are 3.46 times as high as the
-days' averages, so that 10 million a day are 400 a second, twice what the destination takes: the
-replay takes no account of nights, and a real day has its peaks. Delays are the worst of the quiet
-tenants' messages sent within three seconds.
+Format: the growth is exponential over two minutes (times ``GATEPOST_BENCH_SCALE``), and the rates
+are 3.46 times as high as the days' averages, so that 10 million a day are 400 a second, twice what
+the destination takes: the replay takes no account of nights, and a real day has its peaks. Delays
+are the worst of the quiet tenants' messages sent within three seconds.
 Errors: `LabError` or `LoadError` if something does not start.
 """
 

@@ -11,10 +11,10 @@ with the time until then, so that a delay which has no end yet is told too short
     Of the flood is told how much arrived a second, as a share of what the destination takes of a
 flood when nobody else sends, less what the quiet ones send.
 Limits: a run ends when the flood's messages are taken, or after its time; both are told.
-    ``GATEPOST_BENCH_SCALE=0.4`` makes the flood, its time, Postfix's active queue and the cap smaller
-by the same factor. Queues are in memory: on a shared disk a flood delays others by its fsync(2)
-alone, which no lane can mend. Connections are not kept (smtp_connection_cache_on_demand): idle ones
-would take the places that such a destination has.
+    ``GATEPOST_BENCH_SCALE=0.4`` makes the flood, its time, Postfix's active queue and the cap
+smaller by the same factor. Queues are in memory: on a shared disk a flood delays others by its
+fsync(2) alone, which no lane can mend. Connections are not kept
+(smtp_connection_cache_on_demand): idle ones would take the places that such a destination has.
 Errors: `LabError` or `LoadError` if something does not start.
 """
 
