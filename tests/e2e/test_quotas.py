@@ -151,6 +151,8 @@ def test_of_many_at_once_exactly_the_quota_is_taken(
     # Bounces always pass.
     assert send(postfix.address, Mail("", "u@good.example", "bounce", "crowd"))
     world.fleet.wait_count(TAKEN + 2)
+    # What was counted is written every half second.
+    wait_until(lambda: is_used_up(gatepost, "crowd"), 10, "the counters")
     shown = gatepost.json("quota", "show", "--tenant", "crowd", status=1)
     (hour,) = [each for each in shown["quotas"] if each["quota"] == f"{TAKEN}/hour"]
     assert (hour["used"], hour["open"]) == (TAKEN, False)
