@@ -61,6 +61,6 @@ def _worst(sent: list[tuple[float, float]], began: float) -> list[tuple[float, f
     worst: dict[int, float] = {}
     for at, delay in sent:
         step = int((at - began) // _STEP_S)
-        if 0 <= step <= SECONDS // _STEP_S:
+        if 0 <= step < SECONDS // _STEP_S:
             worst[step] = max(worst.get(step, 0.0), delay)
     return [((step + 0.5) * _STEP_S, worst[step]) for step in sorted(worst)]
