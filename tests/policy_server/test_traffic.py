@@ -12,8 +12,10 @@ from gatepost.modes import Feature, Mode, Modes, Observation
 from gatepost.postfix_version import PostfixVersion
 from gatepost.runtime.metrics import Metrics
 from gatepost.runtime.paths import burst_path, traffic_path
+from gatepost.runtime.traffic import bursts
 from gatepost.runtime.traffic.bursts import SHOWN, BurstDesk
 from gatepost.runtime.traffic.reading import SheetTraffic
+from gatepost.runtime.traffic.reading import parse_reading as parse
 from gatepost.runtime.traffic.sheet import TrafficSheet
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import PlatformLogin
@@ -346,6 +348,34 @@ def test_a_back_role_that_has_died_is_noticed(world) -> None:
     world.at += 16
     world.look()
     assert world.desk.backlog("acme") is None
+
+
+def test_the_log_counts_as_read_for_as_long_as_a_backlog_is_known(world) -> None:
+    world.tell(acme=(5, 5, 0, 0))
+    world.look()
+    assert world.desk.is_log_read()
+    world.at += 15
+    assert world.desk.is_log_read()
+    world.at += 1
+    assert not world.desk.is_log_read()
+    world.at += 45
+    world.sheet.write()
+    world.look()
+    assert not world.desk.is_log_read()
+
+
+def test_what_is_told_is_taken_apart_once_however_often_it_is_asked_for(world, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(bursts, "parse_reading", lambda data: told.append(data) or parse(data))
+    world.tell(acme=(5, 5, 0, 0))
+    for _ in range(3):
+        world.look()
+        assert world.desk.is_log_read()
+    assert len(told) == 1
+    world.tell(acme=(6, 6, 0, 0))
+    world.look()
+    assert world.desk.backlog("acme") == Backlog(6, 6, NOW)
+    assert len(told) == 2
 
 
 def test_a_kill_loses_no_burst_that_was_written(world, caplog) -> None:

@@ -35,12 +35,13 @@ from gatepost.runtime.traffic.reading import (
     MAX_CHANGES,
     WARMUP,
     kept_of,
-    reading_of,
+    parse_reading,
+    still_known,
 )
 from gatepost.runtime.traffic.sheet import SheetWatch, TrafficSheet, since_boot
 from gatepost.snapshot import Snapshot
 from gatepost.traffic.burst import Burst, BurstBook, BurstRules, Cap, LaneChange
-from gatepost.traffic.outstanding import Outstanding
+from gatepost.traffic.outstanding import Outstanding, Reading
 from gatepost.traffic.state import Backlog, Moved
 
 LOOK_S: Final = 0.5
@@ -95,6 +96,9 @@ class BurstDesk:
         self._book = BurstBook()
         self._outstanding = Outstanding()
         self._watch = SheetWatch(traffic_path(run_dir), clock=clock)
+        # What the back role has told last, and the same taken apart.
+        self._section: Any = None
+        self._parsed: Reading | None = None
         self._changes: list[dict[str, Any]] = []
         self._unknown_told = False
         self._unput = False
@@ -136,7 +140,7 @@ class BurstDesk:
 
     def is_log_read(self) -> bool:
         """Tell whether the back role has read the log of late."""
-        return reading_of(self._watch.section(BACKLOG), self._clock()) is not None
+        return self._reading() is not None
 
     def count(self, tenant_id: str, messages: int, recipients: int, rules: BurstRules) -> None:
         """Take note of mail that was let through.
@@ -166,8 +170,7 @@ class BurstDesk:
         now = self._clock()
         snapshot = self._current()
         rules = snapshot.bursts
-        reading = reading_of(self._watch.section(BACKLOG), now)
-        others = self._outstanding.read(reading)
+        others = self._outstanding.read(self._reading())
         self._tell_unknown(rules, now)
         for tenant_id, came in others.items():
             burst = rules.burst_of(tenant_id)
@@ -210,6 +213,15 @@ class BurstDesk:
                 # The task must live.
                 self._metrics.error("traffic")
                 _log.exception("traffic-failed")
+
+    def _reading(self) -> Reading | None:
+        """Return what the log tells, or None where nobody knows."""
+        section = self._watch.section(BACKLOG)
+        if section is not self._section:
+            # Once each time it is written: of thousands of tenants this takes milliseconds, and
+            # every look-up by a lane in warm-up asks.
+            self._section, self._parsed = section, parse_reading(section)
+        return still_known(self._parsed, self._clock())
 
     def _movable(self, tenant_id: str) -> bool:
         """Tell whether a tenant is there and its lanes are not off."""

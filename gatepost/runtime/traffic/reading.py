@@ -37,17 +37,24 @@ def reading_of(data: Any, now: float) -> Reading | None:
         data: The section, or None.
         now: Seconds since the boot.
     """
+    return still_known(parse_reading(data), now)
+
+
+def parse_reading(data: Any) -> Reading | None:
+    """Return what the section says, however old it is, or None if it says nothing."""
     try:
-        as_of = float(data["as_of"])
-        if now - as_of > OLD_S:
-            return None
         tenants = {
             str(tenant_id): Told(Backlog(int(row[0]), int(row[1]), float(row[2])), row[3], row[4])
             for tenant_id, row in data["tenants"].items()
         }
-        return Reading(as_of, str(data["reader"]), tenants, bool(data["whole"]))
+        return Reading(float(data["as_of"]), str(data["reader"]), tenants, bool(data["whole"]))
     except (TypeError, KeyError, ValueError, IndexError, AttributeError):
         return None
+
+
+def still_known(reading: Reading | None, now: float) -> Reading | None:
+    """Return a reading, or None if it is too old by now (seconds since the boot)."""
+    return None if reading is None or now - reading.as_of > OLD_S else reading
 
 
 def kept_of(data: Any) -> Kept:
