@@ -12,6 +12,7 @@ from gatepost.store.events import (
     MAX_CAMPAIGNS,
     MAX_MAIL_TYPES,
     MAX_TEXT,
+    SECONDS_A_DAY,
     SECONDS_AN_HOUR,
     EventCount,
     StoredEvent,
@@ -29,6 +30,7 @@ MAX_OF = {"campaign": MAX_CAMPAIGNS, "mail_type": MAX_MAIL_TYPES}
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 CountKey = tuple[int, str, str, str, str, str, str, str]
+LabelKey = tuple[int, str, str, str]
 
 
 def count_key(event: Event, counted: Callable[[str, Event], str]) -> CountKey:
@@ -48,6 +50,11 @@ def count_key(event: Event, counted: Callable[[str, Event], str]) -> CountKey:
         detail_of(event, "class"),
         detail_of(event, "severity"),
     )
+
+
+def label_key(label: str, value: str, event: Event) -> LabelKey:
+    """Return what the number of names is bounded by, day, tenant and label, and one of them."""
+    return (int(event.at // SECONDS_A_DAY), text_of(event.tenant), label, value)
 
 
 def detail_of(event: Event, name: str) -> str:

@@ -13,39 +13,27 @@ batch of 500 takes 15 ms there.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from gatepost.feedback.events import Event, EventKind
+from gatepost.store.event_queries import EventQueries
 from gatepost.store.event_rows import (
     COLUMNS,
     MAX_OF,
+    LabelKey,
     count_key,
-    count_of,
+    label_key,
     row_of,
-    stored_of,
     text_of,
 )
-from gatepost.store.events import (
-    KEEP_COUNTS_S,
-    KEEP_IDS_S,
-    LASTING,
-    OTHER,
-    SCAN_ROWS,
-    SECONDS_A_DAY,
-    SECONDS_AN_HOUR,
-    EventCount,
-    Page,
-    StoredEvent,
-)
-from gatepost.store.postgres_server import Connection, PostgresServer, changed
+from gatepost.store.events import LASTING, OTHER, SECONDS_A_DAY
+from gatepost.store.postgres_server import Connection, PostgresServer
 
 PRUNE_ROWS = 5_000
 
 _TAKE_TURN = "select position from event_stream for update"
-_END = "select position from event_stream"
 _COPY = f"copy events (position, {COLUMNS}) from stdin"
 _KEEP_IDS = """
 insert into event_ids (id, day) select * from unnest(%s::text[], %s::integer[])
@@ -90,130 +78,22 @@ delete from event_ids where id in (
 )
 """
 
-LabelKey = tuple[int, str, str, str]
 
-
-class PostgresEvents(PostgresServer):
+class PostgresEvents(PostgresServer, EventQueries):
     """Implements `gatepost.store.events.EventStore`."""
+
+    END = "select position from event_stream"
+    COUNTS = _COUNTS
+    FORGET = _FORGET
+    FORGET_IDS = _FORGET_IDS
 
     def add(self, events: Sequence[Event]) -> list[str]:
         """See `EventStore.add`."""
         with self._writing() as db:
             return put_events(db, events)
 
-    def find(self, event_id: str) -> Event | None:
-        """See `EventStore.find`."""
-        query = f"select position, {COLUMNS} from events where id = %s"
-        with self._database() as db:
-            row = db.execute(query, [event_id]).fetchone()
-        return None if row is None else stored_of(row).event
-
-    def after(
-        self,
-        position: int,
-        limit: int,
-        tenant: str | None = None,
-        kinds: Collection[EventKind] | None = None,
-    ) -> list[StoredEvent]:
-        """See `EventStore.after`."""
-        end = self.end()
-        found: list[StoredEvent] = []
-        while len(found) < limit and position < end:
-            page = self.page(position, limit - len(found), tenant, kinds, end)
-            found += page.events
-            position = page.position
-        return found
-
-    def page(
-        self,
-        position: int,
-        limit: int,
-        tenant: str | None = None,
-        kinds: Collection[EventKind] | None = None,
-        until: int | None = None,
-    ) -> Page:
-        """See `EventStore.page`."""
-        with self._database() as db:
-            # The end comes first: what is added afterwards lies behind it.
-            last = _end(db) if until is None else min(until, _end(db))
-            first = _one(db.execute("select min(position) from events"))
-            if first is None or position >= last:
-                return Page((), max(position, last))
-            begin = max(position, first - 1)
-            # The events of one tenant are found by an index; nothing is passed over.
-            upto = last if tenant is not None else min(last, begin + max(SCAN_ROWS, limit))
-            where, values = _where(begin, upto, tenant, kinds)
-            query = f"select position, {COLUMNS} from events where {where} order by position"
-            rows = db.execute(f"{query} limit %s", [*values, limit]).fetchall()
-        found = tuple(map(stored_of, rows))
-        return Page(found, found[-1].position if len(found) == limit else max(upto, position))
-
-    def end(self) -> int:
-        """See `EventStore.end`."""
-        with self._database() as db:
-            return _end(db)
-
-    def position_at(self, since: float) -> int:
-        """See `EventStore.position_at`."""
-        with self._database() as db:
-            end = _end(db)
-            first = _one(db.execute("select min(position) from events where at >= %s", [since]))
-            return end if first is None else int(first) - 1
-
-    def last(
-        self, limit: int, tenant: str | None = None, kinds: Collection[EventKind] | None = None
-    ) -> int:
-        """See `EventStore.last`."""
-        with self._database() as db:
-            where, values = _where(0, _end(db), tenant, kinds)
-            # The one before the last that are wanted, which is not itself among them.
-            query = f"select position from events where {where} order by position desc limit 1"
-            found = db.execute(f"{query} offset %s", [*values, max(limit, 0)]).fetchone()
-        return 0 if found is None else int(found[0])
-
-    def count(
-        self,
-        begin: int,
-        end: int,
-        tenant: str | None = None,
-        kinds: Collection[EventKind] | None = None,
-    ) -> int:
-        """See `EventStore.count`."""
-        where, values = _where(begin, end, tenant, kinds)
-        with self._database() as db:
-            return int(_one(db.execute(f"select count(*) from events where {where}", values)))
-
-    def counts(self, since: float, until: float, tenant: str | None = None) -> list[EventCount]:
-        """See `EventStore.counts`."""
-        values = {
-            "first": math.floor(since / SECONDS_AN_HOUR),
-            "end": math.ceil(until / SECONDS_AN_HOUR),
-            "tenant": tenant,
-        }
-        with self._database() as db:
-            rows = db.execute(_COUNTS, values).fetchall()
-        return [count_of(row) for row in rows]
-
-    def prune(self, before: float) -> int:
-        """See `EventStore.prune`."""
-        before = self._by_server(before)
-        deleted = 0
-        while step := self._delete(_FORGET, before):
-            deleted += step
-        while self._delete(_FORGET_IDS, (before - KEEP_IDS_S) // SECONDS_A_DAY):
-            pass
-        self._delete(
-            "delete from event_counts where hour < %s", (before - KEEP_COUNTS_S) // SECONDS_AN_HOUR
-        )
-        # A day is over for good when events of it can no longer come: with the lasting ids.
-        self._delete(
-            "delete from event_labels where day < %s", (before - KEEP_IDS_S) // SECONDS_A_DAY
-        )
-        return deleted
-
-    def _delete(self, statement: str, before: float) -> int:
-        with self._writing() as db:
-            return changed(db.execute(statement, [before]))
+    def _of_kinds(self, kinds: Collection[EventKind]) -> tuple[str, list[Any]]:
+        return "kind = any(%s)", [sorted(kind.value for kind in kinds)]
 
 
 def put_events(db: Connection, events: Sequence[Event]) -> list[str]:
@@ -227,7 +107,9 @@ def put_events(db: Connection, events: Sequence[Event]) -> list[str]:
         return []
     # Made first: nobody waits while Python works.
     rows = {event.id: row_of(event) for event in reversed(events)}
-    end = int(_one(db.execute(_TAKE_TURN)))
+    turn = db.execute(_TAKE_TURN).fetchone()
+    assert turn is not None
+    end = int(turn[0])
     new = _new(db, {event.id: event for event in reversed(events)}, [e.id for e in events])
     if new:
         with db.cursor() as cursor, cursor.copy(_COPY) as copy:
@@ -254,7 +136,7 @@ def _count(db: Connection, events: Sequence[Event]) -> None:
 
     def counted(label: str, event: Event) -> str:
         value = text_of(getattr(event, label))
-        return value if not value or _label_key(label, value, event) in named else OTHER
+        return value if not value or label_key(label, value, event) in named else OTHER
 
     sums = Counter(count_key(event, counted) for event in events)
     columns: list[Sequence[Any]] = [list(column) for column in zip(*sums, strict=True)]
@@ -264,7 +146,7 @@ def _count(db: Connection, events: Sequence[Event]) -> None:
 def _named(db: Connection, events: Iterable[Event]) -> set[LabelKey]:
     """Return the labels that are counted by name; new ones are, while there are few."""
     asked = dict.fromkeys(
-        _label_key(label, value, event)
+        label_key(label, value, event)
         for event in events
         for label in MAX_OF
         if (value := text_of(getattr(event, label)))
@@ -287,31 +169,3 @@ def _named(db: Connection, events: Iterable[Event]) -> set[LabelKey]:
     if fresh:
         db.execute(_NAME, [list(column) for column in zip(*fresh, strict=True)])
     return named.union(fresh)
-
-
-def _label_key(label: str, value: str, event: Event) -> LabelKey:
-    return (int(event.at // SECONDS_A_DAY), text_of(event.tenant), label, value)
-
-
-def _end(db: Connection) -> int:
-    return int(_one(db.execute(_END)))
-
-
-def _one(cursor: Any) -> Any:
-    row = cursor.fetchone()
-    assert row is not None
-    return row[0]
-
-
-def _where(
-    begin: int, end: int, tenant: str | None, kinds: Collection[EventKind] | None
-) -> tuple[str, list[Any]]:
-    values: list[Any] = [begin, end]
-    where = "position > %s and position <= %s"
-    if tenant is not None:
-        where += " and tenant = %s"
-        values.append(tenant)
-    if kinds is not None:
-        where += " and kind = any(%s)"
-        values.append(sorted(kind.value for kind in kinds))
-    return where, values

@@ -92,6 +92,8 @@ _links = _Links()
 class PostgresServer:
     """A store in a database of PostgreSQL; one connection for each thread that calls."""
 
+    MARK = "%s"
+
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Connect, and bring the database up to date.
 

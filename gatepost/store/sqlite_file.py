@@ -37,6 +37,8 @@ FILE_MODE = 0o640
 class SqliteFile:
     """A database file; one connection for each thread that calls."""
 
+    MARK = "?"
+
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the database and bring it up to date.
 
@@ -85,6 +87,16 @@ class SqliteFile:
     def _writing(self) -> Iterator[Database]:
         with self._database() as db, _write_lock(db):
             yield db
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Database]:
+        """Give a connection on which several queries see the data of one moment."""
+        with self._database() as db, db.atomic():
+            yield db
+
+    def _by_server(self, at: float) -> float:
+        """Return a time as it is: whoever uses the file has the clock of its host."""
+        return at
 
 
 @contextlib.contextmanager
