@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, settings
 
 from lab.enter import inside
 
-# A deadline would measure the machine, not the code, so no profile has one. Every run tries enough
-# to find what is plainly wrong; what takes luck is for ./dev fuzz, which tries all of them longer.
-settings.register_profile("test", max_examples=40, deadline=None, print_blob=True)
+# A deadline would measure the machine, not the code, so no profile has one.
+settings.register_profile("test", max_examples=100, deadline=None, print_blob=True)
 settings.register_profile(
     "fuzz",
     max_examples=int(os.environ.get("GATEPOST_FUZZ_EXAMPLES", "2000")),
