@@ -125,20 +125,25 @@ def test_a_body_that_is_too_large_gets_its_answer_while_it_is_still_sent(api: Ap
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("sent", "status"),
     [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5_000 + b"\r\n",
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5_000 + b"\r\n", 401),
         (
-            b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            (
+                b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            401,
         ),
-        b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"nonsense\r\n\r\n",
+        (b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request(api: Api, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_request(
+    api: Api, sent: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.1)
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -150,7 +155,11 @@ def test_what_is_no_request(api: Api, sent: bytes, monkeypatch: pytest.MonkeyPat
         except ConnectionError:
             return b""
 
-    assert talk(api, run) in {b"HTTP/1.1 400", b"HTTP/1.1 401", b""}
+    answers = {f"HTTP/1.1 {status}".encode()}
+    if len(sent) > 16_384:
+        # The connection is closed while the rest of it is under way, and the answer lost with it.
+        answers.add(b"")
+    assert talk(api, run) in answers
 
 
 def test_on_a_socket_that_the_group_may_use(api: Api) -> None:
