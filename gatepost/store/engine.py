@@ -59,6 +59,10 @@ class Engine(ABC):
     def _by_server(self, at: float) -> float:
         """Return a time that was reckoned from now as the clock that counts has it."""
 
+    def _marked(self, statement: str) -> str:
+        """Return a statement with `MARK` where it has ``{}``."""
+        return statement.replace("{}", self.MARK)
+
     def _first(self, query: str, values: list[Any] | dict[str, Any]) -> Any:
         """Return the first row that a query finds, or None."""
         with self._database() as db:

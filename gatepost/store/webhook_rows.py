@@ -6,24 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatepost.store.text import storable
-from gatepost.store.webhooks import MAX_ERROR, DeadLetter, Failed, Span, WebhookState
+from gatepost.store.webhooks import MAX_ERROR, DeadLetter, Span, WebhookState
 
 STATE = "name, position, batch_end, tries, first_at, next_at, success_at, error_at, error, gone"
-
-
-def span_values(name: str, span: Span) -> dict[str, Any]:
-    """Return a span as values of a statement."""
-    return {"name": name, "begin": span.begin, "end": span.end}
-
-
-def failure_values(failure: Failed) -> dict[str, Any]:
-    """Return a failure as values of a statement."""
-    return {
-        "at": failure.at,
-        "next_at": failure.next_at,
-        "error": cut(failure.error),
-        "gone": failure.gone,
-    }
 
 
 def cut(text: str) -> str:
