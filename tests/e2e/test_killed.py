@@ -194,6 +194,7 @@ def test_at_rcpt_without_the_policy_server_everybody_waits(
     # Another sender, as smtpd(8) remembers for 30 s that it could not ask about this one.
     later = replace(blocked, sender="later@beta.example")
     assert reply_of(postfix.address, later).startswith("554 5.7.1")
+    drain(postfix)
 
 
 def test_queued_mail_waits_for_the_policy_server(
