@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
+from gatepost.runtime.repeated import Repeated
 from gatepost.settings.api_tenants import (
     NO_API_TENANTS,
     ApiTenants,
@@ -159,28 +160,23 @@ class ApiTenantWatch:
         self._keeper = keeper
         self._settings = settings
         self._reload = reload
-        self._every_s = every_s
         self._store: ApiTenantStore | None = None
         self._away = keeper.was_away
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="api-tenants", daemon=True)
+        self._thread = Repeated(
+            "api-tenants",
+            self._look,
+            self._fail,
+            every_s=every_s,
+            first_s=every_s,
+            at_end=self._close,
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
-        self._thread.join(STOP_S)
+        self._thread.stop(STOP_S)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            try:
-                self._look()
-            except StoreUnavailable as error:
-                self._tell(str(error))
-            except Exception as error:
-                # The thread must live.
-                _log.exception("api-tenants-failed")
-                self._tell(str(error))
+    def _close(self) -> None:
         if self._store is not None:
             self._store.close()
 
@@ -202,9 +198,11 @@ class ApiTenantWatch:
             # With very many tenants a stream of changes must leave time for mail.
             self._not_before = now + PAUSE * self._took()
 
-    def _tell(self, reason: str) -> None:
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, StoreUnavailable):
+            _log.exception("api-tenants-failed")
         if not self._away:
-            count = self._keeper.count
+            reason, count = str(error), self._keeper.count
             log_event(_log, logging.WARNING, "api-tenants-unknown", reason=reason, in_force=count)
         self._away = True
 

@@ -11,13 +11,13 @@ but the same one in a row only once an hour: some work is done every two seconds
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from gatepost.errors import StoreUnavailable
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.repeated import Repeated
 
 FIRST_S = 60.0
 EVERY_S = 3600.0
@@ -51,40 +51,35 @@ class Hourly:
         self._name = name
         self._work = work
         self._metrics = metrics
-        self._first_s = first_s
-        self._every_s = every_s
-        self._at_start = at_start
         self._told = ""
         self._tell_at = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = Repeated(
+            name,
+            self._run,
+            self._failed,
+            every_s=every_s,
+            first_s=first_s,
+            at_start=at_start,
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """Run no more; a run under way is not waited for, as each of its steps is whole."""
-        self._stop.set()
+        self._thread.stop()
 
     def _run(self) -> None:
-        if self._at_start is not None:
-            self._attempt(self._at_start)
-        wait_s = self._first_s
-        while not self._stop.wait(wait_s):
-            wait_s = self._every_s
-            self._attempt(self._work)
+        self._work()
+        self._told = ""
 
-    def _attempt(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except StoreUnavailable as error:
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StoreUnavailable):
             self._metrics.error("store")
             if self._is_news(str(error)):
                 log_event(_log, logging.WARNING, "store-unavailable", reason=str(error))
-        except Exception as error:
+        else:
             self._metrics.error(self._name)
             if self._is_news(repr(error)):
                 _log.exception("%s-failed", self._name)
-        else:
-            self._told = ""
 
     def _is_news(self, trouble: str) -> bool:
         now = time.monotonic()

@@ -383,7 +383,7 @@ def test_a_kill_loses_no_burst_that_was_written(world, caplog) -> None:
         world.rcpt()
     world.desk._sheet.write()
     # A kill: nothing is written any more, and what is in memory is gone.
-    world.desk._sheet._stop.set()
+    world.desk._sheet._thread.stop()
     caplog.set_level("INFO", logger="gatepost.traffic")
     world.start()
     assert world.service() == "gp-burst-standard:"

@@ -289,7 +289,7 @@ def test_a_bug_does_not_end_the_watch(
 ) -> None:
     del watch
     with monkeypatch.context() as patch:
-        patch.setattr(module.ApiTenantWatch, "_look", lambda _self: 1 / 0)
+        patch.setattr(module, "sqlite_path", lambda _state: 1 / 0)
         wait_until(lambda: "api-tenants-failed" in caplog.text, 10, "the bug")
     put(acme="{}")
     assert asked.acquire(timeout=10)

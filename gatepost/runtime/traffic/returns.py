@@ -15,7 +15,6 @@ has to be allowed to run with its group, or the process to be in that group.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -27,6 +26,7 @@ from gatepost.feedback.status import Statuses
 from gatepost.postfix.queue import QueuedMessage, read_queue, requeue
 from gatepost.runtime.log import log_event
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.repeated import Repeated
 from gatepost.runtime.traffic.hands import PER_SECOND, Stopped
 from gatepost.runtime.traffic.queued import BATCH, Progress, Spots
 from gatepost.snapshot import Snapshot
@@ -184,29 +184,23 @@ class ReturnWatch:
         self._statuses = statuses
         self._metrics = metrics
         self._known = known
-        self._every_s = every_s
         self._delays = (first_s, again_s)
         self._deferring: frozenset[str] = frozenset()
         # At the start, for pauses that have ended while nobody looked: all tenants.
         self._due: list[tuple[float, frozenset[str] | None]] = [(time.monotonic() + first_s, None)]
         self._told = ""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="returns", daemon=True)
+        self._thread = Repeated(
+            "returns", self._look, self._tell_bug, every_s=every_s, first_s=every_s
+        )
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread; what was not tried yet, Postfix tries."""
-        self._stop.set()
-        self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            try:
-                self._look()
-            except Exception:
-                # The thread must live.
-                self._metrics.error("queue")
-                _log.exception("queue-failed")
+    def _tell_bug(self, _error: Exception) -> None:
+        self._metrics.error("queue")
+        _log.exception("queue-failed")
 
     def _look(self) -> None:
         known = self._known()
@@ -238,7 +232,7 @@ class ReturnWatch:
         tenants = [by_id[name] for name in wanted if name in by_id]
         if not tenants:
             return
-        tried, _ = try_again(self._config_dir, tenants, snapshot, stopped=self._stop.wait)
+        tried, _ = try_again(self._config_dir, tenants, snapshot, stopped=self._thread.waited)
         if tried:
             log_event(_log, logging.INFO, "queue-tried-again", messages=tried, reason="pause over")
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gatepost.runtime.log import log_event
+from gatepost.runtime.repeated import Repeated
 
 EVERY_S: Final = 1.0
 BEAT_S: Final = 5.0
@@ -59,7 +60,6 @@ class TrafficSheet:
             clock: Seconds since the boot.
         """
         self._path = path
-        self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -67,8 +67,7 @@ class TrafficSheet:
         self._changed = True
         self._failed = False
         self._written_at = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sheet", daemon=True)
+        self._thread = Repeated("sheet", self.write, _tell_bug, every_s=every_s)
         self._thread.start()
 
     def put(self, section: str, data: Any) -> None:
@@ -112,18 +111,8 @@ class TrafficSheet:
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what is left, and end the thread."""
-        self._stop.set()
-        self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
         self.write()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.write()
-            except Exception:
-                # The thread must live.
-                _log.exception("sheet-failed")
-            self._stop.wait(self._every_s)
 
     def _fail(self, error: OSError) -> None:
         with self._lock:
@@ -132,6 +121,10 @@ class TrafficSheet:
             reason = error.strerror or str(error)
             log_event(_log, logging.WARNING, "sheet-unwritten", file=str(self._path), reason=reason)
         self._failed = True
+
+
+def _tell_bug(_error: Exception) -> None:
+    _log.exception("sheet-failed")
 
 
 class SheetWatch:

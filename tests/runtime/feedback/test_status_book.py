@@ -11,8 +11,9 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.feedback.status import NORMAL, Pause, Scope
-from gatepost.runtime.feedback.status_book import WHOLE_EVERY_S, StatusBook
+from gatepost.runtime.feedback.status_book import StatusBook
 from gatepost.runtime.metrics import Metrics
+from gatepost.runtime.store_watch import WHOLE_EVERY_S
 from gatepost.store.open import open_as, open_statuses
 from gatepost.store.sqlite_tenant_status import SqliteTenantStatus
 from lab.process import wait_until
