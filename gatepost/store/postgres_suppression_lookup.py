@@ -22,23 +22,14 @@ from pathlib import Path
 import psycopg
 from psycopg.pq import ExecStatus
 
-from gatepost.errors import MalformedMessage, StoreUnavailable
-from gatepost.feedback.rules import SuppressionRules
-from gatepost.feedback.suppression import (
-    GLOBAL,
-    CanonicalAddress,
-    Suppressed,
-    canonical_address,
-    key_of,
-)
+from gatepost.errors import StoreUnavailable
+from gatepost.feedback.suppression import AddressKey
 from gatepost.store.postgres_schema import STATE, check_needs, migrate
 from gatepost.store.postgres_server import CHECK_S, Connection, connect, shown, told
 from gatepost.store.postgres_suppression import FIND
+from gatepost.store.suppression_asking import REFRESH_S, RETRY_S, SuppressionAsking
 from gatepost.store.suppression_key import FILE_NAME, read_secret
-from gatepost.store.suppression_rows import entry_of
 
-REFRESH_S = 0.5
-RETRY_S = 1.0
 ANSWER_S = 0.05
 _TEXT, _BINARY = 0, 1
 _FIND = b"gatepost_find"
@@ -52,8 +43,10 @@ _PREPARED = ((_FIND, FIND), (_OWNERS, _LIST_OWNERS), (_KEY, _GET_KEY), (_SCHEMA,
 Row = tuple[bytes | None, ...]
 
 
-class PostgresSuppressionLookup:
+class PostgresSuppressionLookup(SuppressionAsking):
     """Tells whether an address is suppressed; to be used by one thread."""
+
+    TROUBLE = (psycopg.Error, OSError, StoreUnavailable)
 
     def __init__(self, url: str, key_dir: Path, clock: Callable[[], float]) -> None:
         """Connect, for as long as that takes; it is tried again later if it fails.
@@ -63,82 +56,30 @@ class PostgresSuppressionLookup:
             key_dir: Where the key file of the list is.
             clock: Monotonic time in seconds.
         """
+        super().__init__(shown(url), clock)
         self._url = url
-        self._name = shown(url)
         self._key = key_dir / FILE_NAME
-        self._clock = clock
         self._connection: Connection | None = None
-        self._secret = b""
-        self._owners: dict[str, int] = {}
-        self._last_owner = 0
-        self._refresh_at = 0.0
         self._checked_at = 0.0
-        self._problem: str | None = f"{self._name}: not connected yet"
+        self._problem = f"{self._name}: not connected yet"
         self._closed = False
         self._lock = threading.Lock()
         self._fresh: Connection | None = None
         self._thread: threading.Thread | None = None
         self._connect()
 
-    @property
-    def problem(self) -> str | None:
-        """What is wrong, or None."""
-        return self._problem
-
-    def may_hold(self, tenant: str) -> bool:
-        """Tell whether `find` is worth the question: for a tenant without any list it is not.
-
-        Also true while the server cannot be asked, which `find` then says.
-        """
-        monotonic = self._clock()
-        if monotonic >= self._refresh_at:
-            with contextlib.suppress(StoreUnavailable):
-                self._guarded(lambda: self._refresh(monotonic))
-        owners = self._owners
-        return tenant in owners or GLOBAL in owners or self._problem is not None
-
-    def find(
-        self, tenant: str, recipient: str, now: float, rules: SuppressionRules
-    ) -> Suppressed | None:
-        """Return the strongest reason in force; see `SuppressionStore.find`.
-
-        Raises:
-            StoreUnavailable: If the server does not answer.
-        """
-        if not self.may_hold(tenant):
-            return None
-        if self._problem is not None:
-            raise StoreUnavailable(self._problem)
-        try:
-            address = canonical_address(recipient)
-        except MalformedMessage:
-            return None
-        return self._guarded(lambda: self._find(tenant, address, recipient, now, rules))
-
     def close(self) -> None:
         """Close the connection."""
         self._closed = True
         self._drop()
 
-    def _find(
-        self,
-        tenant: str,
-        address: CanonicalAddress,
-        recipient: str,
-        now: float,
-        rules: SuppressionRules,
-    ) -> Suppressed | None:
-        fold = b"t" if rules.fold_sub_addresses else b"f"
-        for each in (tenant, GLOBAL):
-            owner = self._owners.get(each)
-            if owner is None:
-                continue
-            key = key_of(address, each, self._known_secret())
-            values = (b"%d" % owner, key.base, fold, key.sub, b"%d" % int(now))
-            rows = self._ask(_FIND, values, (_TEXT, _BINARY, _TEXT, _BINARY, _TEXT))
-            if rows:
-                return entry_of(each, _columns_of(rows[0]), recipient)
-        return None
+    def _row(
+        self, owner: int, key: AddressKey, now: float, *, fold: bool
+    ) -> tuple[int | str | None, ...] | None:
+        folded = b"t" if fold else b"f"
+        values = (b"%d" % owner, key.base, folded, key.sub, b"%d" % int(now))
+        rows = self._ask(_FIND, values, (_TEXT, _BINARY, _TEXT, _BINARY, _TEXT))
+        return _columns_of(rows[0]) if rows else None
 
     def _refresh(self, monotonic: float) -> None:
         """See which tenants have entries by now."""
@@ -158,22 +99,15 @@ class PostgresSuppressionLookup:
             ((have, needs),) = self._ask(_SCHEMA, (), ())
             check_needs(_number(have), _number(needs))
             self._checked_at = monotonic
-        # Owners are never taken away, so only new ones have to be asked for.
-        for row in self._ask(_OWNERS, (b"%d" % self._last_owner,), (_TEXT,)):
-            owner, tenant = _number(row[0]), _text(row[1])
-            self._owners[tenant or ""] = self._last_owner = owner
-        if self._owners:
-            self._known_secret()
-        self._problem = None
+        rows = self._ask(_OWNERS, (b"%d" % self._last_owner,), (_TEXT,))
+        self._learn((_number(owner), _text(tenant) or "") for owner, tenant in rows)
 
-    def _known_secret(self) -> bytes:
-        if not self._secret:
-            rows = self._ask(_KEY, (), ())
-            if not rows:
-                raise StoreUnavailable("the suppression list has no key yet")
-            fingerprint = bytes.fromhex(_text(rows[0][0]) or "")
-            self._secret = read_secret(self._key, fingerprint, "copy it from a node that has it")
-        return self._secret
+    def _read_secret(self) -> bytes:
+        rows = self._ask(_KEY, (), ())
+        if not rows:
+            raise StoreUnavailable("the suppression list has no key yet")
+        fingerprint = bytes.fromhex(_text(rows[0][0]) or "")
+        return read_secret(self._key, fingerprint, "copy it from a node that has it")
 
     def _ask(self, statement: bytes, values: Sequence[bytes], formats: Sequence[int]) -> list[Row]:
         """Return the rows that a prepared statement gives, all within `ANSWER_S`."""
@@ -241,15 +175,8 @@ class PostgresSuppressionLookup:
                     each.close()
         self._owners = {}
 
-    def _guarded(self, step: Callable[[], Suppressed | None]) -> Suppressed | None:
-        """Do a step; after trouble, give up the connection and remember what it was."""
-        try:
-            return step()
-        except (psycopg.Error, OSError, StoreUnavailable) as error:
-            self._drop()
-            self._refresh_at = self._clock() + RETRY_S
-            self._problem = f"{self._name}: {told(error)}"
-            raise StoreUnavailable(self._problem) from error
+    def _told(self, error: Exception) -> str:
+        return told(error)
 
 
 def _columns_of(row: Row) -> tuple[int | str | None, ...]:
