@@ -318,9 +318,22 @@ class Handlers:
             verdict = self._traffic.message(
                 verdict, request.sender, request.queue_id, snapshot, now
             )
-        outcome = Outcome(verdict)
+        found: Outcome | Awaitable[Outcome] = Outcome(verdict)
         if self._suppression is not None and self._suppression.may_hold(verdict.tenant):
-            outcome = self._suppression.message(verdict, request, snapshot, now)
+            found = self._suppression.message(verdict, request, snapshot, now)
+        if isinstance(found, Outcome):
+            return self._count_admitted(found, request, snapshot, now)
+        return self._count_admitted_later(found, request, snapshot, now)
+
+    async def _count_admitted_later(
+        self, found: Awaitable[Outcome], request: AdmitRequest, snapshot: Snapshot, now: float
+    ) -> PolicyReply:
+        reply = self._count_admitted(await found, request, snapshot, now)
+        return await reply if isinstance(reply, Awaitable) else reply
+
+    def _count_admitted(
+        self, outcome: Outcome, request: AdmitRequest, snapshot: Snapshot, now: float
+    ) -> PolicyReply | Awaitable[PolicyReply]:
         counted: Verdict | Awaitable[Verdict] = outcome.verdict
         if self.quota is not None:
             counted = self.quota.message(

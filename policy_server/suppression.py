@@ -1,14 +1,17 @@
 """Asks the suppression list about recipients, for the handlers.
 
 Purpose: ask where a decision wants to know, count, tell of trouble once, and send off events.
+Limits: of a message with more than `AT_ONCE` recipients so many are looked up in one go: nobody else
+is answered meanwhile, and a question to a server takes a round trip, or two.
 Errors: none: while the list cannot be read, the setting ``suppression.on_failure`` decides.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from gatepost.decisions.facts import RecipientFacts
 from gatepost.decisions.recipient import Verdict
@@ -26,9 +29,12 @@ from gatepost.feedback.rules import SuppressionRules
 from gatepost.feedback.suppression import Suppressed
 from gatepost.runtime.log import log_event
 from gatepost.snapshot import Snapshot
+from gatepost.tenants.model import Tenant
 from gatepost.wire.policy import AdmitRequest
 
 log = logging.getLogger("gatepost.suppression")
+
+AT_ONCE: Final = 20
 
 CLEAR = "clear"
 SUPPRESSED = "suppressed"
@@ -100,8 +106,8 @@ class SuppressionCheck:
 
     def message(
         self, verdict: Verdict, request: AdmitRequest, snapshot: Snapshot, now: float
-    ) -> Outcome:
-        """Return the answer for a message of a platform login.
+    ) -> Outcome | Awaitable[Outcome]:
+        """Return the answer for a message of a platform login, at once or later.
 
         Args:
             verdict: The answer so far.
@@ -112,12 +118,43 @@ class SuppressionCheck:
         tenant = asks_for_suppression(verdict, request.sender, snapshot)
         if tenant is None:
             return Outcome(verdict)
+        if len(request.recipients) > AT_ONCE:
+            return self._message_later(verdict, tenant, request, snapshot, now)
         try:
             entries = [
                 self._find(tenant.id, recipient, now, snapshot) for recipient in request.recipients
             ]
         except StoreUnavailable as error:
             return Outcome(self._unavailable(error, decide_unknown(verdict, tenant, snapshot)))
+        return self._message_found(verdict, tenant, request, entries, now)
+
+    async def _message_later(
+        self,
+        verdict: Verdict,
+        tenant: Tenant,
+        request: AdmitRequest,
+        snapshot: Snapshot,
+        now: float,
+    ) -> Outcome:
+        """Let others have their turn every `AT_ONCE` recipients."""
+        entries = []
+        try:
+            for number, recipient in enumerate(request.recipients, 1):
+                entries.append(self._find(tenant.id, recipient, now, snapshot))
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except StoreUnavailable as error:
+            return Outcome(self._unavailable(error, decide_unknown(verdict, tenant, snapshot)))
+        return self._message_found(verdict, tenant, request, entries, now)
+
+    def _message_found(
+        self,
+        verdict: Verdict,
+        tenant: Tenant,
+        request: AdmitRequest,
+        entries: Sequence[Suppressed | None],
+        now: float,
+    ) -> Outcome:
         name = request.message
         occasion = Occasion(request.sender, request.queue_id, name or request.queue_id, name)
         return self._told(

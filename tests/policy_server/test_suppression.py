@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import itertools
 import logging
 from dataclasses import replace
 
@@ -15,7 +18,7 @@ from gatepost.modes import Feature, Mode, Modes
 from gatepost.postfix_version import OLDEST_SUPPORTED
 from gatepost.wire.policy import AccessRequest, Action, AdmitRequest
 from policy_server.handlers import Handlers
-from policy_server.suppression import SuppressionCheck
+from policy_server.suppression import AT_ONCE, SuppressionCheck
 from tests.policy_server.conftest import ENFORCE, NOW, Seen, make_snapshot
 
 ALL = replace(ENFORCE, suppression=Mode.ENFORCE)
@@ -138,6 +141,54 @@ def test_of_a_message_the_suppressed_recipients_are_deleted(
     assert server.admit("good@dest.example") == DUNNO
     assert server.admit("bad@dest.example") == REFUSED
     assert server.admit("bad@dest.example", sender="") == DUNNO
+
+
+async def replies(server: Server, count: int) -> list[tuple[int, Action]]:
+    """Ask about a message with many recipients, and meanwhile about as many with one as go.
+
+    Returns:
+        How many recipients were asked about when, and the answer; the last is that of the message.
+    """
+    many = ("bad@dest.example", *(f"u{number}@dest.example" for number in range(1, count)))
+    request = AdmitRequest("acme", "mailer", "4Q", "a@acme.example", many, "0123456789abcdef")
+    answer = server.handlers.policy(request)
+    assert inspect.isawaitable(answer)
+    task = asyncio.ensure_future(answer)
+    seen = []
+    while not task.done():
+        await asyncio.sleep(0)
+        seen.append((len(server.asked), server.rcpt("bad@dest.example")))
+    return [*seen, (len(server.asked), task.result())]
+
+
+def test_others_are_answered_while_the_recipients_of_a_long_message_are_looked_up() -> None:
+    server = Server()
+    *others, (asked, reply) = asyncio.run(replies(server, 1000))
+    assert reply == Action("DELETE 1")
+    assert asked == 1000 + len(others)
+    assert {answer for _, answer in others} == {REFUSED}
+    asked_at = [0, *(at for at, _ in others)]
+    assert max(b - a for a, b in itertools.pairwise(asked_at)) <= AT_ONCE + 1
+    assert [each.recipient for each in server.events].count("bad@dest.example") == len(others) + 1
+
+
+def test_a_list_that_fails_in_the_middle_of_a_long_message_decides_as_for_a_short_one() -> None:
+    server = Server(on_failure=OnFailure.DEFER)
+
+    async def work() -> None:
+        request = AdmitRequest(
+            "acme", "mailer", "4Q", "a@acme.example", ("u@dest.example",) * (AT_ONCE + 1)
+        )
+        answer = server.handlers.policy(request)
+        assert inspect.isawaitable(answer)
+        task = asyncio.ensure_future(answer)
+        await asyncio.sleep(0)
+        assert len(server.asked) == AT_ONCE
+        server.down = True
+        assert await task == LATER
+
+    asyncio.run(work())
+    assert server.events == []
 
 
 @pytest.mark.parametrize(
