@@ -1,8 +1,8 @@
 """Asks the suppression list about recipients, for the handlers.
 
 Purpose: ask where a decision wants to know, count, tell of trouble once, and send off events.
-Limits: of a message with more than `AT_ONCE` recipients so many are looked up in one go: nobody else
-is answered meanwhile, and a question to a server takes a round trip, or two.
+Limits: of a message with more than `AT_ONCE` recipients so many are looked up in one go: nobody is
+answered meanwhile, and a question to a server takes a round trip, or two.
 Errors: none: while the list cannot be read, the setting ``suppression.on_failure`` decides.
 """
 
