@@ -18,7 +18,7 @@ from gatepost.decisions.status import campaign_label
 from gatepost.domains import domain_of
 from gatepost.errors import MalformedMessage
 from gatepost.feedback.sent import Message
-from gatepost.feedback.status import WHOLE, Part, Scope
+from gatepost.feedback.status import WHOLE, Part
 from gatepost.feedback.token import Purpose, looks_like_token, message_id_of, open_token
 from gatepost.snapshot import Snapshot
 from gatepost.tenants.model import Tenant
@@ -142,11 +142,6 @@ class Fit(StrEnum):
     PARTLY = "partly"
     # Its campaign or mail type is not known.
     UNKNOWN = "unknown"
-
-
-def selection_of(tenant: Tenant, part: Part, scope: Scope) -> Selection:
-    """Return what a pause is about."""
-    return Selection(tenant, part, scope is Scope.MARKETING)
 
 
 def fits(owner: Owner, recipients: Collection[str], selection: Selection) -> Fit:

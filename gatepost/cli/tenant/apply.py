@@ -120,12 +120,7 @@ def _stop(at: Desk, status: Status, _per_second: float, _stopped: Stopped | None
 
 def _let_go(at: Desk, status: Status, per_second: float, stopped: Stopped | None) -> dict[str, int]:
     """Let go what is on hold for pauses that are over."""
-    held = {each.part for each in status.pauses_at(at.now) if each.queued is Queued.HOLD}
-    rows = [
-        each
-        for each in at.held_rows(Cause.PAUSE, None)
-        if Part(each.campaign, each.domain) not in held
-    ]
+    rows = at.free_rows(Cause.PAUSE, status.pauses_at(at.now))
     if not rows:
         return {}
     why = "the pause is over"

@@ -30,11 +30,11 @@ from gatepost.cli.tenant.queue_work import (
 from gatepost.cli.tenant.resume import PerSecondOption
 from gatepost.decisions.queued import Selection
 from gatepost.feedback.events import EventKind
-from gatepost.feedback.status import WHOLE, Part, Pause, Queued
+from gatepost.feedback.status import WHOLE
 from gatepost.runtime.traffic.hands import PER_SECOND, hold
 from gatepost.runtime.traffic.queued import DELIVERABLE, HELD, require_root
 from gatepost.settings import Loader
-from gatepost.store.held import Cause, Held
+from gatepost.store.held import Cause
 from gatepost.store.open import open_statuses
 
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")]
@@ -121,7 +121,7 @@ def release_command(
         with closing(open_existing(open_statuses, loaded.settings)) as statuses:
             pauses = statuses.find(name).pauses_at(time.time())
         with desk(loaded, tenant) as at:
-            rows = _free(at.held_rows(None, None), pauses)
+            rows = at.free_rows(None, pauses)
             if not rows and pauses and at.held_rows(Cause.PAUSE, None):
                 fail(f"{pause_in_words(pauses[0])}; gatepost tenant resume lets its mail go")
             if part != WHOLE and rows:
@@ -142,13 +142,3 @@ def release_command(
         return
     gone = f"; {number(done.gone, 'message')} had left the hold queue" if done.gone else ""
     print(f"{name}: {number(done.count, 'message')} let go on this node{gone}")
-
-
-def _free(rows: list[Held], pauses: list[Pause]) -> list[Held]:
-    """Return what is not held for a pause that is in force."""
-    held = {each.part for each in pauses if each.queued is Queued.HOLD}
-    return [
-        each
-        for each in rows
-        if each.cause is not Cause.PAUSE or Part(each.campaign, each.domain) not in held
-    ]

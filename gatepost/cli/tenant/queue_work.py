@@ -63,7 +63,16 @@ class Desk:
         return [
             each
             for each in self.held.all(self.tenant.id)
-            if cause in {None, each.cause} and part in {None, Part(each.campaign, each.domain)}
+            if cause in {None, each.cause} and part in {None, _part_of(each)}
+        ]
+
+    def free_rows(self, cause: Cause | None, pauses: Collection[Pause]) -> list[Held]:
+        """Return what is held for a cause, or for any, and for none of these pauses."""
+        parts = {each.part for each in pauses if each.queued is Queued.HOLD}
+        return [
+            each
+            for each in self.held_rows(cause, None)
+            if each.cause is not Cause.PAUSE or _part_of(each) not in parts
         ]
 
     def tell(self, kind: EventKind, part: Part, reason: str, **counts: str | float) -> None:
@@ -226,9 +235,13 @@ def let_go(
     return done
 
 
+def _part_of(row: Held) -> Part:
+    return Part(row.campaign, row.domain)
+
+
 def _until_held(at: Desk, rows: list[Held]) -> Stopped:
     """Return what tells whether a pause holds again what is let go now."""
-    parts = {Part(each.campaign, each.domain) for each in rows if each.cause is Cause.PAUSE}
+    parts = {_part_of(each) for each in rows if each.cause is Cause.PAUSE}
 
     def stopped(seconds: float) -> bool:
         time.sleep(seconds)

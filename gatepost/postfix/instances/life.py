@@ -287,12 +287,3 @@ def _remove_directories(place: Place) -> None:
             raise AttachError(f"{directory} is a symbolic link; remove it by hand")
         if directory.exists():
             shutil.rmtree(directory)
-
-
-def is_running(config_dir: Path) -> bool:
-    """Tell whether an instance runs.
-
-    Raises:
-        PostfixUnavailable: If postfix(1) is missing or hangs.
-    """
-    return PostfixCommands(config_dir).running()
