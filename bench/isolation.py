@@ -14,7 +14,8 @@ Limits: a run ends when the flood's messages are taken, or after its time; both 
     ``GATEPOST_BENCH_SCALE=0.4`` makes the flood, its time, Postfix's active queue and the cap
 smaller by the same factor. Queues are in memory: on a shared disk a flood delays others by its
 fsync(2) alone, which no lane can mend. Connections are not kept
-(smtp_connection_cache_on_demand): idle ones would take the places that such a destination has.
+(smtp_connection_cache_on_demand): idle ones would take the places that such a destination has. Nor
+does cleanup(8) wait while more arrives than leaves (in_flow_delay), a second for everybody.
 Errors: `LabError` or `LoadError` if something does not start.
 """
 
@@ -67,6 +68,7 @@ _MAIN = {
     "smtp_tls_security_level": "may",
     "smtpd_client_connection_count_limit": "0",
     "smtp_connection_cache_on_demand": "no",
+    "in_flow_delay": "0",
     "qmgr_message_active_limit": str(ACTIVE_LIMIT),
     "mynetworks": "198.18.3.0/24",
     "resolve_numeric_domain": "yes",

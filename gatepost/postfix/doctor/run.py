@@ -12,6 +12,7 @@ from gatepost.errors import GatepostError
 from gatepost.postfix.doctor import (
     addresses,
     attachment,
+    flow,
     hooks,
     identity,
     instances,
@@ -36,7 +37,7 @@ Check = Callable[[Scene], Iterable[Finding]]
 # What can only be told of something that is there.
 _OF_THE_CONFIGURATION = frozenset(
     {
-        *("sockets", "hooks", "identity", "routing", "addresses", "instances"),
+        *("sockets", "hooks", "identity", "routing", "addresses", "instances", "flow"),
         *("returning mail", "suppression", "tls"),
     }
 )
@@ -50,6 +51,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("routing", routing.check),
     ("addresses", addresses.check),
     ("instances", instances.check),
+    ("flow", flow.check),
     ("returning mail", returns.check),
     ("suppression", recipients.check),
     ("tls", tls.check),
