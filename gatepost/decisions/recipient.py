@@ -119,27 +119,20 @@ def admit(
         why: Reasons that come before those of this function.
     """
     observations: list[Observation] = []
-    reasons = list(why)
-    mode = tenant.modes.sender
-    if mode is not Mode.OFF:
-        if sender_allowed(sender, tenant, snapshot, now):
-            reasons.append(f"sender {sender or '<>'} may be used")
-        else:
-            reject = Reject("553", "5.7.1", refusal(domain_of(sender), tenant))
-            reasons.append(f"sender {sender}: {reject.text} (mode {mode})")
-            if mode is Mode.ENFORCE:
-                return Verdict(tenant.id, reject, reasons=tuple(reasons))
-            observations.append(
-                Observation(now, tenant.id, Feature.SENDER, "reject", reject.text, queue_id, sender)
-            )
+    reject, told = _check_sender(tenant, sender, snapshot, now)
+    reasons = [*why, *told]
+    if reject is not None:
+        if tenant.modes.sender is Mode.ENFORCE:
+            return Verdict(tenant.id, reject, reasons=tuple(reasons))
+        observations.append(
+            Observation(now, tenant.id, Feature.SENDER, "reject", reject.text, queue_id, sender)
+        )
     status = statuses.get(tenant.id)
     if status is not None:
         if status.step and tenant.modes.ladder is not Mode.OFF:
             step = status.step.keyword
             reasons.append(f"ladder: {step}, {status.why} (mode {tenant.modes.ladder})")
-        held = hold_all(tenant, status, now)
-        if (held is None or not held.acts) and status.parts:
-            held = hold_recipients(tenant, recipients, status, now) or held
+        held = _held(tenant, recipients, status, now)
         if held is not None and held.acts:
             return Verdict(tenant.id, held.reject, reasons=(*reasons, held.reject.text))
         observations += _would_step(tenant, status, held, sender, queue_id, snapshot, now)
@@ -149,6 +142,27 @@ def admit(
                 tenant, sender, recipient, queue_id, snapshot, now, traffic
             )
     return Verdict(tenant.id, None, prepend, tuple(observations), tuple(reasons))
+
+
+def _check_sender(
+    tenant: Tenant, sender: str, snapshot: Snapshot, now: float
+) -> tuple[Reject | None, tuple[str, ...]]:
+    """Return the refusal of a sender that a tenant may not use, or None, and the reasons."""
+    mode = tenant.modes.sender
+    if mode is Mode.OFF:
+        return None, ()
+    if sender_allowed(sender, tenant, snapshot, now):
+        return None, (f"sender {sender or '<>'} may be used",)
+    reject = Reject("553", "5.7.1", refusal(domain_of(sender), tenant))
+    return reject, (f"sender {sender}: {reject.text} (mode {mode})",)
+
+
+def _held(tenant: Tenant, recipients: Collection[str], status: Status, now: float) -> Hold | None:
+    """Return why all mail of a tenant waits, or that to one of the recipients."""
+    held = hold_all(tenant, status, now)
+    if (held is None or not held.acts) and status.parts:
+        return hold_recipients(tenant, recipients, status, now) or held
+    return held
 
 
 def _would_step(
