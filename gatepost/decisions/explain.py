@@ -128,75 +128,127 @@ def explain(
         suppressed: Returns what the suppression list of a tenant says of the recipient.
         traffic: Which tenants are in burst, and what of them is outstanding.
     """
-    asked = RecipientFacts(case.client, case.sender, case.recipient)
-    rcpt = decide_recipient(asked, snapshot, now, statuses, traffic)
-    occasion = Occasion(case.sender, "", "EXPLAIN")
-    listed = asks_for_suppression(rcpt, case.sender, snapshot)
-    if listed is not None:
-        found = suppressed(listed.id)
-        rcpt = decide_suppressed(rcpt, listed, occasion, case.recipient, found, now).verdict
-    if not operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
-        rcpt = decide_reachability(rcpt, asked, snapshot, now, sights, knowledge, operator)
-    rcpt = decide_backlog(rcpt, case.sender, snapshot, now, traffic)
+    told = _Telling(
+        case, snapshot, version, now, operator, knowledge, sights, statuses, suppressed, traffic
+    )
+    rcpt = told.at_rcpt()
     if rcpt.reject is not None:
         return Explanation(rcpt.tenant, _modes(rcpt.tenant, snapshot), rcpt)
-    # A milter does not see the certificate; it reads the session header.
-    seen = replace(case.client, certificate="")
-    facts = MessageFacts(
-        seen, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
-    )
-    plan = decide_message(facts, snapshot, now, statuses)
-    modes = _modes(plan.tenant, snapshot)
-    admission = None
-    if plan.reject is None and plan.ask_admission:
+    plan, admission = told.at_end(rcpt)
+    found = Explanation(plan.tenant, _modes(plan.tenant, snapshot), rcpt, plan, admission)
+    return found if found.refused else told.with_delivery(found, plan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What `explain` was asked; each method makes the decisions of one moment of a message."""
+
+    case: Case
+    snapshot: Snapshot
+    version: PostfixVersion
+    now: float
+    operator: OperatorTls
+    knowledge: Knowledge | None
+    sights: Sights
+    statuses: Statuses
+    suppressed: Callable[[str], Suppressed | None]
+    traffic: TrafficState
+
+    @property
+    def occasion(self) -> Occasion:
+        """Return what names the message where it is told of."""
+        return Occasion(self.case.sender, "", "EXPLAIN")
+
+    def at_rcpt(self) -> Verdict:
+        """Return what the policy server says of the recipient."""
+        case, snapshot, now = self.case, self.snapshot, self.now
+        asked = RecipientFacts(case.client, case.sender, case.recipient)
+        rcpt = decide_recipient(asked, snapshot, now, self.statuses, self.traffic)
+        listed = asks_for_suppression(rcpt, case.sender, snapshot)
+        if listed is not None:
+            found = self.suppressed(listed.id)
+            rcpt = decide_suppressed(
+                rcpt, listed, self.occasion, case.recipient, found, now
+            ).verdict
+        if not self.operator.relays and asks_for_sights(rcpt, asked, snapshot) is not None:
+            rcpt = decide_reachability(
+                rcpt, asked, snapshot, now, self.sights, self.knowledge, self.operator
+            )
+        return decide_backlog(rcpt, case.sender, snapshot, now, self.traffic)
+
+    def at_end(self, rcpt: Verdict) -> tuple[Plan, Verdict | None]:
+        """Return what the milter does and, where it asks, what the policy server says."""
+        case, snapshot, now = self.case, self.snapshot, self.now
+        # A milter does not see the certificate; it reads the session header.
+        seen = replace(case.client, certificate="")
+        facts = MessageFacts(
+            seen, "explain", "EXPLAIN", case.sender, (case.recipient,), _with_session(case, rcpt)
+        )
+        plan = decide_message(facts, snapshot, now, self.statuses)
+        if plan.reject is not None or not plan.ask_admission:
+            return plan, None
         tenant = snapshot.tenants.by_id[plan.tenant]
-        admission = _admitted(case, tenant, snapshot, now, statuses, traffic)
+        admission = self._admitted(tenant)
         if asks_for_suppression(admission, case.sender, snapshot) is not None:
             admission = decide_message_suppressed(
-                admission, tenant, occasion, facts.recipients, [suppressed(tenant.id)], now
+                admission,
+                tenant,
+                self.occasion,
+                facts.recipients,
+                [self.suppressed(tenant.id)],
+                now,
             ).verdict
-    if plan.reject is not None or (admission is not None and admission.reject is not None):
-        return Explanation(plan.tenant, modes, rcpt, plan, admission)
-    sender = next(
-        (action.address for action in plan.actions if isinstance(action, ChangeSender)),
-        case.sender,
-    )
-    nexthop = case.nexthop or nexthop_of(case.recipient)
-    try:
-        route = decide_transport(sender, snapshot, now, statuses, traffic=traffic)
-        map_name = _map_name(route, snapshot)
-        answer = answer_tls(map_name, nexthop, snapshot, operator, knowledge, now)
-        policy = decide_policy(map_name, nexthop, snapshot, version, operator, knowledge, now)
-    except Unavailable as error:
-        return Explanation(plan.tenant, modes, rcpt, plan, admission, sender, waits=str(error))
-    told = Explanation(
-        plan.tenant, modes, rcpt, plan, admission, sender, route, map_name, nexthop, answer, policy
-    )
-    return replace(told, lane=_lane_of(route, snapshot, statuses, traffic))
+        return plan, admission
 
+    def _admitted(self, tenant: Tenant) -> Verdict:
+        """Return what is said of a whole message whose tenant only the milter knows."""
+        case, snapshot, now, traffic = self.case, self.snapshot, self.now, self.traffic
+        verdict = admit(
+            tenant,
+            case.sender,
+            (case.recipient,),
+            "",
+            snapshot,
+            now,
+            statuses=self.statuses,
+            traffic=traffic,
+        )
+        return decide_backlog(verdict, case.sender, snapshot, now, traffic)
 
-def _lane_of(
-    route: Route, snapshot: Snapshot, statuses: Statuses, traffic: TrafficState
-) -> LaneChoice | None:
-    """Return the lane of a route's tenant, and why; None if it has no tenant."""
-    tenant = route.tenant
-    return None if tenant is None else choose_lane(tenant, snapshot, statuses, traffic)
+    def with_delivery(self, found: Explanation, plan: Plan) -> Explanation:
+        """Return an explanation with what the maps answer, or why the message waits."""
+        case, snapshot, now = self.case, self.snapshot, self.now
+        sender = next(
+            (action.address for action in plan.actions if isinstance(action, ChangeSender)),
+            case.sender,
+        )
+        found = replace(found, delivery_sender=sender)
+        nexthop = case.nexthop or nexthop_of(case.recipient)
+        try:
+            route = decide_transport(sender, snapshot, now, self.statuses, traffic=self.traffic)
+            name = _map_name(route, snapshot)
+            answer = answer_tls(name, nexthop, snapshot, self.operator, self.knowledge, now)
+            policy = decide_policy(
+                name, nexthop, snapshot, self.version, self.operator, self.knowledge, now
+            )
+        except Unavailable as error:
+            return replace(found, waits=str(error))
+        return replace(
+            found,
+            route=route,
+            map_name=name,
+            nexthop=nexthop,
+            tls=answer,
+            policy=policy,
+            lane=self._lane_of(route),
+        )
 
-
-def _admitted(
-    case: Case,
-    tenant: Tenant,
-    snapshot: Snapshot,
-    now: float,
-    statuses: Statuses,
-    traffic: TrafficState,
-) -> Verdict:
-    """Return what the policy server says of a whole message whose tenant only the milter knows."""
-    recipients = (case.recipient,)
-    verdict = admit(
-        tenant, case.sender, recipients, "", snapshot, now, statuses=statuses, traffic=traffic
-    )
-    return decide_backlog(verdict, case.sender, snapshot, now, traffic)
+    def _lane_of(self, route: Route) -> LaneChoice | None:
+        """Return the lane of a route's tenant, and why; None if it has no tenant."""
+        tenant = route.tenant
+        if tenant is None:
+            return None
+        return choose_lane(tenant, self.snapshot, self.statuses, self.traffic)
 
 
 def _modes(tenant_id: str, snapshot: Snapshot) -> Modes:
