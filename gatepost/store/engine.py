@@ -59,6 +59,10 @@ class Engine(ABC):
     def _by_server(self, at: float) -> float:
         """Return a time that was reckoned from now as the clock that counts has it."""
 
+    @abstractmethod
+    def _named(self, statement: str) -> str:
+        """Return a statement in which values are named as in ``:owner``, as the database has it."""
+
     def _marked(self, statement: str) -> str:
         """Return a statement with `MARK` where it has ``{}``."""
         return statement.replace("{}", self.MARK)

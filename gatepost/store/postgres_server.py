@@ -20,6 +20,7 @@ Not handled: a pooler that gives each transaction to another connection (use its
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import threading
 import time
@@ -44,6 +45,9 @@ CHECK_S = 30.0
 AHEAD_S = 60.0
 
 Connection: TypeAlias = WatchedConnection
+
+# Not what a value is cast to, which has two colons.
+_NAMED = re.compile(r"(?<!:):([a-z_]+)")
 
 _DEFAULTS: dict[str, str | int] = {
     "connect_timeout": CONNECT_S,
@@ -153,6 +157,10 @@ class PostgresServer:
         with self._writing() as db:
             db.execute("set transaction isolation level repeatable read, read only")
             yield db
+
+    def _named(self, statement: str) -> str:
+        """Return a statement with ``%(owner)s`` for ``:owner``, and so on."""
+        return _NAMED.sub(r"%(\1)s", statement)
 
     def _by_server(self, at: float) -> float:
         """Return a time that was reckoned from now as the server's clock has it, if that is behind.
