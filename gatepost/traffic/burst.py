@@ -74,6 +74,7 @@ class BurstRules:
         bursts: Rules of tenants, by tenant id; None for a tenant that is never moved.
         caps: Likewise; None for a tenant to which `cap` does not apply.
         any: Whether there is any rule; follows from the others.
+        asks_for_backlog: Whether any rule needs to know what is outstanding, likewise.
     """
 
     burst: Burst | None = None
@@ -81,11 +82,16 @@ class BurstRules:
     bursts: Mapping[str, Burst | None] = field(default_factory=dict)
     caps: Mapping[str, Cap | None] = field(default_factory=dict)
     any: bool = field(init=False, compare=False)
+    asks_for_backlog: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look once whether there is any rule, as each recipient asks for it."""
+        """Look once what rules there are: each recipient asks, and tenants may be very many."""
         found = self.burst or self.cap or self.bursts or self.caps
         object.__setattr__(self, "any", bool(found))
+        bursts = (self.burst, *self.bursts.values())
+        by_backlog = any(each is not None and each.backlog is not None for each in bursts)
+        asks = by_backlog or self.cap is not None or any(self.caps.values())
+        object.__setattr__(self, "asks_for_backlog", asks)
 
     def burst_of(self, tenant_id: str) -> Burst | None:
         """Return when a tenant is moved, or None if it never is."""
@@ -94,13 +100,6 @@ class BurstRules:
     def cap_of(self, tenant_id: str) -> Cap | None:
         """Return how much of a tenant's mail may be outstanding, or None for any number."""
         return self.caps.get(tenant_id, self.cap)
-
-    @property
-    def asks_for_backlog(self) -> bool:
-        """Tell whether any rule needs to know what is outstanding."""
-        bursts = (self.burst, *self.bursts.values())
-        by_backlog = any(each is not None and each.backlog is not None for each in bursts)
-        return by_backlog or self.cap is not None or any(self.caps.values())
 
 
 def burst_pairs(rules: BurstRules, tenants: Mapping[str, Tenant]) -> set[tuple[str, str]]:
