@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from gatepost.store import received
 from gatepost.store.postgres_server import PostgresServer, changed
-from gatepost.store.received import Received
-from gatepost.store.received_rows import COLUMNS, received_of, received_row
-from gatepost.store.text import storable
+from gatepost.store.received_queries import ReceivedQueries
+from gatepost.store.received_rows import COLUMNS
 
 PRUNE_ROWS = 20_000
 
@@ -22,16 +21,6 @@ on conflict (id) do update set {_REPLACE}, number = excluded.number
 _ACTED = """
 select 1 from received_reports
 where message = %s and id <> %s and strpos(' ' || events || ' ', ' ' || %s || ' ') > 0 limit 1
-"""
-_COUNT = """
-select count(*) from received_reports
-where reporter = %s and tenant = %s and at >= %s and events <> ''
-"""
-_LATEST = f"""
-select {COLUMNS} from received_reports
-where (%(kind)s::text is null or kind = %(kind)s)
-and (%(result)s::text is null or result = %(result)s)
-order by number desc limit %(limit)s
 """
 _DELETE = f"""
 delete from received_reports where number in (
@@ -47,32 +36,11 @@ _PRUNE = (
 _LAST = "select coalesce(max(number), 0) from received_reports"
 
 
-class PostgresReceived(PostgresServer):
+class PostgresReceived(PostgresServer, ReceivedQueries):
     """Implements `gatepost.store.received.ReceivedStore`."""
 
-    def add(self, report: Received) -> None:
-        """See `ReceivedStore.add`."""
-        with self._writing() as db:
-            db.execute(_ADD, received_row(report))
-
-    def acted_on(self, message: str, event_id: str, but: str) -> bool:
-        """See `ReceivedStore.acted_on`."""
-        with self._database() as db:
-            return db.execute(_ACTED, [message, but, event_id]).fetchone() is not None
-
-    def count(self, reporter: str, tenant: str, since: float) -> int:
-        """See `ReceivedStore.count`."""
-        with self._database() as db:
-            row = db.execute(_COUNT, [storable(reporter), tenant, since]).fetchone()
-        return 0 if row is None else int(row[0])
-
-    def latest(
-        self, limit: int, kind: str | None = None, result: str | None = None
-    ) -> list[Received]:
-        """See `ReceivedStore.latest`."""
-        values = {"limit": limit, "kind": kind, "result": result}
-        with self._database() as db:
-            return [received_of(row) for row in db.execute(_LATEST, values)]
+    ADD = _ADD
+    ACTED = _ACTED
 
     def prune(self, before: float, acted_before: float) -> int:
         """See `ReceivedStore.prune`."""
