@@ -56,6 +56,10 @@ class Engine(ABC):
         """Give a connection within a transaction that writes."""
 
     @abstractmethod
+    def _reading(self) -> AbstractContextManager[Queryable]:
+        """Give a connection on which several queries see the data of one moment."""
+
+    @abstractmethod
     def _by_server(self, at: float) -> float:
         """Return a time that was reckoned from now as the clock that counts has it."""
 

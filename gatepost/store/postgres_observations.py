@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatepost.modes import Feature, Observation
-from gatepost.store.interface import EXAMPLES, SECONDS_AN_HOUR, WhatIf
-from gatepost.store.observation_rows import COLUMNS, hour_of, observation_row, what_if_of
+from gatepost.modes import Observation
+from gatepost.store.interface import EXAMPLES, SECONDS_AN_HOUR
+from gatepost.store.observation_queries import ObservationQueries
+from gatepost.store.observation_rows import COLUMNS, observation_row
 from gatepost.store.postgres_server import PostgresServer, changed
 
 ROLL_UP_ROWS = 20_000
@@ -71,8 +72,11 @@ select {COLUMNS} from (
 """
 
 
-class PostgresObservations(PostgresServer):
+class PostgresObservations(PostgresServer, ObservationQueries):
     """Implements `gatepost.store.interface.ObservationStore`."""
+
+    SUMS = _SUMS
+    EXAMPLES = _EXAMPLES
 
     def add(self, observations: Sequence[Observation]) -> None:
         """See `ObservationStore.add`."""
@@ -80,14 +84,6 @@ class PostgresObservations(PostgresServer):
         with self._writing() as db, db.cursor() as cursor, cursor.copy(_COPY) as copy:
             for row in rows:
                 copy.write_row(row)
-
-    def roll_up(self, before: float) -> int:
-        """See `ObservationStore.roll_up`."""
-        before = self._by_server(before)
-        folded = 0
-        while step := self._roll_up_some(hour_of(before) * SECONDS_AN_HOUR):
-            folded += step
-        return folded
 
     def _roll_up_some(self, before: int) -> int:
         with self._writing() as db:
@@ -99,27 +95,3 @@ class PostgresObservations(PostgresServer):
                 for statement in (_FOLD, _KEEP_EXAMPLES, _CUT_EXAMPLES, _FORGET):
                     db.execute(statement)
             return count
-
-    def prune(self, before: float) -> int:
-        """See `ObservationStore.prune`."""
-        hour = hour_of(self._by_server(before))
-        with self._writing() as db:
-            db.execute("delete from observation_examples where at < %s", [hour * SECONDS_AN_HOUR])
-            return changed(db.execute("delete from observation_hours where hour < %s", [hour]))
-
-    def what_if(
-        self, since: float, tenant: str | None = None, feature: Feature | None = None
-    ) -> list[WhatIf]:
-        """See `ObservationStore.what_if`."""
-        values = {
-            "since": since,
-            "since_hour": hour_of(since),
-            "since_hour_at": hour_of(since) * SECONDS_AN_HOUR,
-            "tenant": tenant,
-            "feature": None if feature is None else feature.value,
-        }
-        # One view of the data, so that a roll-up between the two queries cannot show.
-        with self._reading() as db:
-            sums = db.execute(_SUMS, values).fetchall()
-            rows = db.execute(_EXAMPLES, values).fetchall()
-        return what_if_of(sums, rows)

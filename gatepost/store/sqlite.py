@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatepost.modes import Feature, Observation
-from gatepost.store.interface import EXAMPLES, SECONDS_AN_HOUR, WhatIf
-from gatepost.store.observation_rows import COLUMNS, hour_of, observation_row, what_if_of
+from gatepost.modes import Observation
+from gatepost.store.interface import EXAMPLES, SECONDS_AN_HOUR
+from gatepost.store.observation_queries import ObservationQueries
+from gatepost.store.observation_rows import COLUMNS, observation_row
 from gatepost.store.sqlite_file import SqliteFile
 
 ROLL_UP_ROWS = 20_000
@@ -80,20 +81,16 @@ select {COLUMNS} from (
 """
 
 
-class SqliteStore(SqliteFile):
+class SqliteStore(SqliteFile, ObservationQueries):
     """Implements `ObservationStore`."""
+
+    SUMS = _SUMS
+    EXAMPLES = _EXAMPLES
 
     def add(self, observations: Sequence[Observation]) -> None:
         """See `ObservationStore.add`."""
         with self._writing() as db:
             db.conn.executemany(_INSERT, map(observation_row, observations))
-
-    def roll_up(self, before: float) -> int:
-        """See `ObservationStore.roll_up`."""
-        folded = 0
-        while step := self._roll_up_some(hour_of(before) * SECONDS_AN_HOUR):
-            folded += step
-        return folded
 
     def _roll_up_some(self, before: int) -> int:
         # In steps, each a transaction: writers of observations get in between.
@@ -106,27 +103,3 @@ class SqliteStore(SqliteFile):
             db.execute(_KEEP_EXAMPLES, span)
             db.execute(_CUT_EXAMPLES)
             return db.execute(_FORGET, span).rowcount
-
-    def prune(self, before: float) -> int:
-        """See `ObservationStore.prune`."""
-        hour = hour_of(before)
-        with self._writing() as db:
-            db.execute("delete from observation_examples where at < ?", [hour * SECONDS_AN_HOUR])
-            return db.execute("delete from observation_hours where hour < ?", [hour]).rowcount
-
-    def what_if(
-        self, since: float, tenant: str | None = None, feature: Feature | None = None
-    ) -> list[WhatIf]:
-        """See `ObservationStore.what_if`."""
-        values = {
-            "since": since,
-            "since_hour": hour_of(since),
-            "since_hour_at": hour_of(since) * SECONDS_AN_HOUR,
-            "tenant": tenant,
-            "feature": feature,
-        }
-        # One transaction, so that a roll-up between the two queries cannot show.
-        with self._database() as db, db.atomic():
-            sums = db.execute(_SUMS, values).fetchall()
-            rows = db.execute(_EXAMPLES, values).fetchall()
-        return what_if_of(sums, rows)

@@ -124,10 +124,6 @@ class TenantStatusChanges(Engine):
         return [change_of(row, tenant) for row in rows]
 
     @abstractmethod
-    def _reading(self) -> AbstractContextManager[Queryable]:
-        """Give a connection on which several queries see the data of one moment."""
-
-    @abstractmethod
     def _put_events(self, db: Any, events: Sequence[Event]) -> None:
         """Store events within the transaction."""
 
