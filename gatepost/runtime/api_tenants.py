@@ -36,6 +36,7 @@ from gatepost.settings.api_tenants import (
     copy_text,
     read_copy,
 )
+from gatepost.settings.install import finished_file
 from gatepost.settings.problems import Rejected
 from gatepost.store.api_tenants import ApiTenantStore, Mark
 from gatepost.store.open import open_api_tenants, sqlite_path
@@ -257,23 +258,12 @@ def _write_copy(settings: Settings, tenants: ApiTenants, store: ApiTenantStore) 
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(
-        temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, COPY_MODE
-    )
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(descriptor, COPY_MODE)
-            if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            file.flush()
-            os.fsync(descriptor)
+    owner = None
+    if os.geteuid() == 0:
+        directory = path.parent.stat()
+        owner = (directory.st_uid, directory.st_gid)
+    with finished_file(path, text, COPY_MODE, owner) as temporary:
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

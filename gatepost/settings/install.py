@@ -47,7 +47,7 @@ def write_new(path: Path, text: str, mode: int, user: str | None = None) -> bool
     """
     if path.exists() or path.is_symlink():
         return False
-    with _errors(path), _temporary(path, text, mode, _ids(user) if user else None) as temporary:
+    with _errors(path), finished_file(path, text, mode, _ids(user) if user else None) as temporary:
         try:
             # A link, and no rename: it fails where somebody else was quicker.
             os.link(temporary, path)
@@ -77,7 +77,7 @@ def write_over(path: Path, text: str, mode: int, before: bytes | None) -> None:
         if there is not None:
             status = target.stat()
             mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
-        with _temporary(target, text, mode, owner) as temporary:
+        with finished_file(target, text, mode, owner) as temporary:
             temporary.replace(target)
 
 
@@ -113,14 +113,26 @@ def rotate_key(path: Path, user: str, today: dt.date) -> int:
     with _errors(path):
         status = path.stat()
         owner = (status.st_uid, status.st_gid)
-        with _temporary(path, text, status.st_mode & 0o777, owner) as temporary:
+        with finished_file(path, text, status.st_mode & 0o777, owner) as temporary:
             temporary.replace(path)
     return number
 
 
 @contextmanager
-def _temporary(path: Path, text: str, mode: int, owner: tuple[int, int] | None) -> Iterator[Path]:
-    """Yield a finished file in the directory of `path`, and remove it if it is still there."""
+def finished_file(
+    path: Path, text: str, mode: int, owner: tuple[int, int] | None
+) -> Iterator[Path]:
+    """Yield a finished file in the directory of `path`, and remove it if it is still there.
+
+    Args:
+        path: The file whose place it may take.
+        text: What it holds.
+        mode: Permission bits.
+        owner: Its user and group, or None for those of this process.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
