@@ -38,8 +38,8 @@ from gatepost.settings.keys_shaping import ShapingFile
 from gatepost.settings.keys_tenants import TenantFile
 from gatepost.settings.lanes import build_lanes
 from gatepost.settings.model import Loaded, Settings
-from gatepost.settings.platform import build_platform, check_null_sender_profile
-from gatepost.settings.problems import OTHER, Place, Problem, Rejected, Report
+from gatepost.settings.platform import build_platform, check_null_sender_profile, check_own_domains
+from gatepost.settings.problems import Place, Problem, Rejected, Report
 from gatepost.settings.promoted import build_promoted
 from gatepost.settings.resolve import resolve
 from gatepost.settings.restart import settings_of
@@ -69,8 +69,6 @@ SHAPING = Section(ShapingFile)
 
 _DIGEST_CHARACTERS = 12
 _OTHERS_WRITE = 0o002
-# What each domain of the platform receives.
-_CONTENT = {"bounce_domain": "bounces", "feedback_domain": "reports"}
 
 
 class Loader:
@@ -172,11 +170,7 @@ class _Load:
         tls = build_tls(main.tls, self._promoted(main), file, report)
         lanes = build_lanes(main.lanes, file, report)
         keyring = self._keyring(main)
-        builder = TenantBuilder(modes, self._broken, self._unsure, report)
-        # Each file's settings are let go before the next are read, to save memory.
-        builder.add(TenantFileContent(file, main.tenants))
-        for content in chain(self._tenant_files(main.tenants_dir), self._api_tenants(main)):
-            builder.add(content)
+        builder = self._tenants(main, modes)
         index = builder.index(main.platform.logins, file)
         flow = FlowBuilder(self._path.parent, file, main.service.user, report)
         ladder = flow.ladder(main.ladder, lanes if "lanes" not in self._unsure else None)
@@ -339,6 +333,14 @@ class _Load:
         section = self._read(path, place, PROMOTED)
         return nothing if section is None else build_promoted(section, str(path), self._report)
 
+    def _tenants(self, main: MainFile, modes: ModeTable) -> TenantBuilder:
+        builder = TenantBuilder(modes, self._broken, self._unsure, self._report)
+        # Each file's settings are let go before the next are read, to save memory.
+        builder.add(TenantFileContent(self._file, main.tenants))
+        for content in chain(self._tenant_files(main.tenants_dir), self._api_tenants(main)):
+            builder.add(content)
+        return builder
+
     def _tenant_files(self, directory: str | None) -> Iterator[TenantFileContent]:
         if directory is None:
             return
@@ -422,15 +424,9 @@ class _Load:
         for id_, tenant in index.by_id.items():
             if id_ not in self._broken:
                 check.check(tenant, builder.place(id_), acted_for=anybody or id_ in named)
-        for what, content in _CONTENT.items():
-            domain: str | None = getattr(platform, what)
-            if domain is not None and (owner := index.owner(domain)) is not None:
-                self._report.error(
-                    Place(self._file, ("platform", what)),
-                    f"{domain} belongs to the senders of tenant {owner.id}, {OTHER}",
-                    f"give {content} a domain that no tenant may send from",
-                    builder.place(owner.id, "senders"),
-                )
+        check_own_domains(
+            platform, index, lambda id_: builder.place(id_, "senders"), self._file, self._report
+        )
 
     def _check_surroundings(
         self, main: MainFile, modes: Modes, platform: Platform, index: TenantIndex

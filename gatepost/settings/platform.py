@@ -5,13 +5,17 @@ Errors: problems go to the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gatepost.modes import Mode, Modes
 from gatepost.settings.keys import PlatformSection
-from gatepost.settings.problems import Place, Report
+from gatepost.settings.problems import OTHER, Place, Report
 from gatepost.settings.schema import did_you_mean, there_are
 from gatepost.snapshot import Platform, Unknown
+from gatepost.tenants.model import TenantIndex
+
+# What each domain of the platform receives.
+_CONTENT = {"bounce_domain": "bounces", "feedback_domain": "reports"}
 
 
 def build_platform(section: PlatformSection, file: str, modes: Modes, report: Report) -> Platform:
@@ -70,3 +74,30 @@ def check_null_sender_profile(
             f"there is no profile {name}",
             did_you_mean(name, profiles) or there_are(profiles),
         )
+
+
+def check_own_domains(
+    platform: Platform,
+    index: TenantIndex,
+    senders_of: Callable[[str], Place],
+    file: str,
+    report: Report,
+) -> None:
+    """Check that nobody else's mail comes to the domains of the platform.
+
+    Args:
+        platform: The platform.
+        index: All tenants.
+        senders_of: Returns where the senders of a tenant stand.
+        file: Where the settings of the platform stand.
+        report: Takes problems.
+    """
+    for what, content in _CONTENT.items():
+        domain: str | None = getattr(platform, what)
+        if domain is not None and (owner := index.owner(domain)) is not None:
+            report.error(
+                Place(file, ("platform", what)),
+                f"{domain} belongs to the senders of tenant {owner.id}, {OTHER}",
+                f"give {content} a domain that no tenant may send from",
+                senders_of(owner.id),
+            )
