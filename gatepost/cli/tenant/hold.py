@@ -21,6 +21,7 @@ from gatepost.cli.stores import open_existing
 from gatepost.cli.tenant.common import TenantArgument, pause_in_words, reason_of, tenant_in
 from gatepost.cli.tenant.parts import CampaignOption, DomainOption, part_of
 from gatepost.cli.tenant.queue_work import (
+    Desk,
     desk,
     left_out,
     left_out_lines,
@@ -30,11 +31,11 @@ from gatepost.cli.tenant.queue_work import (
 from gatepost.cli.tenant.resume import PerSecondOption
 from gatepost.decisions.queued import Selection
 from gatepost.feedback.events import EventKind
-from gatepost.feedback.status import WHOLE
+from gatepost.feedback.status import WHOLE, Part
 from gatepost.runtime.traffic.hands import PER_SECOND, hold
-from gatepost.runtime.traffic.queued import DELIVERABLE, HELD, require_root
+from gatepost.runtime.traffic.queued import BATCH, DELIVERABLE, HELD, require_root
 from gatepost.settings import Loader
-from gatepost.store.held import Cause
+from gatepost.store.held import Cause, Held
 from gatepost.store.open import open_statuses
 
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")]
@@ -125,20 +126,24 @@ def release_command(
             if not rows and pauses and at.held_rows(Cause.PAUSE, None):
                 fail(f"{pause_in_words(pauses[0])}; gatepost tenant resume lets its mail go")
             if part != WHOLE and rows:
-                selection = Selection(tenant, part)
-                with (
-                    shown("reading the queue", quiet=as_json) as progress,
-                    at.reader.choose(selection, HELD, partly=True, progress=progress) as chosen,
-                ):
-                    meant = {
-                        (spot.instance, spot.queue_id)
-                        for _, spots in chosen.batches(1000)
-                        for spot in spots
-                    }
-                rows = [each for each in rows if (each.instance, each.queue_id) in meant]
+                rows = _of_part(at, rows, part, quiet=as_json)
             done = let_go(at, rows, part, text, per_second, quiet=as_json)
     if as_json:
         print_json({"tenant": name, "released": done.count, "gone": done.gone})
         return
     gone = f"; {number(done.gone, 'message')} had left the hold queue" if done.gone else ""
     print(f"{name}: {number(done.count, 'message')} let go on this node{gone}")
+
+
+def _of_part(at: Desk, rows: list[Held], part: Part, *, quiet: bool) -> list[Held]:
+    """Return those of the messages on hold that are mail of a part."""
+    with (
+        shown("reading the queue", quiet=quiet) as progress,
+        at.reader.choose(
+            Selection(at.tenant, part), HELD, partly=True, progress=progress
+        ) as chosen,
+    ):
+        meant = {
+            (spot.instance, spot.queue_id) for _, spots in chosen.batches(BATCH) for spot in spots
+        }
+    return [each for each in rows if (each.instance, each.queue_id) in meant]
