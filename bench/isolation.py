@@ -14,8 +14,9 @@ Limits: a run ends when the flood's messages are taken, or after its time; both 
     ``GATEPOST_BENCH_SCALE=0.4`` makes the flood, its time, Postfix's active queue and the cap
 smaller by the same factor. Queues are in memory: on a shared disk a flood delays others by its
 fsync(2) alone, which no lane can mend. Connections are not kept
-(smtp_connection_cache_on_demand): idle ones would take the places that such a destination has. Nor
-does cleanup(8) wait while more arrives than leaves (in_flow_delay), a second for everybody.
+(smtp_connection_cache_on_demand): idle ones would take the places that such a destination has.
+    Beside a lane, where the cap bounds the queue, cleanup(8) does not wait while more arrives than
+leaves (in_flow_delay); with plain Postfix it does, as that is all that bounds it.
 Errors: `LabError` or `LoadError` if something does not start.
 """
 
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,6 @@ _MAIN = {
     "smtp_tls_security_level": "may",
     "smtpd_client_connection_count_limit": "0",
     "smtp_connection_cache_on_demand": "no",
-    "in_flow_delay": "0",
     "qmgr_message_active_limit": str(ACTIVE_LIMIT),
     "mynetworks": "198.18.3.0/24",
     "resolve_numeric_domain": "yes",
@@ -105,10 +105,12 @@ class Lanes:
     Attributes:
         flood: Its settings beside client and sender.
         lanes: The lanes.
+        main: Parameters of Postfix beside those of plain Postfix.
     """
 
     flood: Mapping[str, Any]
     lanes: Mapping[str, Any]
+    main: Mapping[str, str] = field(default_factory=dict)
 
 
 CROWD = Crowd(20, 1.0)
@@ -117,7 +119,9 @@ VARIANTS: dict[str, Lanes | None] = {
     "plain Postfix": None,
     # The cap is below the limit of the active queue, which all lanes of one instance share.
     "burst lane": Lanes(
-        {"burst": _BURST, "backlog": ACTIVE_LIMIT * 3 // 4}, {"burst": {"concurrency": 18}}
+        {"burst": _BURST, "backlog": ACTIVE_LIMIT * 3 // 4},
+        {"burst": {"concurrency": 18}},
+        {"in_flow_delay": "0"},
     ),
     "burst lane, own instance": Lanes(
         {"burst": _BURST}, {"burst": {"concurrency": 18, "instance": True}}
@@ -221,8 +225,9 @@ def platform(directory: Path, crowd: Crowd, lanes: Lanes | None) -> Iterator[Non
     directory.mkdir(parents=True)
     for each in (directory, directory.parent):
         each.chmod(0o755)
+    main = _MAIN if lanes is None else {**_MAIN, **lanes.main}
     postfix = PrivatePostfix(
-        directory / "p", address=POSTFIX, hostname="mail.sender.example", main=_MAIN
+        directory / "p", address=POSTFIX, hostname="mail.sender.example", main=main
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(postfix)

@@ -25,7 +25,8 @@ def check(scene: Scene) -> Iterator[Finding]:
             f"{PARAMETER} = {delay}: while more mail arrives than leaves, messages wait for so "
             "long before they are taken, whoever sends them.",
             "A tenant that floods goes to its burst lane, and the mail of all others is still "
-            "delayed by its flood. Its backlog can bound what a tenant may have queued instead.",
-            "set backlog for the tenants, or traffic.backlog for all of them",
+            "delayed by its flood. Without that pause, only a cap on its backlog keeps a flood "
+            "from filling the active queue, so set that first.",
+            "traffic: {backlog: 15000} in the configuration, below qmgr_message_active_limit",
             f"postconf -e '{PARAMETER} = 0'",
         )
